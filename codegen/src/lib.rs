@@ -1,1 +1,176 @@
-//! (being written)
+//! The kernel generator of tern: TOML specs in, Rust source text out.
+//!
+//! 1. `configs/kernels/<isa>.toml` lists the variants to build, with the reason for each group.
+//! 2. [`spec`] parses and checks them; [`budget`] is the arithmetic of what fits registers and accumulators.
+//! 3. [`skeleton`] holds each algorithm once, as loops over the words of a [`isa::Vocabulary`]; an ISA spells the words.
+//! 4. [`emit`] formats tokens as a readable file.
+//! 5. [`KernelSet`] puts it together: one file of kernels for each ISA, and the registry rows that name them.
+//!
+//! `tern-kernels` calls [`write`] from its build script. This crate knows nothing of the crates that use its text, and the same input
+//! gives the same bytes.
+
+pub mod budget;
+pub mod emit;
+pub mod isa;
+mod registry;
+pub mod skeleton;
+pub mod spec;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use isa::Isa;
+pub use spec::{Error, KernelSpec};
+
+/// Names a directory of kernel configs that replaces the built-in one at build time.
+pub const CONFIGS_VARIABLE: &str = "TERN_KERNEL_CONFIGS";
+
+/// The kernel configs to build: the directory that [`CONFIGS_VARIABLE`] names, or the repository's own.
+pub fn config_dir() -> PathBuf {
+    match std::env::var_os(CONFIGS_VARIABLE) {
+        Some(dir) => PathBuf::from(dir),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/kernels"),
+    }
+}
+
+/// The kernels of a set of configs.
+pub struct KernelSet {
+    /// The configs, by file name.
+    configs: BTreeMap<String, String>,
+    /// Every kernel, in the order of ISAs and rows.
+    specs: Vec<KernelSpec>,
+}
+
+impl KernelSet {
+    /// Reads every `<isa>.toml` of a directory.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read, or a row is wrong; see [`Error`].
+    pub fn from_dir(dir: &Path) -> Result<Self, Error> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io { path, source }
+        };
+        let mut configs = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(io(dir))? {
+            let path = entry.map_err(io(dir))?.path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                configs.push((name, std::fs::read_to_string(&path).map_err(io(&path))?));
+            }
+        }
+        if configs.is_empty() {
+            return Err(Error::NoConfigs(dir.to_owned()));
+        }
+        Self::from_texts(configs)
+    }
+
+    /// Parses configs given as file name and text.
+    ///
+    /// # Errors
+    ///
+    /// A row is wrong; see [`Error`].
+    pub fn from_texts(configs: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
+        let configs: BTreeMap<String, String> = configs.into_iter().collect();
+        let mut specs = Vec::new();
+        for (name, text) in &configs {
+            specs.extend(spec::parse(name, text)?);
+        }
+        specs.sort();
+        Ok(KernelSet { configs, specs })
+    }
+
+    /// Every kernel.
+    pub fn specs(&self) -> &[KernelSpec] {
+        &self.specs
+    }
+
+    /// The kernels of one ISA.
+    pub fn of_isa(&self, isa: Isa) -> impl Iterator<Item = &KernelSpec> {
+        self.specs.iter().filter(move |spec| spec.isa == isa)
+    }
+
+    /// The text of one kernel and of the build function of its packing.
+    ///
+    /// # Errors
+    ///
+    /// No kernel is called `id`.
+    pub fn show(&self, id: &str) -> Result<String, Error> {
+        let spec = self.specs.iter().find(|spec| spec.id() == id);
+        let spec = spec.ok_or_else(|| Error::UnknownKernel(id.to_owned()))?;
+        Ok(format!("{}\n{}", kernel_text(spec)?, build_text(spec)?))
+    }
+
+    /// The file of one ISA: its streaming read, the build functions of its packings, its kernels.
+    ///
+    /// # Errors
+    ///
+    /// A skeleton emitted something that is not Rust.
+    pub fn file(&self, isa: Isa) -> Result<String, Error> {
+        let mut text = format!(
+            "// Kernels for {}, from configs/kernels/{}.toml. Written by tern-codegen; changes here are lost.\n\n",
+            isa.name(),
+            isa.name(),
+        );
+        text.push_str(&emit::format(isa.name(), skeleton::read(isa))?);
+        let mut built = Vec::new();
+        for spec in self.of_isa(isa) {
+            let name = build_name(spec);
+            if !built.contains(&name) {
+                text.push('\n');
+                text.push_str(&build_text(spec)?);
+                built.push(name);
+            }
+            text.push('\n');
+            text.push_str(&kernel_text(spec)?);
+        }
+        Ok(text)
+    }
+
+    /// Writes the files of the ISAs of `arch`, and `kernels.rs`, which includes them and holds the registry.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be written, or a skeleton emitted something that is not Rust.
+    pub fn write(&self, arch: &str, out: &Path) -> Result<(), Error> {
+        let save = |name: &str, text: String| {
+            let path = out.join(name);
+            std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
+        };
+        let isas: Vec<Isa> =
+            Isa::ALL.into_iter().filter(|isa| isa.arch().is_none_or(|a| a == arch)).collect();
+        for &isa in &isas {
+            save(&format!("{}.rs", isa.name()), self.file(isa)?)?;
+        }
+        save("kernels.rs", registry::root(self, &isas)?)?;
+        save("overflowing.rs", registry::overflowing(self, &isas)?)
+    }
+}
+
+/// Reads the configs of `configs` and writes the text for `arch` to `out`: what a build script calls.
+///
+/// # Errors
+///
+/// See [`Error`]; the message names file, row and reason.
+pub fn write(configs: &Path, arch: &str, out: &Path) -> Result<(), Error> {
+    KernelSet::from_dir(configs)?.write(arch, out)
+}
+
+/// The text of one kernel.
+fn kernel_text(spec: &KernelSpec) -> Result<String, Error> {
+    emit::format(&spec.id(), skeleton::gemv(spec))
+}
+
+/// The name of the function that prepares activations for a kernel's packing.
+///
+/// It depends on the code and the ISA alone: panels and K blocks do not change the prepared form.
+fn build_name(spec: &KernelSpec) -> String {
+    format!("build_{}__{}", spec.code.name(), spec.isa.name())
+}
+
+/// The text of that function.
+fn build_text(spec: &KernelSpec) -> Result<String, Error> {
+    let name = build_name(spec);
+    emit::format(&name, skeleton::build(spec, &name))
+}

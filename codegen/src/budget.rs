@@ -1,0 +1,300 @@
+//! What fits: accumulator bounds, digits and registers, as arithmetic that a reader can redo.
+//!
+//! An activation `a` is any `i8`, -128 included. A table entry of `g` trits is at most `128 g` in size. Kernels keep entries as
+//! two digits, `v = radix * high + low`, so that both fit bytes and can be added as bytes for a while (the *window*) before they
+//! must be widened to 16 bits, and those for a K block before they become `i32`.
+
+use crate::isa::Isa;
+use crate::spec::{Code, Family, KernelSpec, Variant};
+
+/// The digits of table entries and what their sums may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digits {
+    /// `v = radix * high + low`.
+    pub radix: i32,
+    /// Largest size of a low digit.
+    pub low: i32,
+    /// Largest size of a high digit.
+    pub high: i32,
+    /// Entries that a byte lane adds in one step.
+    pub per_step: i32,
+    /// Largest sum that a byte lane holds: 127 for signed digits, 255 for unsigned ones.
+    pub byte_max: i32,
+}
+
+impl Digits {
+    /// Digits of code `code`, or `None` where it has no tables.
+    pub const fn of(code: Code) -> Option<Digits> {
+        match code {
+            // |v| <= 3 * 128 = 384 = 28 * 13 + 20: low in -14..=14, high in -14..=14. Eight groups: 8 * 14 = 112.
+            Code::T3 => Some(Digits { radix: 28, low: 14, high: 14, per_step: 8, byte_max: 127 }),
+            // |v| <= 5 * 128 = 640 = 36 * 18 - 8: low in -18..=18, high in -18..=18. Seven groups: 7 * 18 = 126.
+            Code::T5 => Some(Digits { radix: 36, low: 18, high: 18, per_step: 1, byte_max: 127 }),
+            // v + 512 in 0..=1023 = 32 * 31 + 31: both digits in 0..=31. Eight codes: 8 * 31 = 248.
+            Code::T7 => Some(Digits { radix: 32, low: 31, high: 31, per_step: 8, byte_max: 255 }),
+            // a = 16 * high + low: low in -8..=7, high in -8..=8. Eight columns: 8 * 8 = 64.
+            Code::Planes => Some(Digits { radix: 16, low: 8, high: 8, per_step: 8, byte_max: 127 }),
+            Code::B2 => None,
+        }
+    }
+
+    /// Steps that a byte lane takes.
+    pub const fn window(&self) -> i32 {
+        let largest = if self.low > self.high { self.low } else { self.high };
+        self.byte_max / (largest * self.per_step)
+    }
+}
+
+/// The excess that table entries of code T7 are stored with, so that they are never negative.
+///
+/// Three trits and a bit: `|v| <= 3 * 128 + 128 = 512`, and `v = -512` needs every factor at its extreme.
+pub const T7_EXCESS: i32 = 512;
+const _: () = assert!(T7_EXCESS + 511 < 32 * 32);
+
+/// The excess of a signed byte lane: sums start at 128, so that the lane can be widened as unsigned.
+pub const BYTE_EXCESS: i32 = 128;
+
+/// Plane `p` of a two-bit code in a mad kernel: how far it is shifted, the bits kept, and which accumulator takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plane {
+    /// Bits shifted down first.
+    pub shift: u32,
+    /// Bits kept in each byte.
+    pub mask: u8,
+    /// Index of the accumulator.
+    pub accumulator: usize,
+}
+
+/// The planes of a two-bit code, and the power of two that each accumulator's sum carries.
+pub struct Planes {
+    /// One for each plane.
+    pub planes: [Plane; 4],
+    /// One for each accumulator.
+    pub scales: &'static [u32],
+}
+
+/// How a mad kernel takes the four planes of a byte apart.
+pub fn planes(isa: Isa, variant: Variant) -> Planes {
+    let plane = |shift, mask, accumulator| Plane { shift, mask, accumulator };
+    match (variant, isa) {
+        (Variant::Classic, _) => Planes {
+            planes: [plane(0, 3, 0), plane(2, 3, 0), plane(4, 3, 0), plane(6, 3, 0)],
+            scales: &[0],
+        },
+        // 16-bit products leave no room for planes 2 and 3 in place (2 * 128 * 128 = 32768), so one shift brings both down.
+        (Variant::Shiftfree, Isa::Avx2) => Planes {
+            planes: [plane(0, 3, 0), plane(0, 12, 1), plane(4, 3, 0), plane(4, 12, 1)],
+            scales: &[0, 2],
+        },
+        (Variant::Shiftfree, _) => Planes {
+            planes: [plane(0, 3, 0), plane(0, 12, 1), plane(0, 48, 2), plane(0, 192, 3)],
+            scales: &[0, 2, 4, 6],
+        },
+    }
+}
+
+/// Largest sizes that one step adds to each accumulator of a mad kernel: most negative and most positive.
+///
+/// A field `u` is 0, 1 or 2 at the mask's place, an activation -128..=127; `pair` products meet in one lane.
+fn mad_step(planes: &Planes, accumulator: usize, pair: i64) -> (i64, i64) {
+    let fields = planes.planes.iter().filter(|p| p.accumulator == accumulator);
+    let largest: i64 = fields.map(|p| 2 * i64::from(p.mask & p.mask.wrapping_neg()) * pair).sum();
+    (-128 * largest, 127 * largest)
+}
+
+/// The most steps that the narrowest accumulator of `spec` takes without overflow, for any weights and activations.
+///
+/// # Errors
+///
+/// The spec has no such kernel.
+pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
+    match (spec.isa, spec.family, spec.code) {
+        // Portable kernels add into i32; their blocks are checked against that.
+        (Isa::Scalar, ..) => Ok(1),
+        (_, Family::Mad, Code::B2) => {
+            let Some(variant) = spec.variant else { return Ok(1) };
+            // Only the 16-bit products of AVX2 need widening inside a block.
+            if spec.isa != Isa::Avx2 {
+                return Ok(1);
+            }
+            let planes = planes(spec.isa, variant);
+            let steps = (0..planes.scales.len()).map(|a| {
+                let (low, high) = mad_step(&planes, a, 2);
+                (i64::from(i16::MIN) / low).min(i64::from(i16::MAX) / high)
+            });
+            Ok(steps.min().unwrap_or(1) as usize)
+        }
+        (_, _, code) => match Digits::of(code) {
+            Some(digits) => Ok(digits.window() as usize),
+            None => Err(format!("code {} does not belong to family {}", code.name(), spec.family.name())),
+        },
+    }
+}
+
+/// Checks that no accumulator overflows within a window.
+///
+/// # Errors
+///
+/// The window is beyond the bound; the message gives both.
+pub fn check_window(spec: &KernelSpec) -> Result<(), String> {
+    let max = window_max(spec)?;
+    // Kernels without narrow accumulators have no window: any value would be meaningless.
+    match spec.window <= max {
+        true => Ok(()),
+        false => Err(format!(
+            "window = {} steps, but after {max} the narrowest accumulator may overflow",
+            spec.window
+        )),
+    }
+}
+
+/// The most steps in a K block before the widest accumulators inside a block overflow.
+pub fn block_max(spec: &KernelSpec) -> usize {
+    if spec.isa == Isa::Scalar {
+        // |sum| <= 128 * 2 a column, far inside i32.
+        return i32::MAX as usize / (256 * spec.code.step_cols());
+    }
+    match Digits::of(spec.code) {
+        // Byte sums are widened as unsigned, at most 255 for each window, into unsigned 16-bit lanes.
+        Some(_) => u16::MAX as usize / 255 * spec.window,
+        None => {
+            // Four products of a plane meet in one 32-bit lane: at most 4 * 128 * 128 a step (the highest plane in place).
+            i32::MAX as usize / (4 * 4 * 128 * 128)
+        }
+    }
+}
+
+/// Checks that no accumulator overflows within a K block.
+///
+/// # Errors
+///
+/// The block is beyond the bound; the message gives both.
+pub fn check_block(spec: &KernelSpec) -> Result<(), String> {
+    let max = block_max(spec);
+    match spec.block <= max {
+        true => Ok(()),
+        false => Err(format!(
+            "block = {} steps, but after {max} the sums of a K block may overflow",
+            spec.block
+        )),
+    }
+}
+
+/// Vector registers in use in the inner loop: accumulators, what is shared by the panels, and temporaries.
+pub fn registers(spec: &KernelSpec) -> usize {
+    if spec.isa == Isa::Scalar {
+        return 0;
+    }
+    let panels = spec.panels;
+    match (spec.family, spec.variant) {
+        (Family::Mad, variant) => {
+            let planes = planes(spec.isa, variant.unwrap_or(Variant::Classic));
+            let masks = if variant == Some(Variant::Shiftfree) { planes.scales.len() } else { 1 };
+            // AVX2 keeps a 32-bit sum beside the 16-bit ones only at the window's end, in memory otherwise.
+            panels * planes.scales.len() + 4 + masks + 2
+        }
+        // Four 16-bit sums and two byte sums a panel, two columns' digits, two masks, zero.
+        (Family::Addsub, _) => panels * 6 + 5,
+        // Two byte sums a panel; the four 16-bit sums are touched once a window and may live in memory.
+        (Family::Lut, _) => match spec.code {
+            Code::T5 => panels * 2 + 4 + 4,
+            Code::T7 => panels * 6 + 2 + 3,
+            _ => panels * 2 + 2 + 6,
+        },
+    }
+}
+
+/// Vector operations, loads and prefetches excluded, for one step of one panel, widening included.
+pub fn operations(spec: &KernelSpec) -> f64 {
+    // Words and odd bytes of two digits: an addition, a shift and an addition each.
+    let widening = 6.0 / spec.window as f64;
+    let avx2 = spec.isa == Isa::Avx2;
+    match (spec.isa, spec.family, spec.code) {
+        // Two loads, an addition and a share of the loop for each code; a shift, a mask, a product and a sum for each trit.
+        (Isa::Scalar, Family::Lut, _) => 4.0 * spec.lanes() as f64,
+        (Isa::Scalar, Family::Mad, code) => 4.0 * (spec.lanes() * code.step_cols()) as f64,
+        (Isa::Scalar, Family::Addsub, code) => 8.0 * (spec.lanes() * code.step_cols()) as f64,
+        // Two planes, each: condition, two digits under it (an "and" first where there are no masks), and the next bit.
+        (_, Family::Addsub, code) => {
+            let digit = if avx2 { 2.0 } else { 1.0 };
+            code.step_cols() as f64 * 2.0 * (2.0 + 2.0 * digit) + widening
+        }
+        // A mask and a product for each plane, a shift for some, an addition where products are not summed in place.
+        (_, Family::Mad, _) => {
+            let shifts = match (spec.variant, avx2) {
+                (Some(Variant::Shiftfree), false) => 0.0,
+                (Some(Variant::Shiftfree), true) => 1.0,
+                _ => 3.0,
+            };
+            let widening = if avx2 { 4.0 / spec.window as f64 } else { 0.0 };
+            shifts + if avx2 { 12.0 } else { 8.0 } + widening
+        }
+        // For each digit a lookup, a sign and an addition; the signs themselves.
+        (_, Family::Lut, Code::T5) => 7.0 + widening,
+        // The same for eight groups, a mask for each nibble, a shift for every other, the signs moved up.
+        (_, Family::Lut, Code::T3) => 8.0 * (7.0 + 1.0 + 0.5 + 1.0) + widening,
+        // Two lookups and two additions for each of eight codes, and the fourth codes put together.
+        (_, Family::Lut, _) => 8.0 * 4.0 + 2.0 * 5.0 + widening,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All sums of `g` trits with activations at their extremes and everywhere between: every integer up to 128 g.
+    fn entries(g: i32) -> impl Iterator<Item = i32> {
+        -128 * g..=128 * g
+    }
+
+    /// The high digit as the table builders compute it: a rounding multiplication of 16-bit values.
+    fn high(v: i32, radix: i32) -> i32 {
+        let factor = (32768 + radix / 2) / radix;
+        (v * factor + 0x4000) >> 15
+    }
+
+    #[test]
+    fn digits_stay_within_their_bounds() {
+        for (code, g) in [(Code::T3, 3), (Code::T5, 5)] {
+            let digits = Digits::of(code).unwrap();
+            for v in entries(g) {
+                let high = high(v, digits.radix);
+                let low = v - digits.radix * high;
+                assert!(high.abs() <= digits.high && low.abs() <= digits.low, "{} {v}", code.name());
+            }
+        }
+        let digits = Digits::of(Code::Planes).unwrap();
+        for a in -128i32..=127 {
+            let high = (a + 8) >> 4;
+            let low = a - 16 * high;
+            assert!(high.abs() <= digits.high && low.abs() <= digits.low, "{a}");
+        }
+    }
+
+    #[test]
+    fn windows_are_the_largest_that_fit() {
+        for code in [Code::T3, Code::T5, Code::T7, Code::Planes] {
+            let d = Digits::of(code).unwrap();
+            let sum = |window: i32| d.low.max(d.high) * d.per_step * window;
+            assert!(sum(d.window()) <= d.byte_max && sum(d.window() + 1) > d.byte_max);
+        }
+        assert_eq!(Digits::of(Code::T5).unwrap().window(), 7);
+    }
+
+    #[test]
+    fn sixteen_bit_products_have_the_windows_of_the_paper_and_pencil() {
+        let spec = |variant| KernelSpec {
+            isa: Isa::Avx2,
+            family: Family::Mad,
+            code: Code::B2,
+            variant: Some(variant),
+            panels: 1,
+            block: 1,
+            window: 1,
+        };
+        // Four planes of pairs: 4 * 2 * 2 * 128 = 2048 a step, and -32768 is still an i16.
+        assert_eq!(window_max(&spec(Variant::Classic)), Ok(16));
+        // Two planes of pairs at weight 4: 2 * 2 * 8 * 128 = 4096 a step.
+        assert_eq!(window_max(&spec(Variant::Shiftfree)), Ok(8));
+    }
+}

@@ -1,0 +1,194 @@
+//! The ISAs, their CPU features (the only list of them), and the words that skeletons speak.
+
+mod avx2;
+mod avx512;
+
+use proc_macro2::TokenStream;
+
+use crate::spec::{Code, Family};
+
+pub use avx2::Avx2;
+pub use avx512::Avx512;
+
+/// An instruction-set level with kernels of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Plain Rust, for any target.
+    Scalar,
+    /// 256-bit integer vectors.
+    Avx2,
+    /// 512-bit vectors with byte operations under masks.
+    Avx512bw,
+    /// 512-bit byte dot products.
+    Avx512vnni,
+    /// 512-bit byte permutes.
+    Avx512vbmi,
+}
+
+impl Isa {
+    /// Every ISA with kernels.
+    pub const ALL: [Isa; 5] =
+        [Isa::Scalar, Isa::Avx2, Isa::Avx512bw, Isa::Avx512vnni, Isa::Avx512vbmi];
+
+    /// The name in file names, ids and `--max-isa`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512bw => "avx512bw",
+            Isa::Avx512vnni => "avx512vnni",
+            Isa::Avx512vbmi => "avx512vbmi",
+        }
+    }
+
+    /// The ISA called `name`.
+    pub fn from_name(name: &str) -> Option<Isa> {
+        Isa::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// The variant's name in `tern_kernels::Isa`.
+    pub const fn variant(self) -> &'static str {
+        match self {
+            Isa::Scalar => "Scalar",
+            Isa::Avx2 => "Avx2",
+            Isa::Avx512bw => "Avx512bw",
+            Isa::Avx512vnni => "Avx512vnni",
+            Isa::Avx512vbmi => "Avx512vbmi",
+        }
+    }
+
+    /// The architecture that has it, as `CARGO_CFG_TARGET_ARCH` names it; `None` for any.
+    pub const fn arch(self) -> Option<&'static str> {
+        match self {
+            Isa::Scalar => None,
+            _ => Some("x86_64"),
+        }
+    }
+
+    /// The CPU features that its kernels use, as `target_feature` and run-time detection name them.
+    pub const fn features(self) -> &'static [&'static str] {
+        match self {
+            Isa::Scalar => &[],
+            Isa::Avx2 => &["avx2"],
+            Isa::Avx512bw => &["avx512f", "avx512bw"],
+            Isa::Avx512vnni => &["avx512f", "avx512bw", "avx512vnni"],
+            Isa::Avx512vbmi => &["avx512f", "avx512bw", "avx512vbmi"],
+        }
+    }
+
+    /// Bytes of a vector; 1 where kernels are plain Rust.
+    pub const fn vector_bytes(self) -> usize {
+        match self {
+            Isa::Scalar => 1,
+            Isa::Avx2 => 32,
+            _ => 64,
+        }
+    }
+
+    /// Vector registers.
+    pub const fn registers(self) -> usize {
+        match self {
+            Isa::Scalar => 0,
+            Isa::Avx2 => 16,
+            _ => 32,
+        }
+    }
+
+    /// The kernels that can be spelled in it.
+    pub const fn skeletons(self) -> &'static [(Family, Code)] {
+        match self {
+            Isa::Scalar => {
+                &[(Family::Lut, Code::T5), (Family::Mad, Code::B2), (Family::Addsub, Code::Planes)]
+            }
+            Isa::Avx2 => {
+                &[(Family::Lut, Code::T3), (Family::Mad, Code::B2), (Family::Addsub, Code::Planes)]
+            }
+            Isa::Avx512bw => &[(Family::Addsub, Code::Planes)],
+            Isa::Avx512vnni => &[(Family::Mad, Code::B2)],
+            Isa::Avx512vbmi => &[(Family::Lut, Code::T5), (Family::Lut, Code::T7)],
+        }
+    }
+
+    /// Its words; `None` for plain Rust.
+    pub fn vocabulary(self) -> Option<&'static dyn Vocabulary> {
+        match self {
+            Isa::Scalar => None,
+            Isa::Avx2 => Some(&Avx2),
+            _ => Some(&Avx512),
+        }
+    }
+}
+
+/// A piece of emitted Rust: an expression or a statement.
+pub type Tokens = TokenStream;
+
+/// The words that skeletons speak: each returns the expression that an ISA spells it with.
+///
+/// `8`, `16` and `32` in a name are the bits of a lane. This is the only place where an intrinsic is named.
+pub trait Vocabulary {
+    /// The vector type.
+    fn vector(&self) -> Tokens;
+    /// The type of a condition for each byte lane.
+    fn condition(&self) -> Tokens;
+
+    /// All bits zero.
+    fn zero(&self) -> Tokens;
+    /// A constant byte in every lane.
+    fn splat8(&self, byte: u8) -> Tokens;
+    /// A 16-bit value (an expression of type `i16`) in every lane.
+    fn splat16(&self, value: Tokens) -> Tokens;
+    /// A 32-bit value (an expression of type `i32`) in every lane.
+    fn splat32(&self, value: Tokens) -> Tokens;
+    /// The vector at `at`, a `*const u8` without alignment.
+    fn load(&self, at: Tokens) -> Tokens;
+    /// Stores `value` at `at`, a `*mut u8` without alignment.
+    fn store(&self, at: Tokens, value: Tokens) -> Tokens;
+    /// The four bytes at `at` in every 32-bit lane.
+    fn load_splat32(&self, at: Tokens) -> Tokens;
+    /// The table vector at `at`: a whole vector, or 16 bytes in every 128-bit lane where shuffles stay within those.
+    fn load_table(&self, at: Tokens) -> Tokens;
+    /// Bytes of a table vector in memory.
+    fn table_bytes(&self) -> usize;
+
+    /// `a & b`.
+    fn and(&self, a: Tokens, b: Tokens) -> Tokens;
+    /// Bits of `a` where `mask` is one, of `b` elsewhere. Two operations where the ISA has no such instruction.
+    fn merge_bits(&self, mask: Tokens, a: Tokens, b: Tokens) -> Tokens;
+    /// Lane-wise `a + b`.
+    fn add(&self, bits: u32, a: Tokens, b: Tokens) -> Tokens;
+    /// Lane-wise `a - b`.
+    fn sub(&self, bits: u32, a: Tokens, b: Tokens) -> Tokens;
+    /// Logical shift to the right; lanes of 16 or 32 bits.
+    fn shift_right(&self, bits: u32, a: Tokens, by: u32) -> Tokens;
+    /// Arithmetic shift to the right of 32-bit lanes.
+    fn shift_right_signed32(&self, a: Tokens, by: u32) -> Tokens;
+    /// Shift to the left; lanes of 16 or 32 bits.
+    fn shift_left(&self, bits: u32, a: Tokens, by: u32) -> Tokens;
+    /// Low 32 bits of the lane-wise product.
+    fn multiply32(&self, a: Tokens, b: Tokens) -> Tokens;
+
+    /// `table[index]` for every byte lane; `table` is one vector or, where the ISA can, two.
+    fn lookup(&self, table: &[Tokens], index: Tokens) -> Tokens;
+    /// Products of unsigned bytes `u` and signed bytes `s`, neighbours added, onto `sum`: four into 32 bits, or two into 16
+    /// where that is all the ISA has. [`Vocabulary::dot_bits`] says which.
+    fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens;
+    /// Bits of a lane that [`Vocabulary::dot`] adds into.
+    fn dot_bits(&self) -> u32;
+
+    /// Whether a byte lane's highest bit is set.
+    fn highest_bit(&self, a: Tokens) -> Tokens;
+    /// Byte-wise `sum + a` where the condition holds, `sum` elsewhere.
+    fn add_where(&self, condition: Tokens, sum: Tokens, a: Tokens) -> Tokens;
+    /// Byte-wise `sum - a` where the condition holds, `sum` elsewhere.
+    fn sub_where(&self, condition: Tokens, sum: Tokens, a: Tokens) -> Tokens;
+    /// The signs of the bytes of `a`, as [`Vocabulary::with_sign`] wants them.
+    fn signs(&self, a: Tokens) -> Tokens;
+    /// Byte-wise `-a` where the sign is negative, `a` elsewhere.
+    fn with_sign(&self, signs: Tokens, a: Tokens) -> Tokens;
+
+    /// Products of neighbouring 16-bit lanes, added in pairs into 32 bits.
+    fn multiply_pairs16(&self, a: Tokens, b: Tokens) -> Tokens;
+
+    /// Asks for the cache line at `at` (any address) in the second-level cache.
+    fn prefetch(&self, at: Tokens) -> Tokens;
+}

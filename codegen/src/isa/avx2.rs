@@ -1,0 +1,116 @@
+//! The vocabulary of AVX2: 256-bit vectors, shuffles within 128-bit lanes, conditions as byte masks.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+
+use super::{Tokens, Vocabulary};
+
+/// 256-bit vectors.
+pub struct Avx2;
+
+impl Vocabulary for Avx2 {
+    fn vector(&self) -> Tokens {
+        quote!(__m256i)
+    }
+    fn condition(&self) -> Tokens {
+        quote!(__m256i)
+    }
+    fn zero(&self) -> Tokens {
+        quote!(_mm256_setzero_si256())
+    }
+    fn splat8(&self, byte: u8) -> Tokens {
+        let byte = Literal::i8_unsuffixed(byte as i8);
+        quote!(_mm256_set1_epi8(#byte))
+    }
+    fn splat16(&self, value: Tokens) -> Tokens {
+        quote!(_mm256_set1_epi16(#value))
+    }
+    fn splat32(&self, value: Tokens) -> Tokens {
+        quote!(_mm256_set1_epi32(#value))
+    }
+    fn load(&self, at: Tokens) -> Tokens {
+        quote!(_mm256_loadu_si256(#at.cast()))
+    }
+    fn store(&self, at: Tokens, value: Tokens) -> Tokens {
+        quote!(_mm256_storeu_si256(#at.cast(), #value))
+    }
+    fn load_splat32(&self, at: Tokens) -> Tokens {
+        quote!(_mm256_set1_epi32(#at.cast::<i32>().read_unaligned()))
+    }
+    fn load_table(&self, at: Tokens) -> Tokens {
+        quote!(_mm256_broadcastsi128_si256(_mm_loadu_si128(#at.cast())))
+    }
+    fn table_bytes(&self) -> usize {
+        16
+    }
+    fn and(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(_mm256_and_si256(#a, #b))
+    }
+    fn merge_bits(&self, mask: Tokens, a: Tokens, b: Tokens) -> Tokens {
+        quote!(_mm256_or_si256(_mm256_and_si256(#mask, #a), _mm256_andnot_si256(#mask, #b)))
+    }
+    fn add(&self, bits: u32, a: Tokens, b: Tokens) -> Tokens {
+        let name = intrinsic("_mm256_add_epi", bits);
+        quote!(#name(#a, #b))
+    }
+    fn sub(&self, bits: u32, a: Tokens, b: Tokens) -> Tokens {
+        let name = intrinsic("_mm256_sub_epi", bits);
+        quote!(#name(#a, #b))
+    }
+    fn shift_right(&self, bits: u32, a: Tokens, by: u32) -> Tokens {
+        shift("_mm256_srli_epi", bits, a, by)
+    }
+    fn shift_right_signed32(&self, a: Tokens, by: u32) -> Tokens {
+        shift("_mm256_srai_epi", 32, a, by)
+    }
+    fn shift_left(&self, bits: u32, a: Tokens, by: u32) -> Tokens {
+        shift("_mm256_slli_epi", bits, a, by)
+    }
+    fn multiply32(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(_mm256_mullo_epi32(#a, #b))
+    }
+    fn lookup(&self, table: &[Tokens], index: Tokens) -> Tokens {
+        let [t] = table else { unreachable!("an AVX2 table is one vector") };
+        quote!(_mm256_shuffle_epi8(#t, #index))
+    }
+    fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
+        quote!(_mm256_add_epi16(#sum, _mm256_maddubs_epi16(#u, #s)))
+    }
+    fn dot_bits(&self) -> u32 {
+        16
+    }
+    fn highest_bit(&self, a: Tokens) -> Tokens {
+        quote!(_mm256_cmpgt_epi8(_mm256_setzero_si256(), #a))
+    }
+    fn add_where(&self, condition: Tokens, sum: Tokens, a: Tokens) -> Tokens {
+        quote!(_mm256_add_epi8(#sum, _mm256_and_si256(#condition, #a)))
+    }
+    fn sub_where(&self, condition: Tokens, sum: Tokens, a: Tokens) -> Tokens {
+        quote!(_mm256_sub_epi8(#sum, _mm256_and_si256(#condition, #a)))
+    }
+    fn signs(&self, a: Tokens) -> Tokens {
+        // A sign operand of zero would clear the byte, so the lowest bit is set.
+        quote!(_mm256_or_si256(#a, _mm256_set1_epi8(1)))
+    }
+    fn with_sign(&self, signs: Tokens, a: Tokens) -> Tokens {
+        quote!(_mm256_sign_epi8(#a, #signs))
+    }
+    fn multiply_pairs16(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(_mm256_madd_epi16(#a, #b))
+    }
+    fn prefetch(&self, at: Tokens) -> Tokens {
+        quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast()))
+    }
+}
+
+/// The intrinsic for lanes of `bits` bits.
+fn intrinsic(stem: &str, bits: u32) -> TokenStream {
+    let name = quote::format_ident!("{stem}{bits}");
+    quote!(#name)
+}
+
+/// A shift by a constant.
+fn shift(stem: &str, bits: u32, a: Tokens, by: u32) -> TokenStream {
+    let (name, by) = (intrinsic(stem, bits), Literal::u32_unsuffixed(by));
+    quote!(#name::<#by>(#a))
+}

@@ -1,0 +1,120 @@
+//! The vocabulary of AVX-512 with its byte extensions: 512-bit vectors, permutes across the whole vector, conditions in mask
+//! registers. The ISA of a kernel says which extensions it may use.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+
+use super::{Tokens, Vocabulary};
+
+/// 512-bit vectors.
+pub struct Avx512;
+
+impl Vocabulary for Avx512 {
+    fn vector(&self) -> Tokens {
+        quote!(__m512i)
+    }
+    fn condition(&self) -> Tokens {
+        quote!(__mmask64)
+    }
+    fn zero(&self) -> Tokens {
+        quote!(_mm512_setzero_si512())
+    }
+    fn splat8(&self, byte: u8) -> Tokens {
+        let byte = Literal::i8_unsuffixed(byte as i8);
+        quote!(_mm512_set1_epi8(#byte))
+    }
+    fn splat16(&self, value: Tokens) -> Tokens {
+        quote!(_mm512_set1_epi16(#value))
+    }
+    fn splat32(&self, value: Tokens) -> Tokens {
+        quote!(_mm512_set1_epi32(#value))
+    }
+    fn load(&self, at: Tokens) -> Tokens {
+        quote!(_mm512_loadu_si512(#at.cast()))
+    }
+    fn store(&self, at: Tokens, value: Tokens) -> Tokens {
+        quote!(_mm512_storeu_si512(#at.cast(), #value))
+    }
+    fn load_splat32(&self, at: Tokens) -> Tokens {
+        quote!(_mm512_set1_epi32(#at.cast::<i32>().read_unaligned()))
+    }
+    fn load_table(&self, at: Tokens) -> Tokens {
+        self.load(at)
+    }
+    fn table_bytes(&self) -> usize {
+        64
+    }
+    fn and(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(_mm512_and_si512(#a, #b))
+    }
+    fn merge_bits(&self, mask: Tokens, a: Tokens, b: Tokens) -> Tokens {
+        // 0xca is the truth table of `mask ? a : b`.
+        quote!(_mm512_ternarylogic_epi32::<0xca>(#mask, #a, #b))
+    }
+    fn add(&self, bits: u32, a: Tokens, b: Tokens) -> Tokens {
+        let name = intrinsic("_mm512_add_epi", bits);
+        quote!(#name(#a, #b))
+    }
+    fn sub(&self, bits: u32, a: Tokens, b: Tokens) -> Tokens {
+        let name = intrinsic("_mm512_sub_epi", bits);
+        quote!(#name(#a, #b))
+    }
+    fn shift_right(&self, bits: u32, a: Tokens, by: u32) -> Tokens {
+        shift("_mm512_srli_epi", bits, a, by)
+    }
+    fn shift_right_signed32(&self, a: Tokens, by: u32) -> Tokens {
+        shift("_mm512_srai_epi", 32, a, by)
+    }
+    fn shift_left(&self, bits: u32, a: Tokens, by: u32) -> Tokens {
+        shift("_mm512_slli_epi", bits, a, by)
+    }
+    fn multiply32(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(_mm512_mullo_epi32(#a, #b))
+    }
+    fn lookup(&self, table: &[Tokens], index: Tokens) -> Tokens {
+        match table {
+            [t] => quote!(_mm512_permutexvar_epi8(#index, #t)),
+            [low, high] => quote!(_mm512_permutex2var_epi8(#low, #index, #high)),
+            _ => unreachable!("a table is one or two vectors"),
+        }
+    }
+    fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
+        quote!(_mm512_dpbusd_epi32(#sum, #u, #s))
+    }
+    fn dot_bits(&self) -> u32 {
+        32
+    }
+    fn highest_bit(&self, a: Tokens) -> Tokens {
+        quote!(_mm512_movepi8_mask(#a))
+    }
+    fn add_where(&self, condition: Tokens, sum: Tokens, a: Tokens) -> Tokens {
+        quote!(_mm512_mask_add_epi8(#sum, #condition, #sum, #a))
+    }
+    fn sub_where(&self, condition: Tokens, sum: Tokens, a: Tokens) -> Tokens {
+        quote!(_mm512_mask_sub_epi8(#sum, #condition, #sum, #a))
+    }
+    fn signs(&self, a: Tokens) -> Tokens {
+        self.highest_bit(a)
+    }
+    fn with_sign(&self, signs: Tokens, a: Tokens) -> Tokens {
+        quote!(_mm512_mask_sub_epi8(#a, #signs, _mm512_setzero_si512(), #a))
+    }
+    fn multiply_pairs16(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(_mm512_madd_epi16(#a, #b))
+    }
+    fn prefetch(&self, at: Tokens) -> Tokens {
+        quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast()))
+    }
+}
+
+/// The intrinsic for lanes of `bits` bits.
+fn intrinsic(stem: &str, bits: u32) -> TokenStream {
+    let name = quote::format_ident!("{stem}{bits}");
+    quote!(#name)
+}
+
+/// A shift by a constant.
+fn shift(stem: &str, bits: u32, a: Tokens, by: u32) -> TokenStream {
+    let (name, by) = (intrinsic(stem, bits), Literal::u32_unsuffixed(by));
+    quote!(#name::<#by>(#a))
+}

@@ -1,0 +1,154 @@
+//! The registry rows and the module that includes the files of all ISAs.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{format_ident, quote};
+
+use crate::isa::Isa;
+use crate::spec::{Error, Family, KernelSpec};
+use crate::{KernelSet, budget, build_name, build_text, emit, kernel_text, skeleton};
+
+/// The text of `kernels.rs`: modules, features, registry, configs.
+pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
+    let modules = isas.iter().map(|isa| module(*isa, &format!("/{}.rs", isa.name())));
+    let detections = isas.iter().map(|isa| {
+        let variant = format_ident!("{}", isa.variant());
+        let features = isa.features();
+        match isa.arch() {
+            None => quote!(Isa::#variant => true),
+            Some(_) => quote!(Isa::#variant => #(std::arch::is_x86_feature_detected!(#features))&&*),
+        }
+    });
+    let rows: Vec<TokenStream> = isas
+        .iter()
+        .flat_map(|isa| set.of_isa(*isa))
+        .map(|spec| row(spec, spec.isa.name()))
+        .collect::<Result<_, _>>()?;
+    let reads = isas.iter().map(|isa| {
+        let (variant, module) = (format_ident!("{}", isa.variant()), format_ident!("{}", isa.name()));
+        let read = format_ident!("read__{}", isa.name());
+        quote!((Isa::#variant, #module::#read))
+    });
+    let configs = set.configs.iter().map(|(name, text)| quote!((#name, #text)));
+    emit::format(
+        "kernels.rs",
+        quote! {
+            use crate::contract::ReadFn;
+            use crate::cpu::Isa;
+            use crate::packing::{Code, Packing};
+            use crate::registry::{Family, KernelDesc};
+
+            #(#modules)*
+
+            #[doc = " Whether this CPU has every feature that the kernels of `isa` use. The only list of those features."]
+            pub fn isa_detected(isa: Isa) -> bool {
+                match isa {
+                    #(#detections,)*
+                    _ => false,
+                }
+            }
+
+            #[doc = " One row for each generated kernel, ISA by ISA."]
+            pub static KERNELS: &[KernelDesc] = &[#(#rows),*];
+
+            #[doc = " The streaming read of each ISA."]
+            pub static READS: &[(Isa, ReadFn)] = &[#(#reads),*];
+
+            #[doc = " The configs that the kernels were generated from: file name and text."]
+            pub static CONFIGS: &[(&str, &str)] = &[#(#configs),*];
+        },
+    )
+}
+
+/// The text of `overflowing.rs`: kernels whose window is one step too long, for the test that must catch them.
+pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
+    let mut text = String::from(
+        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs};\n#[cfg(target_arch = \"x86_64\")]\nuse core::arch::x86_64::*;\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc};\n",
+    );
+    let mut rows = Vec::new();
+    let mut built = Vec::new();
+    for spec in isas.iter().flat_map(|isa| set.of_isa(*isa)) {
+        let widest = budget::window_max(spec).ok() == Some(spec.window);
+        // 32-bit sums have no window inside a block; one kernel of a kind is enough.
+        let narrow = budget::Digits::of(spec.code).is_some() || spec.isa == Isa::Avx2;
+        let kind = (spec.isa, spec.code, spec.variant);
+        if spec.isa == Isa::Scalar || !widest || !narrow || built.contains(&kind) {
+            continue;
+        }
+        built.push(kind);
+        let spec = KernelSpec { window: spec.window + 1, ..spec.clone() };
+        text.push_str(&kernel_text(&spec)?);
+        let build = build_text(&spec)?;
+        if !text.contains(&build) {
+            text.push_str(&build);
+        }
+        rows.push(row(&spec, "self")?);
+    }
+    let table = quote! {
+        #[doc = " The rows of these kernels."]
+        pub static KERNELS: &[KernelDesc] = &[#(#rows),*];
+    };
+    text.push_str(&emit::format("overflowing.rs", table)?);
+    Ok(text)
+}
+
+/// `pub mod <isa> { use …; include!(…); }`
+fn module(isa: Isa, file: &str) -> TokenStream {
+    let name = format_ident!("{}", isa.name());
+    let doc = format!(" Kernels for {}.", isa.name());
+    let arch = isa.arch().map(|arch| {
+        let arch = format_ident!("{arch}");
+        quote!(use core::arch::#arch::*;)
+    });
+    quote! {
+        #[doc = #doc]
+        pub mod #name {
+            use crate::contract::{BuildArgs, GemvArgs, ReadArgs};
+            #arch
+            include!(concat!(env!("OUT_DIR"), #file));
+        }
+    }
+}
+
+/// `KernelDesc { … }` of a kernel in module `module`.
+fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
+    let id = spec.id();
+    let variant = spec.variant.map_or("", |v| v.name());
+    let [family, isa, code, module, gemv, build] = [
+        spec.family.variant(),
+        spec.isa.variant(),
+        spec.code.variant(),
+        module,
+        id.as_str(),
+        &build_name(spec),
+    ]
+    .map(|name| format_ident!("{name}"));
+    let [lanes, panels, block, window, registers, operand] = [
+        spec.lanes(),
+        spec.panels,
+        spec.block,
+        spec.window,
+        budget::registers(spec),
+        skeleton::operand_step_bytes(spec),
+    ]
+    .map(Literal::usize_unsuffixed);
+    let biased = spec.family == Family::Mad;
+    let operations = Literal::f64_unsuffixed(budget::operations(spec));
+    let fingerprint = emit::fingerprint(&[&id, &kernel_text(spec)?, &build_text(spec)?]);
+    Ok(quote! {
+        KernelDesc {
+            id: #id,
+            family: Family::#family,
+            variant: #variant,
+            isa: Isa::#isa,
+            packing: Packing { code: Code::#code, lanes: #lanes, panels: #panels, block: #block },
+            operand_step_bytes: #operand,
+            biased: #biased,
+            window: #window,
+            registers: #registers,
+            ops_per_step: #operations,
+            fingerprint: #fingerprint,
+            gemv: #module::#gemv,
+            build: #module::#build,
+        }
+    })
+}

@@ -1,0 +1,211 @@
+//! The kernels, each algorithm written once: loops and arithmetic in the words of a [`Vocabulary`], without an intrinsic.
+
+mod addsub;
+mod bytes;
+mod lut;
+mod mad;
+mod operand;
+mod portable;
+mod read;
+
+use proc_macro2::{Ident, Literal, TokenStream};
+use quote::{format_ident, quote};
+
+use crate::budget;
+use crate::isa::{Isa, Vocabulary};
+use crate::spec::{Code, Family, KernelSpec};
+
+pub use operand::{build, step_bytes as operand_step_bytes};
+pub use read::read;
+
+/// A numbered variable.
+fn ident(name: &str, number: usize) -> Ident {
+    format_ident!("{name}{number}")
+}
+
+/// A number as it is written.
+fn number(n: usize) -> Literal {
+    Literal::usize_unsuffixed(n)
+}
+
+/// A comment line of the generated text: `emit` turns the marker into `// …`.
+fn comment(text: &str) -> TokenStream {
+    quote!(comment!(#text);)
+}
+
+/// One algorithm, for the loops around it in [`gemv`].
+trait Skeleton {
+    /// Statements before all loops: constants that every strip shares.
+    fn constants(&self) -> TokenStream;
+    /// Statements that open a strip of `panels` panels: its sums.
+    fn open(&self, panels: usize) -> TokenStream;
+    /// Statements that open a window: its narrow sums.
+    fn open_window(&self, panels: usize) -> TokenStream;
+    /// Statements of one step. `weights` and `at` point to the step's weights and prepared activations.
+    fn step(&self, panels: usize) -> TokenStream;
+    /// Statements that close a window: narrow sums into wide ones.
+    fn close_window(&self, panels: usize) -> TokenStream;
+    /// Statements that close a strip: sums into `out`.
+    fn close(&self, panels: usize) -> TokenStream;
+}
+
+/// `pub unsafe fn <id>(args: &GemvArgs) { … }`: loops over strips, windows and steps around a skeleton.
+pub fn gemv(spec: &KernelSpec) -> TokenStream {
+    let Some(words) = spec.isa.vocabulary() else { return portable::gemv(spec) };
+    let skeleton: Box<dyn Skeleton> = match spec.family {
+        Family::Lut => Box::new(lut::Lut { spec, words }),
+        Family::Mad => Box::new(mad::Mad { spec, words }),
+        Family::Addsub => Box::new(addsub::Addsub { spec, words }),
+    };
+    let (id, docs, features) = (format_ident!("{}", spec.id()), docs(spec), features(spec.isa));
+    let constants = skeleton.constants();
+    let strips = strip(spec, words, skeleton.as_ref(), spec.panels);
+    let singles = (spec.panels > 1).then(|| {
+        let body = strip(spec, words, skeleton.as_ref(), 1);
+        let note = comment("Panels that fill no strip follow one by one.");
+        quote! {
+            #note
+            for _ in 0..args.singles { #body }
+        }
+    });
+    let safety = comment(
+        "SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here, and the CPU's ISA.",
+    );
+    quote! {
+        #docs
+        #features
+        pub unsafe fn #id(args: &GemvArgs) {
+            let GemvArgs { operand, steps, correction, prefetch, .. } = *args;
+            #safety
+            unsafe {
+                #constants
+                let mut weights = args.weights;
+                let mut out = args.out.cast::<u8>();
+                for _ in 0..args.strips { #strips }
+                #singles
+            }
+        }
+    }
+}
+
+/// The body of the loop over strips.
+fn strip(
+    spec: &KernelSpec,
+    words: &dyn Vocabulary,
+    skeleton: &dyn Skeleton,
+    panels: usize,
+) -> TokenStream {
+    let (open, close) = (skeleton.open(panels), skeleton.close(panels));
+    let (open_window, close_window) =
+        (skeleton.open_window(panels), skeleton.close_window(panels));
+    let step = skeleton.step(panels);
+    let bytes = panels * spec.panel_step_bytes();
+    // One prefetch for each cache line that the step reads.
+    let prefetches = (0..bytes).step_by(64).map(|line| {
+        let line = number(line);
+        let fetch = words.prefetch(quote!(weights.wrapping_add(prefetch + #line)));
+        quote!(#fetch;)
+    });
+    let (bytes, operand_bytes) = (number(bytes), number(operand::step_bytes(spec)));
+    let step = quote! {
+        #(#prefetches)*
+        #step
+        weights = weights.add(#bytes);
+        at = at.add(#operand_bytes);
+    };
+    let window = number(spec.window);
+    let steps = match spec.window {
+        1 => quote! {
+            for _ in 0..steps { #open_window #step #close_window }
+        },
+        _ => quote! {
+            let mut left = steps;
+            while left >= #window {
+                #open_window
+                for _ in 0..#window { #step }
+                #close_window
+                left -= #window;
+            }
+            if left > 0 {
+                #open_window
+                for _ in 0..left { #step }
+                #close_window
+            }
+        },
+    };
+    let out_bytes = number(panels * spec.lanes() * 4);
+    quote! {
+        #open
+        let mut at = operand;
+        #steps
+        #close
+        out = out.add(#out_bytes);
+    }
+}
+
+/// The documentation of a generated kernel: what it is, its numbers, where it comes from.
+fn docs(spec: &KernelSpec) -> TokenStream {
+    let id = spec.id();
+    let file = match (spec.isa, spec.family) {
+        (Isa::Scalar, _) => "portable.rs",
+        (_, Family::Lut) => "lut.rs",
+        (_, Family::Mad) => "mad.rs",
+        (_, Family::Addsub) => "addsub.rs",
+    };
+    let title = format!(" `{id}`: {} on {}.", title(spec), spec.isa.name());
+    let packing = format!(
+        " Packing `{}`: {} rows x {} columns in {} bytes a step and panel, {:.3} bits a weight.",
+        spec.packing(),
+        spec.lanes(),
+        spec.code.step_cols(),
+        spec.panel_step_bytes(),
+        8.0 * spec.code.step_bytes() as f64 / spec.code.step_cols() as f64,
+    );
+    let numbers = match spec.isa {
+        Isa::Scalar => " Sums are `i32` throughout.".to_owned(),
+        isa => format!(
+            " {} of {} vector registers. Narrow sums are widened every {} steps (bound {}), K blocks hold {} steps (bound {}).",
+            budget::registers(spec),
+            isa.registers(),
+            spec.window,
+            budget::window_max(spec).unwrap_or(1),
+            spec.block,
+            budget::block_max(spec),
+        ),
+    };
+    let emitted = format!(" Emitted by `codegen/src/skeleton/{file}`. Change that file, not this text.");
+    quote! {
+        #[doc = #title]
+        #[doc = ""]
+        #[doc = #packing]
+        #[doc = #numbers]
+        #[doc = #emitted]
+        #[doc = ""]
+        #[doc = " # Safety"]
+        #[doc = ""]
+        #[doc = " `args` meets the contract of [`GemvArgs`]."]
+    }
+}
+
+/// What a kernel does, in a few words.
+fn title(spec: &KernelSpec) -> String {
+    match (spec.family, spec.code) {
+        (Family::Lut, Code::T3) => "lookup of three trits, mirrored".into(),
+        (Family::Lut, Code::T5) => "lookup of five trits, mirrored".into(),
+        (Family::Lut, _) => "lookup of three and a half trits".into(),
+        (Family::Mad, _) => match spec.variant {
+            Some(variant) => format!("two-bit multiply-add, {}", variant.name()),
+            None => "two-bit multiply-add".into(),
+        },
+        (Family::Addsub, _) => "masked additions and subtractions".into(),
+    }
+}
+
+/// `#[target_feature(enable = "…")]`, or nothing for plain Rust.
+fn features(isa: Isa) -> TokenStream {
+    let features = isa.features().join(",");
+    match features.is_empty() {
+        true => TokenStream::new(),
+        false => quote!(#[target_feature(enable = #features)]),
+    }
+}

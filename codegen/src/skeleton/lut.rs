@@ -1,0 +1,205 @@
+//! `lut`: partial sums looked up in tables that are built from the activations once for each token.
+//!
+//! The idea is T-MAC's (arXiv:2407.00088), the grouping of whole trits that of TL2 (bitnet.cpp, arXiv:2502.11880) and of five
+//! trits a byte that of lut_mm. Entries are exact: two byte tables hold the two digits of each sum, and byte lanes add
+//! digits for as long as they cannot overflow.
+//!
+//! * `t3`, `t5`: *mirrored* groups. Half of the sums are the negatives of the other half, so the table holds magnitudes and a sign
+//!   bit of the code negates what was looked up.
+//! * `t7`: groups of three and a half trits. The half is what makes 54 sums of the 64 that one byte shuffle can hold, without a sign.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::{Skeleton, bytes, ident, number};
+use crate::isa::Vocabulary;
+use crate::spec::{Code, KernelSpec};
+
+/// A table kernel.
+pub struct Lut<'a> {
+    pub spec: &'a KernelSpec,
+    pub words: &'a dyn Vocabulary,
+}
+
+impl Skeleton for Lut<'_> {
+    fn constants(&self) -> TokenStream {
+        TokenStream::new()
+    }
+
+    fn open(&self, panels: usize) -> TokenStream {
+        bytes::open(self.words, panels)
+    }
+
+    fn open_window(&self, panels: usize) -> TokenStream {
+        bytes::open_window(self.words, self.spec.code, panels)
+    }
+
+    fn step(&self, panels: usize) -> TokenStream {
+        match self.spec.code {
+            Code::T3 => self.step_t3(panels),
+            Code::T5 => self.step_t5(panels),
+            Code::T7 => self.step_t7(panels),
+            Code::B2 | Code::Planes => unreachable!("rejected by `Isa::skeletons`"),
+        }
+    }
+
+    fn close_window(&self, panels: usize) -> TokenStream {
+        bytes::close_window(self.words, panels)
+    }
+
+    fn close(&self, panels: usize) -> TokenStream {
+        bytes::close(self.words, self.spec, panels)
+    }
+}
+
+impl Lut<'_> {
+    /// Vector `index` of the step's weights of a panel.
+    fn weights(&self, panel: usize, index: usize) -> TokenStream {
+        let offset = panel * self.spec.panel_step_bytes() + index * self.spec.lanes();
+        let offset = number(offset);
+        self.words.load(quote!(weights.add(#offset)))
+    }
+
+    /// The table vector at `offset` bytes of the step's tables.
+    fn table(&self, offset: usize) -> TokenStream {
+        let offset = number(offset);
+        self.words.load_table(quote!(at.add(#offset)))
+    }
+
+    /// `<digit sum> += <looked up, with its sign>;`
+    fn add(&self, digit: &str, panel: usize, value: TokenStream) -> TokenStream {
+        let sum = ident(digit, panel);
+        let added = self.words.add(8, quote!(#sum), value);
+        quote!(#sum = #added;)
+    }
+
+    /// Five trits a byte: seven bits of magnitude index two table vectors (the lookup ignores the eighth), which is the sign.
+    fn step_t5(&self, panels: usize) -> TokenStream {
+        let w = self.words;
+        let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| self.table(i * w.table_bytes()));
+        let lookups = (0..panels).map(|panel| {
+            let codes = self.weights(panel, 0);
+            let signs = w.signs(quote!(codes));
+            let low = w.lookup(&[quote!(low_table0), quote!(low_table1)], quote!(codes));
+            let high = w.lookup(&[quote!(high_table0), quote!(high_table1)], quote!(codes));
+            let add_low = self.add("low", panel, w.with_sign(quote!(signs), quote!(found_low)));
+            let add_high = self.add("high", panel, w.with_sign(quote!(signs), quote!(found_high)));
+            quote! {
+                let codes = #codes;
+                let signs = #signs;
+                let (found_low, found_high) = (#low, #high);
+                #add_low
+                #add_high
+            }
+        });
+        quote! {
+            let (low_table0, low_table1) = (#low0, #low1);
+            let (high_table0, high_table1) = (#high0, #high1);
+            #(#lookups)*
+        }
+    }
+
+    /// Three trits a nibble: four bytes of nibble pairs, then a byte of signs, shifted up from group to group.
+    fn step_t3(&self, panels: usize) -> TokenStream {
+        let w = self.words;
+        let signs = (0..panels).map(|panel| {
+            let (signs, value) = (ident("signs", panel), self.weights(panel, 4));
+            quote!(let mut #signs = #value;)
+        });
+        let groups = (0..8).map(|group| self.group_t3(panels, group));
+        let nibble = w.splat8(0x0f);
+        quote! {
+            let nibble = #nibble;
+            #(#signs)*
+            #(#groups)*
+        }
+    }
+
+    /// One group of [`Lut::step_t3`].
+    fn group_t3(&self, panels: usize, group: usize) -> TokenStream {
+        let w = self.words;
+        let at = group * 2 * w.table_bytes();
+        let (low, high) = (self.table(at), self.table(at + w.table_bytes()));
+        let lookups = (0..panels).map(|panel| {
+            let (pair, signs) = (ident("pair", panel), ident("signs", panel));
+            let load = (group % 2 == 0).then(|| {
+                let codes = self.weights(panel, group / 2);
+                quote!(let #pair = #codes;)
+            });
+            let nibbles = match group % 2 {
+                0 => quote!(#pair),
+                _ => w.shift_right(16, quote!(#pair), 4),
+            };
+            let codes = w.and(nibbles, quote!(nibble));
+            let sign = w.signs(quote!(#signs));
+            let low = w.lookup(&[quote!(low_table)], quote!(codes));
+            let high = w.lookup(&[quote!(high_table)], quote!(codes));
+            let add_low = self.add("low", panel, w.with_sign(quote!(sign), low));
+            let add_high = self.add("high", panel, w.with_sign(quote!(sign), high));
+            let next = (group < 7).then(|| {
+                let doubled = w.add(8, quote!(#signs), quote!(#signs));
+                quote!(#signs = #doubled;)
+            });
+            quote! {
+                #load
+                let codes = #codes;
+                let sign = #sign;
+                #add_low
+                #add_high
+                #next
+            }
+        });
+        quote! {
+            let (low_table, high_table) = (#low, #high);
+            #(#lookups)*
+        }
+    }
+
+    /// Seven trits in two codes of six bits: three vectors hold four codes, the fourth in their highest two bits.
+    ///
+    /// The lookup ignores the two highest bits of an index, so the first three codes are the vectors as they are.
+    fn step_t7(&self, panels: usize) -> TokenStream {
+        let w = self.words;
+        let halves = (0..2).map(|half| {
+            let codes = (0..panels).map(|panel| self.codes_t7(panel, half));
+            let lookups = (0..4).map(|code| {
+                let at = (4 * half + code) * 2 * w.table_bytes();
+                let (low, high) = (self.table(at), self.table(at + w.table_bytes()));
+                let adds = (0..panels).map(|panel| {
+                    let codes = ident(&format!("codes{panel}_"), code);
+                    let low = w.lookup(&[quote!(low_table)], quote!(#codes));
+                    let high = w.lookup(&[quote!(high_table)], quote!(#codes));
+                    let (low, high) = (self.add("low", panel, low), self.add("high", panel, high));
+                    quote!(#low #high)
+                });
+                quote! {
+                    let (low_table, high_table) = (#low, #high);
+                    #(#adds)*
+                }
+            });
+            quote!(#(#codes)* #(#lookups)*)
+        });
+        let (two, four) = (w.splat8(0x03), w.splat8(0x0f));
+        quote! {
+            let (two_bits, four_bits) = (#two, #four);
+            #(#halves)*
+        }
+    }
+
+    /// `let codes<panel>_<0..4> = …;` for one half of a step.
+    fn codes_t7(&self, panel: usize, half: usize) -> TokenStream {
+        let w = self.words;
+        let names: Vec<_> = (0..4).map(|i| ident(&format!("codes{panel}_"), i)).collect();
+        let [c0, c1, c2, c3] = &names[..] else { unreachable!("four names") };
+        let [v0, v1, v2] = [0, 1, 2].map(|i| self.weights(panel, 3 * half + i));
+        // Bits 0 and 1 from the first vector, 2 and 3 from the second, 4 and 5 from the third.
+        let [s0, s1, s2] =
+            [(c0, 6), (c1, 4), (c2, 2)].map(|(c, by)| w.shift_right(16, quote!(#c), by));
+        let low = w.merge_bits(quote!(two_bits), s0, s1);
+        let merged = w.merge_bits(quote!(four_bits), low, s2);
+        quote! {
+            let (#c0, #c1, #c2) = (#v0, #v1, #v2);
+            let #c3 = #merged;
+        }
+    }
+}

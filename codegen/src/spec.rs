@@ -1,0 +1,366 @@
+//! Kernel specs: which variants to build, read from `configs/kernels/<isa>.toml` and checked before a line is emitted.
+//!
+//! A row lists the families and tiles of one kernel; lists multiply out:
+//!
+//! ```toml
+//! [[gemv]]
+//! family = "lut"
+//! code = "t7"
+//! panels = [1, 2]   # vectors of rows side by side
+//! block = [16, 32]  # steps in a K block
+//! ```
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::budget;
+use crate::isa::Isa;
+
+/// One algorithm for the ternary matrix-vector product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Tables of partial sums.
+    Lut,
+    /// Unpack and multiply-add.
+    Mad,
+    /// Masked add and subtract.
+    Addsub,
+}
+
+impl Family {
+    /// The name in ids and configs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::Lut => "lut",
+            Family::Mad => "mad",
+            Family::Addsub => "addsub",
+        }
+    }
+
+    /// The variant's name in `tern_kernels::Family`.
+    pub const fn variant(self) -> &'static str {
+        match self {
+            Family::Lut => "Lut",
+            Family::Mad => "Mad",
+            Family::Addsub => "Addsub",
+        }
+    }
+}
+
+/// How trits become bits; `tern_kernels::packing::Code` documents each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Code {
+    /// Two bits a trit.
+    B2,
+    /// Two bit planes.
+    Planes,
+    /// Three trits in a 4-bit magnitude and a sign.
+    T3,
+    /// Five trits in a 7-bit magnitude and a sign.
+    T5,
+    /// Seven trits in two 6-bit codes.
+    T7,
+}
+
+impl Code {
+    /// The name in ids and configs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Code::B2 => "b2",
+            Code::Planes => "planes",
+            Code::T3 => "t3",
+            Code::T5 => "t5",
+            Code::T7 => "t7",
+        }
+    }
+
+    /// The variant's name in `tern_kernels::Code`.
+    pub const fn variant(self) -> &'static str {
+        match self {
+            Code::B2 => "B2",
+            Code::Planes => "Planes",
+            Code::T3 => "T3",
+            Code::T5 => "T5",
+            Code::T7 => "T7",
+        }
+    }
+
+    /// Columns in a step.
+    pub const fn step_cols(self) -> usize {
+        match self {
+            Code::B2 => 16,
+            Code::Planes => 8,
+            Code::T3 => 24,
+            Code::T5 => 5,
+            Code::T7 => 28,
+        }
+    }
+
+    /// Bytes in a step, for each row.
+    pub const fn step_bytes(self) -> usize {
+        match self {
+            Code::B2 => 4,
+            Code::Planes => 2,
+            Code::T3 => 5,
+            Code::T5 => 1,
+            Code::T7 => 6,
+        }
+    }
+}
+
+/// Which form of `mad`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Variant {
+    /// Every bit plane is shifted down before it is masked.
+    Classic,
+    /// Planes are masked in place and their sums shifted once, at the end.
+    Shiftfree,
+}
+
+impl Variant {
+    /// The name in ids and configs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Variant::Classic => "classic",
+            Variant::Shiftfree => "shiftfree",
+        }
+    }
+}
+
+/// One kernel to build.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelSpec {
+    /// The ISA whose vocabulary spells it.
+    pub isa: Isa,
+    /// The algorithm.
+    pub family: Family,
+    /// The code it reads.
+    pub code: Code,
+    /// Which form, where there are several.
+    pub variant: Option<Variant>,
+    /// Panels in a strip.
+    pub panels: usize,
+    /// Steps in a K block.
+    pub block: usize,
+    /// Steps that the narrowest accumulator takes before it is widened.
+    pub window: usize,
+}
+
+impl KernelSpec {
+    /// The kernel's id: what it computes, `__`, how.
+    pub fn id(&self) -> String {
+        let (family, code, isa) = (self.family.name(), self.code.name(), self.isa.name());
+        let variant = self.variant.map_or(String::new(), |v| format!("{}_", v.name()));
+        // The window shows only where it is not the widest that is safe.
+        let window = match budget::window_max(self) {
+            Ok(max) if max == self.window => String::new(),
+            _ => format!("w{}", self.window),
+        };
+        format!("gemv_{family}_{code}__{isa}_{variant}p{}k{}{window}", self.panels, self.block)
+    }
+
+    /// Rows that one vector covers.
+    pub fn lanes(&self) -> usize {
+        match self.code {
+            // A 32-bit lane holds the four bytes of one row.
+            Code::B2 => (self.isa.vector_bytes() / 4).max(8),
+            _ => self.isa.vector_bytes().max(8),
+        }
+    }
+
+    /// Name of the packing that it reads.
+    pub fn packing(&self) -> String {
+        format!("{}_l{}_p{}_k{}", self.code.name(), self.lanes(), self.panels, self.block)
+    }
+
+    /// Bytes of one step of one panel.
+    pub fn panel_step_bytes(&self) -> usize {
+        self.lanes() * self.code.step_bytes()
+    }
+
+    /// Checks everything that can be wrong with a spec.
+    ///
+    /// # Errors
+    ///
+    /// One sentence that says what is wrong, what was found and what is allowed.
+    pub fn validate(&self) -> Result<(), String> {
+        let (family, code, isa) = (self.family.name(), self.code.name(), self.isa.name());
+        if !self.isa.skeletons().contains(&(self.family, self.code)) {
+            let known: Vec<String> =
+                self.isa.skeletons().iter().map(|(f, c)| format!("{} {}", f.name(), c.name())).collect();
+            return Err(format!("{isa} has no {family} kernel for code {code}; it has: {}", known.join(", ")));
+        }
+        match (self.family, self.variant) {
+            (Family::Mad, None) if self.isa != Isa::Scalar => {
+                return Err("a mad kernel needs variant = \"classic\" or \"shiftfree\"".into());
+            }
+            (Family::Lut | Family::Addsub, Some(v)) => {
+                return Err(format!("variant \"{}\" belongs to mad, not to {family}", v.name()));
+            }
+            _ => {}
+        }
+        if self.panels == 0 || self.block == 0 || self.window == 0 {
+            return Err("panels, block and window must be at least 1".into());
+        }
+        if self.isa == Isa::Scalar && self.panels != 1 {
+            return Err(format!("panels = {}, but scalar kernels work on one panel", self.panels));
+        }
+        if self.block % self.window != 0 {
+            return Err(format!(
+                "block = {} is not divided by the window of {} steps",
+                self.block, self.window
+            ));
+        }
+        let registers = budget::registers(self);
+        if registers > self.isa.registers() {
+            return Err(format!(
+                "panels = {} needs {registers} vector registers, but {isa} has {}",
+                self.panels,
+                self.isa.registers()
+            ));
+        }
+        budget::check_window(self)?;
+        budget::check_block(self)
+    }
+}
+
+/// One row of a config file: lists multiply out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    family: Family,
+    code: Code,
+    variant: Option<Variant>,
+    panels: Vec<usize>,
+    block: Vec<usize>,
+    /// Steps before widening; left out, the largest that cannot overflow.
+    window: Option<usize>,
+}
+
+/// A config file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    gemv: Vec<Row>,
+}
+
+/// Why kernels could not be generated.
+#[derive(Debug)]
+pub enum Error {
+    /// A file could not be read or written.
+    Io {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A config directory without a single kernel.
+    NoConfigs(PathBuf),
+    /// A file name that is not an ISA.
+    UnknownIsa {
+        /// The file.
+        file: String,
+    },
+    /// A file that is not a kernel config.
+    Malformed {
+        /// The file.
+        file: String,
+        /// What the TOML parser said.
+        reason: String,
+    },
+    /// A row that cannot be built.
+    BadRow {
+        /// The file.
+        file: String,
+        /// Its row, from 1.
+        row: usize,
+        /// The kernel.
+        id: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A kernel that no config lists.
+    UnknownKernel(String),
+    /// Generated text that does not parse: a mistake in a skeleton.
+    Emit {
+        /// The kernel or file.
+        what: String,
+        /// What the parser said.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Error::NoConfigs(dir) => write!(
+                f,
+                "{}: no kernel configs found; expected files named <isa>.toml, such as avx2.toml",
+                dir.display()
+            ),
+            Error::UnknownIsa { file } => {
+                let names: Vec<&str> = Isa::ALL.iter().map(|isa| isa.name()).collect();
+                write!(f, "{file}: the file name must be an ISA: {}", names.join(", "))
+            }
+            Error::Malformed { file, reason } => write!(f, "{file}: {reason}"),
+            Error::BadRow { file, row, id, reason } => {
+                write!(f, "{file}: row {row} ({id}): {reason}")
+            }
+            Error::UnknownKernel(id) => {
+                write!(f, "no kernel is called `{id}`; `tern codegen list` shows the ids")
+            }
+            Error::Emit { what, reason } => {
+                write!(f, "{what}: the generated text is not Rust: {reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Parses one config file, named for its ISA, into checked specs in the order of the file.
+///
+/// # Errors
+///
+/// The file's name, TOML or one of its rows is wrong; the error names file, row and reason.
+pub fn parse(file: &str, text: &str) -> Result<Vec<KernelSpec>, Error> {
+    let stem = file.rsplit('/').next().unwrap_or(file).trim_end_matches(".toml");
+    let isa = Isa::from_name(stem).ok_or_else(|| Error::UnknownIsa { file: file.into() })?;
+    let parsed: File = toml::from_str(text)
+        .map_err(|e| Error::Malformed { file: file.into(), reason: e.to_string() })?;
+    let mut specs = Vec::new();
+    for (index, row) in parsed.gemv.iter().enumerate() {
+        let bad = |id: String, reason: String| Error::BadRow {
+            file: file.into(),
+            row: index + 1,
+            id,
+            reason,
+        };
+        if row.panels.is_empty() || row.block.is_empty() {
+            return Err(bad(row.family.name().into(), "panels and block must not be empty".into()));
+        }
+        for &panels in &row.panels {
+            for &block in &row.block {
+                let Row { family, code, variant, .. } = *row;
+                let mut spec = KernelSpec { isa, family, code, variant, panels, block, window: 1 };
+                spec.window = match row.window {
+                    Some(window) => window,
+                    None => budget::window_max(&spec).map_err(|e| bad(spec.id(), e))?.min(block),
+                };
+                spec.validate().map_err(|reason| bad(spec.id(), reason))?;
+                if specs.contains(&spec) {
+                    return Err(bad(spec.id(), "this kernel stands in the file twice".into()));
+                }
+                specs.push(spec);
+            }
+        }
+    }
+    Ok(specs)
+}

@@ -1,0 +1,16 @@
+//! Writes the kernels of the target's ISAs into `OUT_DIR`. All logic is in `tern-codegen`.
+
+use std::path::PathBuf;
+
+fn main() {
+    let arch = std::env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets the target");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    println!("cargo::rerun-if-env-changed={}", tern_codegen::CONFIGS_VARIABLE);
+    let configs = tern_codegen::config_dir();
+    println!("cargo::rerun-if-changed={}", configs.display());
+    if let Err(error) = tern_codegen::write(&configs, &arch, &out) {
+        // One readable line for each reason: cargo prints what goes to stderr when a build script fails.
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}

@@ -1,0 +1,182 @@
+//! Trits to bits and back, one panel step at a time: the meaning of every [`Code`].
+//!
+//! The generated kernels and tables assume exactly what stands here; the tests hold both against the reference.
+
+use crate::packing::{Code, Packing};
+
+/// Balanced ternary number of a group, lowest digit first: `sum of trit[i] * 3^i`.
+fn balanced(trits: &[i8]) -> i32 {
+    trits.iter().rev().fold(0, |n, &t| n * 3 + i32::from(t))
+}
+
+/// The trits of a balanced ternary number, lowest digit first.
+fn digits(mut n: i32, trits: &mut [i8]) {
+    for t in trits {
+        // The digit is n mod 3, moved to -1..=1; what is left is divisible by 3.
+        let digit = (n + 1).rem_euclid(3) - 1;
+        *t = digit as i8;
+        n = (n - digit) / 3;
+    }
+}
+
+/// The 6-bit code of three trits and a bit: `27 * bit + 9 (t0 + 1) + 3 (t1 + 1) + (t2 + 1)`.
+fn half_code(trits: [i8; 3], bit: u8) -> u8 {
+    let [a, b, c] = trits.map(|t| (t + 1) as u8);
+    27 * bit + 9 * a + 3 * b + c
+}
+
+/// The three trits and the bit of a [`half_code`].
+fn half_trits(code: u8) -> ([i8; 3], u8) {
+    let (bit, n) = (code / 27, (code % 27) as i8);
+    ([n / 9 - 1, n / 3 % 3 - 1, n % 3 - 1], bit)
+}
+
+/// Stores the step of one row. `trits.len()` is the code's `step_cols`; `put(i, byte)` sets byte `i` of the row's step.
+fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
+    match code {
+        Code::Trits => put(0, trits[0] as u8),
+        Code::B2 => {
+            for j in 0..4 {
+                let planes = (0..4).map(|p| ((trits[4 * p + j] + 1) as u8) << (2 * p));
+                put(j, planes.sum());
+            }
+        }
+        Code::Planes => {
+            let bits = |sign: i8| {
+                trits.iter().fold(0u8, |byte, &t| byte << 1 | u8::from(t == sign))
+            };
+            put(0, bits(1));
+            put(1, bits(-1));
+        }
+        Code::T3 => {
+            let mut signs = 0;
+            let mut magnitudes = [0u8; 8];
+            for (group, trits) in trits.chunks_exact(3).enumerate() {
+                let n = balanced(trits);
+                magnitudes[group] = n.unsigned_abs() as u8;
+                signs = signs << 1 | u8::from(n < 0);
+            }
+            for (i, pair) in magnitudes.chunks_exact(2).enumerate() {
+                put(i, pair[0] | pair[1] << 4);
+            }
+            put(4, signs);
+        }
+        Code::T5 => {
+            let n = balanced(trits);
+            put(0, n.unsigned_abs() as u8 | u8::from(n < 0) << 7);
+        }
+        Code::T7 => {
+            for (half, trits) in trits.chunks_exact(14).enumerate() {
+                let mut codes = [0u8; 4];
+                for (pair, t) in trits.chunks_exact(7).enumerate() {
+                    codes[2 * pair] = half_code([t[0], t[1], t[2]], u8::from(t[3] > 0));
+                    codes[2 * pair + 1] = half_code([t[4], t[5], t[6]], u8::from(t[3] < 0));
+                }
+                // The fourth code rides in the two high bits of the other three.
+                for i in 0..3 {
+                    put(3 * half + i, codes[i] | (codes[3] >> (2 * i) & 3) << 6);
+                }
+            }
+        }
+    }
+}
+
+/// Restores the step of one row; `get(i)` is byte `i` of the row's step.
+fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
+    match code {
+        Code::Trits => trits[0] = get(0) as i8,
+        Code::B2 => {
+            for (col, t) in trits.iter_mut().enumerate() {
+                *t = (get(col % 4) >> (2 * (col / 4)) & 3) as i8 - 1;
+            }
+        }
+        Code::Planes => {
+            for (col, t) in trits.iter_mut().enumerate() {
+                let bit = |byte: u8| (byte >> (7 - col) & 1) as i8;
+                *t = bit(get(0)) - bit(get(1));
+            }
+        }
+        Code::T3 => {
+            for (group, trits) in trits.chunks_exact_mut(3).enumerate() {
+                let n = i32::from(get(group / 2) >> (4 * (group % 2)) & 15);
+                let negative = get(4) >> (7 - group) & 1 == 1;
+                digits(if negative { -n } else { n }, trits);
+            }
+        }
+        Code::T5 => {
+            let byte = get(0);
+            let n = i32::from(byte & 0x7f);
+            digits(if byte & 0x80 != 0 { -n } else { n }, trits);
+        }
+        Code::T7 => {
+            for (half, trits) in trits.chunks_exact_mut(14).enumerate() {
+                let mut codes = [0u8; 4];
+                for i in 0..3 {
+                    let byte = get(3 * half + i);
+                    codes[i] = byte & 63;
+                    codes[3] |= byte >> 6 << (2 * i);
+                }
+                for (pair, t) in trits.chunks_exact_mut(7).enumerate() {
+                    let (low, plus) = half_trits(codes[2 * pair]);
+                    let (high, minus) = half_trits(codes[2 * pair + 1]);
+                    t[..3].copy_from_slice(&low);
+                    t[3] = plus as i8 - minus as i8;
+                    t[4..].copy_from_slice(&high);
+                }
+            }
+        }
+    }
+}
+
+/// Byte of the panel step that holds byte `i` of lane `lane`.
+///
+/// [`Code::B2`] keeps the bytes of a row together, since a dot-product instruction adds neighbours; the others keep the
+/// bytes of all rows together, one vector after another.
+fn position(packing: &Packing, lane: usize, i: usize) -> usize {
+    match packing.code {
+        Code::B2 => lane * 4 + i,
+        _ => i * packing.lanes + lane,
+    }
+}
+
+/// Stores one step of one row of a panel into `step` (the panel's `panel_step_bytes` bytes).
+pub(crate) fn encode(packing: &Packing, row: usize, trits: &[i8], step: &mut [u8]) {
+    let lane = packing.lane_of(row);
+    encode_row(packing.code, trits, |i, byte| step[position(packing, lane, i)] = byte);
+}
+
+/// Restores one step of one row of a panel from `step`.
+pub(crate) fn decode(packing: &Packing, row: usize, trits: &mut [i8], step: &[u8]) {
+    let lane = packing.lane_of(row);
+    decode_row(packing.code, trits, |i| step[position(packing, lane, i)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_of_trits_survives() {
+        for code in Code::ALL {
+            let cols = code.step_cols();
+            let packing = Packing { code, lanes: if code == Code::Trits { 1 } else { 8 }, panels: 1, block: 1 };
+            let mut step = vec![0; packing.panel_step_bytes()];
+            // 3^7 covers all values of every group; the offsets move it through the step.
+            for value in 0..2187 {
+                for offset in 0..cols {
+                    let mut trits = vec![0i8; cols];
+                    let mut rest = value;
+                    for i in 0..cols.min(7) {
+                        trits[(offset + i) % cols] = (rest % 3) as i8 - 1;
+                        rest /= 3;
+                    }
+                    let row = value as usize % packing.lanes;
+                    encode(&packing, row, &trits, &mut step);
+                    let mut back = vec![9; cols];
+                    decode(&packing, row, &mut back, &step);
+                    assert_eq!(trits, back, "{}", code.name());
+                }
+            }
+        }
+    }
+}

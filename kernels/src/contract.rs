@@ -1,0 +1,78 @@
+//! The contract between the generated kernels and the code that calls them.
+//!
+//! It is stated once, here, and cited by every generated function. Generated code sees nothing else of this crate.
+
+/// What one call of a matrix-vector kernel works on: a run of units of one K block.
+///
+/// For every row of the units the kernel adds `sum over the K block of weight * activation` to `out`.
+///
+/// # Safety contract
+///
+/// * `weights` points to the bytes of the units in the kernel's packing: `strips` whole strips, then `singles` strips of one
+///   panel, each `steps` steps long.
+/// * `operand` points to the K block's `steps * operand_step_bytes` bytes that the kernel's own build function wrote.
+/// * `out` points to one `i32` for every padded row of the units, which nothing else reads or writes during the call.
+/// * `steps` is at least one and at most the block of the packing.
+/// * The CPU has the kernel's ISA.
+///
+/// No alignment is asked for, and a kernel touches no byte outside these ranges (prefetches do not touch).
+#[derive(Clone, Copy, Debug)]
+pub struct GemvArgs {
+    /// Packed weights of the first unit.
+    pub weights: *const u8,
+    /// Prepared activations of the K block.
+    pub operand: *const u8,
+    /// Sums, one for each padded row.
+    pub out: *mut i32,
+    /// Steps in the K block.
+    pub steps: usize,
+    /// Units of all the packing's panels.
+    pub strips: usize,
+    /// Units of one panel that follow them.
+    pub singles: usize,
+    /// A constant that belongs to every row's sum: what the code's bias costs, taken back.
+    pub correction: i32,
+    /// Bytes ahead of the weights to prefetch into the L2 cache; 0 prefetches nothing useful and costs next to nothing.
+    pub prefetch: usize,
+}
+
+/// A matrix-vector kernel.
+pub type GemvFn = unsafe fn(&GemvArgs);
+
+/// What one call of a build function works on: some steps of one token's activations.
+///
+/// # Safety contract
+///
+/// * `activations` points to `steps * step_cols` signed bytes, zero beyond the last column.
+/// * `operand` points to `steps * operand_step_bytes` bytes to overwrite, which nothing else uses during the call.
+/// * The CPU has the kernel's ISA.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildArgs {
+    /// Activations of the first step.
+    pub activations: *const i8,
+    /// Where the first step's prepared form goes.
+    pub operand: *mut u8,
+    /// Steps to prepare.
+    pub steps: usize,
+}
+
+/// A function that prepares activations for the kernels of a packing: lookup tables, or the activations in another order.
+pub type BuildFn = unsafe fn(&BuildArgs);
+
+/// What one call of a streaming read works on: `streams` runs of `len` bytes, each `len` after the one before.
+///
+/// # Safety contract
+///
+/// `bytes` points to `len * streams` readable bytes, `len` is a multiple of 256, and the CPU has the function's ISA.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadArgs {
+    /// First byte.
+    pub bytes: *const u8,
+    /// Bytes in each stream.
+    pub len: usize,
+    /// Streams read side by side.
+    pub streams: usize,
+}
+
+/// Reads memory with the widest loads of an ISA and returns a mix of all of it, so that no load can be left out.
+pub type ReadFn = unsafe fn(&ReadArgs) -> u64;

@@ -1,0 +1,186 @@
+//! Memory for packed weights and tables: zeroed, aligned, on huge pages where the system gives them.
+//!
+//! A matrix-vector product reads every weight once a token, so with 4 KiB pages a good part of the
+//! time goes into address translation: 2 MiB pages made the streaming kernels 1.17 to 1.38 times as
+//! fast. Transparent huge pages need no privilege and no set-up, only a mapping whose 2 MiB-aligned
+//! ranges are advised before they are first touched. Explicit `MAP_HUGETLB` pages would have to be
+//! reserved by an administrator.
+//!
+//! Every buffer is an anonymous mapping, so it starts as zeros, nothing is resident until it is
+//! written, and the thread that first writes a page decides the memory node it lives on.
+
+use std::fs;
+use std::io;
+use std::ops::{Deref, DerefMut};
+
+use memmap2::{MmapMut, MmapOptions};
+
+/// Bytes of a huge page. The size on x86-64 and on ARM with a 4 KiB granule; where huge pages are
+/// larger, the advice still helps inside large buffers.
+pub const HUGE_PAGE: usize = 2 << 20;
+
+/// Which pages a buffer asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Pages {
+    /// Huge pages (2 MiB), where the buffer fills at least half of one.
+    #[default]
+    Huge,
+    /// The system's base pages (4 KiB on most machines). For comparison.
+    Small,
+}
+
+/// Why memory could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// No address space is that large; a size field of a damaged file often is the cause.
+    #[error("cannot allocate {bytes} bytes: that is more than this system can address")]
+    TooLarge {
+        /// The size asked for.
+        bytes: usize,
+    },
+    /// The system refused.
+    #[error(
+        "cannot allocate {bytes} bytes: {source}; free memory, raise the limit (`ulimit -v`) or \
+         use a smaller model"
+    )]
+    Refused {
+        /// The size asked for.
+        bytes: usize,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// A zeroed block of bytes: at least 64-byte aligned, 2 MiB aligned from half a huge page up.
+///
+/// Use it as a byte slice.
+#[derive(Debug)]
+pub struct Buffer {
+    map: MmapMut,
+    /// Where the buffer starts in `map`.
+    offset: usize,
+    len: usize,
+    pages: Pages,
+    advised: bool,
+}
+
+impl Buffer {
+    /// `len` zero bytes on the given pages. `len` may be 0.
+    ///
+    /// The choice of pages is advice: a system that declines it gives other pages, never an error.
+    /// [`Buffer::advised`] says whether it listened, [`huge_bytes_in_use`] what came of it.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`] if there is not that much memory or address space.
+    pub fn zeroed(len: usize, pages: Pages) -> Result<Buffer, MemoryError> {
+        let huge_len = huge_len(len);
+        let slack = if huge_len > 0 { HUGE_PAGE - 1 } else { 0 };
+        // The last huge page may reach past the buffer, the first starts anywhere in the slack.
+        // Neither costs memory: what is never touched is never resident.
+        let total = len
+            .max(huge_len)
+            .checked_add(slack)
+            .filter(|&total| isize::try_from(total).is_ok())
+            .ok_or(MemoryError::TooLarge { bytes: len })?;
+        let map = MmapOptions::new()
+            .len(total.max(1))
+            .map_anon()
+            .map_err(|source| MemoryError::Refused { bytes: len, source })?;
+        let offset = if huge_len > 0 { map.as_ptr().align_offset(HUGE_PAGE) } else { 0 };
+        assert!(
+            offset <= slack && map.as_ptr().addr().is_multiple_of(64),
+            "a mapping starts on a page"
+        );
+        let advised = huge_len > 0 && advise(&map, pages, offset, huge_len);
+        Ok(Buffer { map, offset, len, pages, advised })
+    }
+
+    /// The pages that were asked for.
+    pub fn pages(&self) -> Pages {
+        self.pages
+    }
+
+    /// Whether the system accepted the advice. False for buffers too small to advise on.
+    pub fn advised(&self) -> bool {
+        self.advised
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map[self.offset..][..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.map[self.offset..][..self.len]
+    }
+}
+
+/// The bytes, in whole huge pages, that a buffer of `len` bytes gets advice for.
+///
+/// Rounded to the nearest page: the last, partly used huge page pays for itself when at least half
+/// of it is used, and wastes at most 1 MiB. A shorter rest stays on small pages.
+fn huge_len(len: usize) -> usize {
+    (len / HUGE_PAGE + usize::from(len % HUGE_PAGE >= HUGE_PAGE / 2)).saturating_mul(HUGE_PAGE)
+}
+
+#[cfg(target_os = "linux")]
+fn advise(map: &MmapMut, pages: Pages, offset: usize, len: usize) -> bool {
+    let advice = match pages {
+        Pages::Huge => memmap2::Advice::HugePage,
+        Pages::Small => memmap2::Advice::NoHugePage,
+    };
+    // Refused where the kernel was built without transparent huge pages.
+    map.advise_range(advice, offset, len).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise(_: &MmapMut, _: Pages, _: usize, _: usize) -> bool {
+    false
+}
+
+/// Bytes of this process that lie on transparent huge pages now, or `None` where the system does not
+/// say.
+///
+/// Benchmarks record it: advice does not prove pages. Costs a walk over the page tables.
+pub fn huge_bytes_in_use() -> Option<usize> {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup").ok()?;
+    anon_huge_bytes(&rollup)
+}
+
+/// Reads `AnonHugePages:    4096 kB`.
+fn anon_huge_bytes(rollup: &str) -> Option<usize> {
+    let value = rollup.lines().find_map(|line| line.strip_prefix("AnonHugePages:"))?;
+    let kib: usize = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_are_advised_for_what_fills_half_of_one() {
+        let half = HUGE_PAGE / 2;
+        assert_eq!(huge_len(0), 0);
+        assert_eq!(huge_len(half - 1), 0);
+        assert_eq!(huge_len(half), HUGE_PAGE);
+        assert_eq!(huge_len(HUGE_PAGE + half - 1), HUGE_PAGE);
+        assert_eq!(huge_len(HUGE_PAGE + half), 2 * HUGE_PAGE);
+    }
+
+    #[test]
+    fn smaps_rollup_is_read_in_kib() {
+        let rollup = "00400000-7ffd00000000 ---p 00000000 00:00 0    [rollup]\n\
+                      Rss:              1234 kB\nAnonHugePages:      4096 kB\nSwap: 0 kB\n";
+        assert_eq!(anon_huge_bytes(rollup), Some(4 << 20));
+        assert_eq!(anon_huge_bytes("Rss: 1 kB\n"), None);
+        assert_eq!(anon_huge_bytes("AnonHugePages: many\n"), None);
+    }
+}

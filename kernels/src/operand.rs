@@ -1,0 +1,136 @@
+//! Operands: the activations of one token in the form that the kernels of a packing read.
+//!
+//! For `lut` kernels that is a table of partial sums for every group of columns, for `mad` the int8 activations themselves, for
+//! `addsub` their digits. All kernels of a packing share the form, so one operand serves every matrix with the same
+//! input (q, k and v; gate and up).
+
+use crate::contract::BuildArgs;
+use crate::memory::{Buffer, MemoryError, Pages};
+use crate::packing::Packing;
+use crate::registry::Kernel;
+
+/// The prepared activations of one token.
+pub struct Operand {
+    kernel: Kernel,
+    cols: usize,
+    data: Buffer,
+    /// For each K block, what is added to every row's sum.
+    corrections: Vec<i32>,
+}
+
+impl Operand {
+    /// Room for the prepared form of `cols` activations, as `kernel` and all kernels of its packing read them.
+    ///
+    /// # Errors
+    ///
+    /// No memory.
+    pub fn new(kernel: Kernel, cols: usize) -> Result<Self, MemoryError> {
+        let packing = kernel.packing;
+        let data = Buffer::zeroed(packing.steps(cols) * kernel.operand_step_bytes, Pages::Huge)?;
+        Ok(Operand { kernel, cols, data, corrections: vec![0; packing.blocks(cols)] })
+    }
+
+    /// The packing that it is prepared for.
+    pub fn packing(&self) -> Packing {
+        self.kernel.packing
+    }
+
+    /// Activations that it holds.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes of the prepared form.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Prepares the activations `q` of one token.
+    ///
+    /// # Panics
+    ///
+    /// When `q.len()` is not `cols()`.
+    pub fn build(&mut self, q: &[i8]) {
+        for mut part in self.parts(1) {
+            part.build(q);
+        }
+    }
+
+    /// Splits the operand into at most `n` parts of neighbouring steps that workers prepare side by side.
+    pub fn parts(&mut self, n: usize) -> impl Iterator<Item = OperandPart<'_>> {
+        let (kernel, cols) = (self.kernel, self.cols);
+        let packing = kernel.packing;
+        // A part is a run of whole K blocks where the corrections are sums over blocks; else any run of steps would do.
+        let blocks_per_part = packing.blocks(cols).div_ceil(n.max(1)).max(1);
+        let bytes_per_part = blocks_per_part * packing.block * kernel.operand_step_bytes;
+        self.data
+            .chunks_mut(bytes_per_part.max(1))
+            .zip(self.corrections.chunks_mut(blocks_per_part))
+            .enumerate()
+            .map(move |(index, (data, corrections))| OperandPart {
+                kernel,
+                cols,
+                first_step: index * blocks_per_part * packing.block,
+                data,
+                corrections,
+            })
+    }
+
+    /// First byte of K block `block`, and the correction of its sums.
+    pub(crate) fn block(&self, block: usize) -> (&[u8], i32) {
+        let bytes = self.kernel.packing.block * self.kernel.operand_step_bytes;
+        let start = block * bytes;
+        (&self.data[start..(start + bytes).min(self.data.len())], self.corrections[block])
+    }
+}
+
+/// A run of K blocks of an [`Operand`], for one worker.
+pub struct OperandPart<'a> {
+    kernel: Kernel,
+    cols: usize,
+    first_step: usize,
+    data: &'a mut [u8],
+    corrections: &'a mut [i32],
+}
+
+impl OperandPart<'_> {
+    /// Prepares this part from the activations `q` of the whole token.
+    ///
+    /// # Panics
+    ///
+    /// When `q.len()` is not the operand's `cols()`.
+    pub fn build(&mut self, q: &[i8]) {
+        assert_eq!(q.len(), self.cols, "activations of the operand");
+        let step_cols = self.kernel.packing.code.step_cols();
+        let steps = self.data.len() / self.kernel.operand_step_bytes;
+        let first = self.first_step * step_cols;
+        let whole = steps.min((q.len() - first) / step_cols);
+        self.build_steps(&q[first..first + whole * step_cols], 0, whole);
+        if whole < steps {
+            // The last step ends beyond the last column: pad it with zeros.
+            let mut padded = [0i8; 32];
+            let rest = &q[first + whole * step_cols..];
+            padded[..rest.len()].copy_from_slice(rest);
+            self.build_steps(&padded[..step_cols], whole, 1);
+        }
+        if self.kernel.biased {
+            let block_cols = self.kernel.packing.block * step_cols;
+            for (q, correction) in q[first..].chunks(block_cols).zip(self.corrections.iter_mut()) {
+                *correction = -q.iter().map(|&q| i32::from(q)).sum::<i32>();
+            }
+        }
+    }
+
+    /// Calls the kernel's build function on `steps` steps from step `at` of this part.
+    fn build_steps(&mut self, q: &[i8], at: usize, steps: usize) {
+        let step_bytes = self.kernel.operand_step_bytes;
+        let out = &mut self.data[at * step_bytes..(at + steps) * step_bytes];
+        assert_eq!(q.len(), steps * self.kernel.packing.code.step_cols());
+        if steps == 0 {
+            return;
+        }
+        let args = BuildArgs { activations: q.as_ptr(), operand: out.as_mut_ptr(), steps };
+        // SAFETY: the lengths were just checked, `out` is borrowed alone, and a `Kernel` proves the ISA.
+        unsafe { (self.kernel.build)(&args) };
+    }
+}

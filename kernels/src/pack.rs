@@ -1,0 +1,261 @@
+//! Packed ternary matrices: trits in, the bytes of one [`Packing`] out, and back.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::codes;
+use crate::memory::{Buffer, MemoryError, Pages};
+use crate::packing::Packing;
+
+/// Why a matrix could not be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// A side of the matrix is zero, or its packed size overflows.
+    #[error("cannot pack a {rows}x{cols} matrix as {packing}: expected sides above zero whose packed size fits memory")]
+    Shape {
+        /// Rows asked for.
+        rows: usize,
+        /// Columns asked for.
+        cols: usize,
+        /// The packing asked for.
+        packing: Packing,
+    },
+    /// The source gave a value that is not -1, 0 or 1.
+    #[error("row {row} holds {value}, which is not a ternary weight (-1, 0 or 1)")]
+    NotATrit {
+        /// Row of the first such value.
+        row: usize,
+        /// The value.
+        value: i8,
+    },
+    /// No memory for the packed bytes.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// A ternary matrix of `rows x cols` (outputs x inputs) in one packing. It owns its bytes and their padding.
+pub struct PackedMatrix {
+    packing: Packing,
+    rows: usize,
+    cols: usize,
+    data: Buffer,
+}
+
+impl PackedMatrix {
+    /// Packs a matrix whose rows `fill(row, trits)` writes, `trits.len() == cols`.
+    ///
+    /// `fill` is called once for each row, from many threads.
+    ///
+    /// # Errors
+    ///
+    /// A zero or overflowing shape, a value that is not a trit, or no memory.
+    pub fn pack(
+        packing: Packing,
+        rows: usize,
+        cols: usize,
+        pages: Pages,
+        fill: &(dyn Fn(usize, &mut [i8]) + Sync),
+    ) -> Result<Self, PackError> {
+        let shape_error = PackError::Shape { rows, cols, packing };
+        if rows == 0 || cols == 0 {
+            return Err(shape_error);
+        }
+        let Some(bytes) = packing.matrix_bytes(rows, cols) else { return Err(shape_error) };
+        let mut data = Buffer::zeroed(bytes, pages)?;
+        let layout = Layout { packing, rows, cols };
+        // A strip's bytes are scattered over the K blocks, so the work is split by strips and each hands back its bytes.
+        let strip_rows = packing.lanes * packing.panels;
+        let strips: Vec<Range<usize>> =
+            (0..rows).step_by(strip_rows).map(|r| r..(r + strip_rows).min(rows)).collect();
+        // Bounded batches keep the copies small beside the matrix.
+        for batch in strips.chunks(4 * rayon::current_num_threads().max(1)) {
+            let packed: Vec<Vec<(usize, Vec<u8>)>> = batch
+                .par_iter()
+                .map(|rows| layout.pack_rows(rows.clone(), fill))
+                .collect::<Result<_, _>>()?;
+            for (offset, bytes) in packed.into_iter().flatten() {
+                data[offset..offset + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+        Ok(PackedMatrix { packing, rows, cols, data })
+    }
+
+    /// A second copy of the matrix in its own memory (benchmarks walk many copies to keep weights out of cache).
+    ///
+    /// # Errors
+    ///
+    /// No memory.
+    pub fn duplicate(&self) -> Result<Self, MemoryError> {
+        let mut data = Buffer::zeroed(self.data.len(), self.data.pages())?;
+        data.copy_from_slice(&self.data);
+        Ok(PackedMatrix { data, ..*self })
+    }
+
+    /// Rows (outputs).
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns (inputs).
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The byte order.
+    pub fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// Bytes held, padding included.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The packed bytes.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Where the parts of the matrix lie.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout { packing: self.packing, rows: self.rows, cols: self.cols }
+    }
+
+    /// Restores one row: the exact inverse of packing.
+    ///
+    /// # Panics
+    ///
+    /// When `row` is not below `rows()` or `trits.len()` is not `cols()`.
+    pub fn unpack_row(&self, row: usize, trits: &mut [i8]) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(trits.len(), self.cols);
+        let layout = self.layout();
+        let step_cols = self.packing.code.step_cols();
+        let (panel, lane_row) = (row / self.packing.lanes, row % self.packing.lanes);
+        let mut full = vec![0; step_cols];
+        for (step, out) in trits.chunks_mut(step_cols).enumerate() {
+            let offset = layout.step_offset(panel, step);
+            let bytes = &self.data[offset..offset + self.packing.panel_step_bytes()];
+            codes::decode(&self.packing, lane_row, &mut full, bytes);
+            out.copy_from_slice(&full[..out.len()]);
+        }
+    }
+}
+
+/// Where the K blocks, strips and steps of a matrix lie in its bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) packing: Packing,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+}
+
+impl Layout {
+    /// Panels, the last one padded.
+    pub(crate) fn panels(&self) -> usize {
+        self.packing.panels_for(self.rows)
+    }
+
+    /// Units of work: whole strips, then single panels.
+    pub(crate) fn units(&self) -> usize {
+        self.full_strips() + self.panels() % self.packing.panels
+    }
+
+    /// Strips of all `panels` panels; the units after them are single panels.
+    pub(crate) fn full_strips(&self) -> usize {
+        self.panels() / self.packing.panels
+    }
+
+    /// First panel of unit `unit` (`unit` may be `units()`, one past the last).
+    pub(crate) fn first_panel(&self, unit: usize) -> usize {
+        let full = unit.min(self.full_strips());
+        full * self.packing.panels + (unit - full)
+    }
+
+    /// Padded rows before unit `unit`.
+    pub(crate) fn first_row(&self, unit: usize) -> usize {
+        self.first_panel(unit) * self.packing.lanes
+    }
+
+    /// Steps in K block `block`.
+    pub(crate) fn block_steps(&self, block: usize) -> usize {
+        self.packing.block.min(self.packing.steps(self.cols) - block * self.packing.block)
+    }
+
+    /// First byte of K block `block` of unit `unit`.
+    pub(crate) fn unit_offset(&self, unit: usize, block: usize) -> usize {
+        let before = block * self.packing.block * self.panels();
+        let inside = self.first_panel(unit) * self.block_steps(block);
+        (before + inside) * self.packing.panel_step_bytes()
+    }
+
+    /// First byte of step `step` of panel `panel`.
+    fn step_offset(&self, panel: usize, step: usize) -> usize {
+        let (block, inner) = (step / self.packing.block, step % self.packing.block);
+        let in_strip = panel < self.full_strips() * self.packing.panels;
+        let (unit, width) = match in_strip {
+            true => (panel / self.packing.panels, self.packing.panels),
+            false => (panel - self.full_strips() * (self.packing.panels - 1), 1),
+        };
+        let within = inner * width + (panel - self.first_panel(unit));
+        self.unit_offset(unit, block) + within * self.packing.panel_step_bytes()
+    }
+
+    /// Packs the rows of one strip. Returns, for each run of bytes, its offset and the bytes.
+    fn pack_rows(
+        &self,
+        rows: Range<usize>,
+        fill: &(dyn Fn(usize, &mut [i8]) + Sync),
+    ) -> Result<Vec<(usize, Vec<u8>)>, PackError> {
+        let packing = &self.packing;
+        let (step_cols, step_bytes) = (packing.code.step_cols(), packing.panel_step_bytes());
+        let steps = packing.steps(self.cols);
+        // Padding rows and columns are zero trits, whose code is not always zero bits: encode every lane.
+        let panels = rows.start / packing.lanes..rows.end.div_ceil(packing.lanes);
+        let mut bytes = vec![0; panels.len() * steps * step_bytes];
+        let mut trits = vec![0; packing.padded_cols(self.cols)];
+        for (index, panel) in panels.clone().enumerate() {
+            let panel_bytes = &mut bytes[index * steps * step_bytes..][..steps * step_bytes];
+            for lane_row in 0..packing.lanes {
+                let row = panel * packing.lanes + lane_row;
+                trits.fill(0);
+                if row < rows.end {
+                    fill(row, &mut trits[..self.cols]);
+                    if let Some(&value) = trits.iter().find(|t| !(-1..=1).contains(*t)) {
+                        return Err(PackError::NotATrit { row, value });
+                    }
+                }
+                for (step, trits) in trits.chunks_exact(step_cols).enumerate() {
+                    let step = &mut panel_bytes[step * step_bytes..][..step_bytes];
+                    codes::encode(packing, lane_row, trits, step);
+                }
+            }
+        }
+        Ok(self.scatter(panels, &bytes))
+    }
+
+    /// Interleaves panels that were packed one after another: one run of bytes for each unit and K block.
+    fn scatter(&self, panels: Range<usize>, bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
+        let (steps, step_bytes) = (self.packing.steps(self.cols), self.packing.panel_step_bytes());
+        let mut runs = Vec::new();
+        let mut first = panels.start;
+        while first < panels.end {
+            let whole = first < self.full_strips() * self.packing.panels;
+            let width = if whole { self.packing.panels } else { 1 };
+            for block in 0..self.packing.blocks(self.cols) {
+                let start = block * self.packing.block;
+                let mut run = Vec::with_capacity(self.block_steps(block) * width * step_bytes);
+                for step in start..start + self.block_steps(block) {
+                    for panel in first..first + width {
+                        let at = ((panel - panels.start) * steps + step) * step_bytes;
+                        run.extend_from_slice(&bytes[at..at + step_bytes]);
+                    }
+                }
+                runs.push((self.step_offset(first, start), run));
+            }
+            first += width;
+        }
+        runs
+    }
+}

@@ -1,0 +1,210 @@
+//! Packings: the byte orders in which ternary matrices are stored for the kernels.
+//!
+//! A packing's name holds all that fixes its bytes, for example `t5_l64_p4_k98`: the code that turns trits into bits
+//! (`t5`: five trits a byte), the rows that one vector covers (64 lanes), the vectors of rows interleaved step by step
+//! (4 panels), and the steps in a K block (98). Two kernels with the same packing read the same bytes; a matrix refuses
+//! every other kernel.
+//!
+//! The order, outermost first: K block, strip, step, panel, lane. A *strip* is `panels` panels side by side, and the
+//! panels that are left over follow as strips of one. So a kernel that walks a K block reads increasing addresses, in one
+//! stream: several row streams were measured two to three times slower from memory.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// How trits become bits. A *step* is the smallest run of columns that a code stores for every row of a panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Code {
+    /// One signed byte a trit. Only the reference reads it.
+    Trits,
+    /// Two bits a trit (`t + 1`), 16 columns in 4 bytes a row: byte `j` holds columns `j`, `4 + j`, `8 + j`, `12 + j`
+    /// from its lowest bits up, so that four neighbouring bytes of one bit plane meet four neighbouring activations in one
+    /// dot-product instruction.
+    B2,
+    /// Two bit planes, 8 columns in 2 bytes a row: a byte of "plus" bits, then a byte of "minus" bits, the first column in
+    /// the highest bit.
+    Planes,
+    /// Three trits a 4-bit magnitude and a sign, 24 columns in 5 bytes a row: four bytes of nibble pairs (low nibble
+    /// first), then a byte of signs, the first group in the highest bit. 1.667 bits a weight.
+    T3,
+    /// Five trits a byte: the magnitude of the balanced ternary number in 7 bits, the sign in the highest. 1.6 bits a weight.
+    T5,
+    /// Seven trits in two 6-bit codes that share the middle trit, 28 columns in 6 bytes a row. 1.714 bits a weight.
+    ///
+    /// A single 64-entry byte shuffle holds three trits (27 sums) with room to spare, but not four (81). So the
+    /// fourth trit is split, `t = b - c` with bits `b` and `c`: the first code carries three trits and `b`, the second
+    /// `c` and three trits, 54 sums each. Neither code needs a sign or a second table vector.
+    T7,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Code; 6] = [Code::Trits, Code::B2, Code::Planes, Code::T3, Code::T5, Code::T7];
+
+    /// The name as packings print it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Code::Trits => "trits",
+            Code::B2 => "b2",
+            Code::Planes => "planes",
+            Code::T3 => "t3",
+            Code::T5 => "t5",
+            Code::T7 => "t7",
+        }
+    }
+
+    /// Columns in a step.
+    pub const fn step_cols(self) -> usize {
+        match self {
+            Code::Trits => 1,
+            Code::B2 => 16,
+            Code::Planes => 8,
+            Code::T3 => 24,
+            Code::T5 => 5,
+            Code::T7 => 28,
+        }
+    }
+
+    /// Bytes in a step, for each row.
+    pub const fn step_bytes(self) -> usize {
+        match self {
+            Code::Trits | Code::T5 => 1,
+            Code::B2 => 4,
+            Code::Planes => 2,
+            Code::T3 => 5,
+            Code::T7 => 6,
+        }
+    }
+
+    /// Stored bits a weight, padding excluded.
+    pub fn bits_per_weight(self) -> f64 {
+        8.0 * self.step_bytes() as f64 / self.step_cols() as f64
+    }
+}
+
+/// One byte order. See the [module](self) for its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Packing {
+    /// How trits become bits.
+    pub code: Code,
+    /// Rows that one vector covers.
+    pub lanes: usize,
+    /// Panels interleaved in a strip.
+    pub panels: usize,
+    /// Steps in a K block.
+    pub block: usize,
+}
+
+impl Packing {
+    /// The packing that the reference reads: row by row, one byte a trit.
+    pub const TRITS: Packing = Packing { code: Code::Trits, lanes: 1, panels: 1, block: 1 << 20 };
+
+    /// Steps that cover `cols` columns, the last one padded with zero trits.
+    pub const fn steps(&self, cols: usize) -> usize {
+        cols.div_ceil(self.code.step_cols())
+    }
+
+    /// Columns after padding to whole steps.
+    pub const fn padded_cols(&self, cols: usize) -> usize {
+        self.steps(cols) * self.code.step_cols()
+    }
+
+    /// K blocks that cover `cols` columns; the last one may hold fewer steps.
+    pub const fn blocks(&self, cols: usize) -> usize {
+        self.steps(cols).div_ceil(self.block)
+    }
+
+    /// Bytes of one step of one panel.
+    pub const fn panel_step_bytes(&self) -> usize {
+        self.lanes * self.code.step_bytes()
+    }
+
+    /// Panels that cover `rows` rows, the last one padded with zero rows.
+    pub const fn panels_for(&self, rows: usize) -> usize {
+        rows.div_ceil(self.lanes)
+    }
+
+    /// Bytes of a packed matrix, padding included; `None` where that overflows.
+    pub fn matrix_bytes(&self, rows: usize, cols: usize) -> Option<usize> {
+        self.panels_for(rows).checked_mul(self.steps(cols))?.checked_mul(self.panel_step_bytes())
+    }
+
+    /// The lane of a vector that row `row` of its panel lies in.
+    ///
+    /// Byte-wide codes put the rows that share a 32-bit lane a quarter of the panel apart: then the even and odd 16-bit sums
+    /// of a panel widen to 32-bit vectors of neighbouring rows without a shuffle.
+    pub const fn lane_of(&self, row: usize) -> usize {
+        match self.code {
+            Code::Trits | Code::B2 => row,
+            _ => {
+                let quarter = self.lanes / 4;
+                (row % quarter) * 4 + row / quarter
+            }
+        }
+    }
+}
+
+impl fmt::Display for Packing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Packing::TRITS {
+            return f.write_str("trits");
+        }
+        write!(f, "{}_l{}_p{}_k{}", self.code.name(), self.lanes, self.panels, self.block)
+    }
+}
+
+/// A string that is not the name of a packing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a packing; expected a name like `t5_l64_p4_k98` or `trits`")]
+pub struct ParsePackingError(String);
+
+impl FromStr for Packing {
+    type Err = ParsePackingError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let error = || ParsePackingError(name.to_owned());
+        if name == "trits" {
+            return Ok(Packing::TRITS);
+        }
+        let mut parts = name.split('_');
+        let code = parts.next().ok_or_else(error)?;
+        let code = Code::ALL.into_iter().find(|c| c.name() == code).ok_or_else(error)?;
+        let mut number = |letter: char| {
+            let part = parts.next()?.strip_prefix(letter)?;
+            part.parse().ok().filter(|n: &usize| *n > 0 && part == n.to_string())
+        };
+        let lanes = number('l').ok_or_else(error)?;
+        let panels = number('p').ok_or_else(error)?;
+        let block = number('k').ok_or_else(error)?;
+        match parts.next() {
+            None => Ok(Packing { code, lanes, panels, block }),
+            Some(_) => Err(error()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        let packing = Packing { code: Code::T5, lanes: 64, panels: 4, block: 98 };
+        assert_eq!(packing.to_string(), "t5_l64_p4_k98");
+        assert_eq!("t5_l64_p4_k98".parse(), Ok(packing));
+        assert_eq!("trits".parse(), Ok(Packing::TRITS));
+        for bad in ["", "t5", "t6_l64_p4_k98", "t5_l64_p4", "t5_l64_p4_k0", "t5_l064_p4_k9", "t5_l64_p4_k98_x"] {
+            assert!(bad.parse::<Packing>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lanes_are_a_permutation_of_rows() {
+        for lanes in [8, 32, 64] {
+            let packing = Packing { code: Code::T5, lanes, panels: 1, block: 1 };
+            let mut seen = vec![false; lanes];
+            (0..lanes).for_each(|row| seen[packing.lane_of(row)] = true);
+            assert!(seen.into_iter().all(|s| s));
+        }
+    }
+}

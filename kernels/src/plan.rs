@@ -1,0 +1,250 @@
+//! The planner: the only place that chooses a kernel.
+//!
+//! The chain is: what the user forced, the profile's entry for the shape and thread count, the entry of the nearest shape, and last a
+//! closed-form default. A plan is made once, when a model is loaded; the hot path calls a stored function pointer.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::cpu::Cpu;
+use crate::gemv::Tile;
+use crate::profile::{Entry, Profile};
+use crate::registry::{Family, Kernel, KernelDesc, kernels};
+
+/// Rows and columns of a matrix (M x K, outputs x inputs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Shape {
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.rows, self.cols)
+    }
+}
+
+/// Where a choice came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The profile has this shape and thread count.
+    Profile,
+    /// The profile has this shape only for another number of threads, or another shape that is near.
+    Nearest {
+        /// The entry's shape.
+        shape: Shape,
+        /// The entry's threads.
+        threads: usize,
+    },
+    /// No profile: the closed form.
+    Default,
+    /// The user asked for it.
+    Forced,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Profile => f.write_str("profile"),
+            Source::Nearest { shape, threads } => {
+                write!(f, "profile entry {shape}, {threads} threads (nearest)")
+            }
+            Source::Default => f.write_str("built-in default"),
+            Source::Forced => f.write_str("forced"),
+        }
+    }
+}
+
+/// A kernel and tile for one matrix, and where they came from.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Its tile.
+    pub tile: Tile,
+    /// Who chose it.
+    pub source: Source,
+}
+
+/// A kernel or family that the user wants everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// The best kernel of a family.
+    Family(Family),
+    /// One kernel by its id.
+    Id(String),
+}
+
+impl FromStr for Force {
+    type Err = PlanError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        if let Ok(family) = name.parse() {
+            return Ok(Force::Family(family));
+        }
+        match kernels().any(|k| k.id == name) {
+            true => Ok(Force::Id(name.to_owned())),
+            false => Err(PlanError::UnknownKernel(name.to_owned())),
+        }
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// No such kernel or family.
+    #[error(
+        "`{0}` is neither a kernel family (lut, mad, addsub, reference) nor a kernel id; `tern codegen list` shows the ids"
+    )]
+    UnknownKernel(String),
+    /// The kernel exists, but not for this CPU.
+    #[error("kernel {id} needs the ISA {isa}, which this CPU lacks or --max-isa excludes")]
+    NotHere {
+        /// The kernel.
+        id: String,
+        /// The ISA that it needs.
+        isa: &'static str,
+    },
+    /// The family has no kernel for this CPU.
+    #[error("no kernel of family {0} runs on this CPU within --max-isa")]
+    EmptyFamily(Family),
+}
+
+/// Chooses kernels.
+pub struct Planner {
+    cpu: Cpu,
+    profile: Option<Profile>,
+    force: Option<Force>,
+}
+
+/// The tile of a choice that was not tuned: the whole of a worker's rows for each K block, in the order of memory, with a
+/// prefetch that hides the latency of memory (bench-results/ has the measurements behind it).
+pub const DEFAULT_TILE: Tile = Tile { k_blocks: 1, chunk: 0, prefetch: 4096 };
+
+impl Planner {
+    /// A planner for `cpu`, with an optional profile and an optional kernel that the user wants everywhere.
+    ///
+    /// # Errors
+    ///
+    /// The forced kernel or family does not run here.
+    pub fn new(
+        cpu: Cpu,
+        profile: Option<Profile>,
+        force: Option<Force>,
+    ) -> Result<Self, PlanError> {
+        match &force {
+            Some(Force::Id(id)) if cpu.kernel(id).is_none() => {
+                return Err(match kernels().find(|k| k.id == id) {
+                    Some(k) => PlanError::NotHere { id: id.clone(), isa: k.isa.name() },
+                    None => PlanError::UnknownKernel(id.clone()),
+                });
+            }
+            Some(Force::Family(family)) if !cpu.kernels().any(|k| k.family == *family) => {
+                return Err(PlanError::EmptyFamily(*family));
+            }
+            _ => {}
+        }
+        Ok(Planner { cpu, profile, force })
+    }
+
+    /// The CPU that is planned for.
+    pub fn cpu(&self) -> &Cpu {
+        &self.cpu
+    }
+
+    /// The profile in use.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
+    }
+
+    /// The kernel and tile for one matrix on `threads` threads.
+    pub fn choose(&self, shape: Shape, threads: usize) -> Choice {
+        let wanted = |kernel: &Kernel| match &self.force {
+            None => kernel.family != Family::Reference,
+            Some(Force::Family(family)) => kernel.family == *family,
+            Some(Force::Id(id)) => kernel.id == id,
+        };
+        if let Some(mut choice) = self.from_profile(shape, threads, wanted) {
+            if self.force.is_some() {
+                choice.source = Source::Forced;
+            }
+            return choice;
+        }
+        let kernel = self
+            .cpu
+            .kernels()
+            .filter(wanted)
+            .min_by(|a, b| estimate(a).total_cmp(&estimate(b)).then(a.id.cmp(b.id)))
+            // The scalar kernels and the reference run everywhere, and `new` refused what does not.
+            .expect("every CPU runs a kernel of every accepted choice");
+        let source = if self.force.is_some() { Source::Forced } else { Source::Default };
+        Choice { kernel, tile: DEFAULT_TILE, source }
+    }
+
+    /// The profile's entry for the shape, or the nearest one.
+    fn from_profile(
+        &self,
+        shape: Shape,
+        threads: usize,
+        wanted: impl Fn(&Kernel) -> bool,
+    ) -> Option<Choice> {
+        let (entry, kernel) = self
+            .profile
+            .iter()
+            .flat_map(|profile| &profile.entries)
+            .filter_map(|entry| Some((entry, self.cpu.kernel(&entry.kernel)?)))
+            .filter(|(_, kernel)| wanted(kernel))
+            .min_by(|(a, _), (b, _)| {
+                distance(a, shape, threads).total_cmp(&distance(b, shape, threads))
+            })?;
+        let exact = distance(entry, shape, threads) == 0.0;
+        let nearest = Source::Nearest {
+            shape: Shape { rows: entry.rows, cols: entry.cols },
+            threads: entry.threads,
+        };
+        let source = if exact { Source::Profile } else { nearest };
+        Some(Choice { kernel, tile: entry.tile, source })
+    }
+}
+
+/// How far an entry is from what is asked for: the ratios of rows, columns and threads, in powers of two.
+fn distance(entry: &Entry, shape: Shape, threads: usize) -> f64 {
+    let ratio = |a: usize, b: usize| (a.max(1) as f64 / b.max(1) as f64).log2().abs();
+    ratio(entry.rows, shape.rows)
+        + ratio(entry.cols, shape.cols)
+        // Another thread count matters less than another shape, but more than none at all.
+        + 0.5 * ratio(entry.threads, threads)
+}
+
+/// Cycles a weight by the closed form: two vector operations a cycle, and four bytes a cycle from memory.
+///
+/// This only has to rank kernels on a CPU that nobody tuned; the two terms are added since neither hides the other fully.
+fn estimate(kernel: &KernelDesc) -> f64 {
+    let weights = kernel.weights_per_step() as f64;
+    let bytes = kernel.packing.panel_step_bytes() as f64;
+    (kernel.ops_per_step / 2.0 + bytes / 4.0) / weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn force_parses_families_and_ids_and_explains_the_rest() {
+        assert_eq!("lut".parse(), Ok(Force::Family(Family::Lut)));
+        let id = kernels().last().map(|k| k.id).unwrap();
+        assert_eq!(id.parse(), Ok(Force::Id(id.to_owned())));
+        let error = "lutt".parse::<Force>().unwrap_err().to_string();
+        assert!(error.contains("tern codegen list"), "{error}");
+    }
+
+    #[test]
+    fn the_default_is_never_the_reference() {
+        let planner = Planner::new(Cpu::detect(), None, None).unwrap();
+        let choice = planner.choose(Shape { rows: 640, cols: 2560 }, 1);
+        assert_ne!(choice.kernel.family, Family::Reference);
+        assert_eq!(choice.source, Source::Default);
+    }
+}

@@ -1,0 +1,46 @@
+//! The meaning of a ternary matrix-vector product. Nothing here is clever; every kernel must return exactly this.
+
+use crate::contract::{BuildArgs, GemvArgs};
+
+/// `y[m] = sum over k of trit(m, k) * x[k]` for a `rows x cols` matrix, exact in `i32`.
+///
+/// # Panics
+///
+/// When `x.len()` is not `cols` or `y.len()` is not `rows`.
+pub fn gemv(rows: usize, cols: usize, trit: impl Fn(usize, usize) -> i8, x: &[i8], y: &mut [i32]) {
+    assert_eq!(x.len(), cols);
+    assert_eq!(y.len(), rows);
+    for (m, sum) in y.iter_mut().enumerate() {
+        *sum = x.iter().enumerate().map(|(k, &x)| i32::from(trit(m, k)) * i32::from(x)).sum();
+    }
+}
+
+/// The reference as a registry row, on the `trits` packing: one signed byte a weight, row by row.
+///
+/// # Safety
+///
+/// `args` meets the contract of [`GemvArgs`].
+pub(crate) unsafe fn gemv_reference(args: &GemvArgs) {
+    let rows = args.strips + args.singles;
+    // SAFETY: the contract gives `rows * steps` weights, `steps` activations and `rows` sums.
+    let (weights, x, out) = unsafe {
+        (
+            std::slice::from_raw_parts(args.weights.cast::<i8>(), rows * args.steps),
+            std::slice::from_raw_parts(args.operand.cast::<i8>(), args.steps),
+            std::slice::from_raw_parts_mut(args.out, rows),
+        )
+    };
+    for (row, sum) in weights.chunks_exact(args.steps).zip(out) {
+        *sum += row.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum::<i32>();
+    }
+}
+
+/// The reference reads activations as they are.
+///
+/// # Safety
+///
+/// `args` meets the contract of [`BuildArgs`].
+pub(crate) unsafe fn build_reference(args: &BuildArgs) {
+    // SAFETY: the contract gives `steps` activations (a step is one column) and `steps` bytes, which do not overlap.
+    unsafe { std::ptr::copy_nonoverlapping(args.activations.cast(), args.operand, args.steps) };
+}

@@ -1,0 +1,154 @@
+//! The registry: one row for each kernel in this binary. Tests, benches, tuner and dispatch all walk it, so that no kernel can be
+//! forgotten by one of them.
+
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+
+use crate::contract::{BuildFn, GemvFn};
+use crate::cpu::{Cpu, Isa};
+use crate::generated;
+use crate::packing::Packing;
+use crate::reference;
+
+/// One algorithm for the ternary matrix-vector product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// The meaning, without cleverness.
+    Reference,
+    /// Look partial sums up in tables built from the activations.
+    Lut,
+    /// Unpack two-bit weights and multiply-add.
+    Mad,
+    /// Masked additions and subtractions: no table, no multiplication.
+    Addsub,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Family; 4] = [Family::Reference, Family::Lut, Family::Mad, Family::Addsub];
+
+    /// The name on the command line and in kernel ids.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::Reference => "reference",
+            Family::Lut => "lut",
+            Family::Mad => "mad",
+            Family::Addsub => "addsub",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A string that is not the name of a family.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a kernel family; expected one of lut, mad, addsub, reference")]
+pub struct ParseFamilyError(String);
+
+impl FromStr for Family {
+    type Err = ParseFamilyError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Family::ALL
+            .into_iter()
+            .find(|f| f.name() == name)
+            .ok_or_else(|| ParseFamilyError(name.to_owned()))
+    }
+}
+
+/// What is known of a kernel: enough to choose, test, time and explain it.
+#[derive(Debug)]
+pub struct KernelDesc {
+    /// Name: before `__` what it computes, after it how. For example `gemv_lut_t5__avx512vbmi_p2k98`.
+    pub id: &'static str,
+    /// The algorithm.
+    pub family: Family,
+    /// Which form of the algorithm, where there are several (`classic`, `shiftfree`); empty otherwise.
+    pub variant: &'static str,
+    /// The ISA that the CPU must have.
+    pub isa: Isa,
+    /// The bytes it reads.
+    pub packing: Packing,
+    /// Bytes of prepared activations for one step.
+    pub operand_step_bytes: usize,
+    /// Whether the code stores `t + 1`: then the sum of the activations is taken back once for each K block.
+    pub biased: bool,
+    /// Steps that the narrowest accumulator takes before it is widened, by the generator's bound.
+    pub window: usize,
+    /// Vector registers in use in the inner loop.
+    pub registers: usize,
+    /// Vector operations, loads excluded, for one step of one panel.
+    pub ops_per_step: f64,
+    /// Fingerprint of the id and the generated text: a profile entry holds only for the very same kernel.
+    pub fingerprint: &'static str,
+    /// The kernel.
+    pub(crate) gemv: GemvFn,
+    /// Prepares its activations.
+    pub(crate) build: BuildFn,
+}
+
+impl KernelDesc {
+    /// Weights in one step of one panel.
+    pub fn weights_per_step(&self) -> usize {
+        self.packing.lanes * self.packing.code.step_cols()
+    }
+}
+
+/// The reference's row. It runs everywhere and is chosen only by name.
+static REFERENCE: KernelDesc = KernelDesc {
+    id: "gemv_reference_trits__scalar",
+    family: Family::Reference,
+    variant: "",
+    isa: Isa::Scalar,
+    packing: Packing::TRITS,
+    operand_step_bytes: 1,
+    biased: false,
+    window: 1 << 20,
+    registers: 0,
+    ops_per_step: 2.0,
+    fingerprint: "reference",
+    gemv: reference::gemv_reference,
+    build: reference::build_reference,
+};
+
+/// Every kernel in this binary, the reference first, whatever this CPU can run.
+pub fn kernels() -> impl Iterator<Item = &'static KernelDesc> {
+    std::iter::once(&REFERENCE).chain(generated::KERNELS)
+}
+
+/// A kernel that this CPU runs: holding one is the proof. Only [`Cpu::kernels`] and [`Cpu::kernel`] make it.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel(&'static KernelDesc);
+
+impl Deref for Kernel {
+    type Target = KernelDesc;
+
+    fn deref(&self) -> &KernelDesc {
+        self.0
+    }
+}
+
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Kernel {}
+
+impl Cpu {
+    /// The kernels that this CPU runs, within its cap.
+    pub fn kernels(&self) -> impl Iterator<Item = Kernel> + '_ {
+        kernels().filter(|k| self.has(k.isa)).map(Kernel)
+    }
+
+    /// The kernel called `id`, when this CPU runs it.
+    pub fn kernel(&self, id: &str) -> Option<Kernel> {
+        self.kernels().find(|k| k.id == id)
+    }
+}

@@ -1,0 +1,81 @@
+//! Reading memory as fast as the ISA allows, and counting cycles: the two rulers that kernels are measured against.
+
+use crate::contract::{ReadArgs, ReadFn};
+use crate::cpu::{Cpu, Isa};
+use crate::generated;
+
+/// Reads all of `bytes` with the widest loads of `cpu`, as `streams` runs side by side, and returns a mix of what was read.
+///
+/// The last bytes that do not fill `streams` runs of whole 256-byte blocks are left out.
+pub fn read(cpu: &Cpu, bytes: &[u8], streams: usize) -> u64 {
+    let streams = streams.max(1);
+    let len = bytes.len() / streams / 256 * 256;
+    let widest = generated::READS.iter().filter(|(isa, _)| cpu.has(*isa)).max_by_key(|(isa, _)| *isa);
+    let Some((_, read)): Option<&(Isa, ReadFn)> = widest else { return 0 };
+    let args = ReadArgs { bytes: bytes.as_ptr(), len, streams };
+    // SAFETY: `streams * len` is at most `bytes.len()`, `len` is a multiple of 256, and the CPU has the ISA.
+    unsafe { read(&args) }
+}
+
+/// Adds `n` times to one register, each addition waiting for the one before: one cycle each on every current CPU.
+///
+/// Timed beside a kernel it tells how long a cycle was at that moment.
+pub fn dependent_adds(n: u64) -> u64 {
+    let mut sum = std::hint::black_box(0u64);
+    for _ in 0..n / 16 {
+        // `black_box` on the step keeps the compiler from folding the chain into one multiplication.
+        for _ in 0..16 {
+            sum = chained_add(sum);
+        }
+    }
+    sum
+}
+
+/// One addition that the compiler cannot see through.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn chained_add(mut sum: u64) -> u64 {
+    // SAFETY: adds one to a register and touches nothing else.
+    unsafe { std::arch::asm!("add {0}, 1", inout(reg) sum, options(pure, nomem, nostack)) };
+    sum
+}
+
+/// One addition that the compiler cannot see through.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn chained_add(mut sum: u64) -> u64 {
+    // SAFETY: adds one to a register and touches nothing else.
+    unsafe { std::arch::asm!("add {0}, {0}, #1", inout(reg) sum, options(pure, nomem, nostack)) };
+    sum
+}
+
+/// One addition; elsewhere the estimate is only rough.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[inline(always)]
+fn chained_add(sum: u64) -> u64 {
+    std::hint::black_box(sum) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_see_every_byte_of_whole_blocks() {
+        let cpu = Cpu::detect();
+        for streams in [1, 2, 4] {
+            let mut bytes = vec![0u8; 4096];
+            assert_eq!(read(&cpu, &bytes, streams), 0);
+            for at in [0, 255, 1024, 4095] {
+                bytes[at] = 0xff;
+                assert_ne!(read(&cpu, &bytes, streams), 0, "byte {at}, {streams} streams");
+                bytes[at] = 0;
+            }
+        }
+    }
+
+    #[test]
+    fn the_chain_counts() {
+        assert_eq!(dependent_adds(1600), 1600);
+    }
+}
