@@ -5,7 +5,10 @@ use std::path::PathBuf;
 fn main() {
     let arch = std::env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets the target");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    println!("cargo::rerun-if-env-changed={}", tern_codegen::CONFIGS_VARIABLE);
+    println!(
+        "cargo::rerun-if-env-changed={}",
+        tern_codegen::CONFIGS_VARIABLE
+    );
     let configs = tern_codegen::config_dir();
     println!("cargo::rerun-if-changed={}", configs.display());
     if let Err(error) = tern_codegen::write(&configs, &arch, &out) {

@@ -27,20 +27,48 @@ impl Digits {
     pub const fn of(code: Code) -> Option<Digits> {
         match code {
             // |v| <= 3 * 128 = 384 = 28 * 13 + 20: low in -14..=14, high in -14..=14. Eight groups: 8 * 14 = 112.
-            Code::T3 => Some(Digits { radix: 28, low: 14, high: 14, per_step: 8, byte_max: 127 }),
+            Code::T3 => Some(Digits {
+                radix: 28,
+                low: 14,
+                high: 14,
+                per_step: 8,
+                byte_max: 127,
+            }),
             // |v| <= 5 * 128 = 640 = 36 * 18 - 8: low in -18..=18, high in -18..=18. Seven groups: 7 * 18 = 126.
-            Code::T5 => Some(Digits { radix: 36, low: 18, high: 18, per_step: 1, byte_max: 127 }),
+            Code::T5 => Some(Digits {
+                radix: 36,
+                low: 18,
+                high: 18,
+                per_step: 1,
+                byte_max: 127,
+            }),
             // v + 512 in 0..=1023 = 32 * 31 + 31: both digits in 0..=31. Eight codes: 8 * 31 = 248.
-            Code::T7 => Some(Digits { radix: 32, low: 31, high: 31, per_step: 8, byte_max: 255 }),
+            Code::T7 => Some(Digits {
+                radix: 32,
+                low: 31,
+                high: 31,
+                per_step: 8,
+                byte_max: 255,
+            }),
             // a = 16 * high + low: low in -8..=7, high in -8..=8. Eight columns: 8 * 8 = 64.
-            Code::Planes => Some(Digits { radix: 16, low: 8, high: 8, per_step: 8, byte_max: 127 }),
+            Code::Planes => Some(Digits {
+                radix: 16,
+                low: 8,
+                high: 8,
+                per_step: 8,
+                byte_max: 127,
+            }),
             Code::B2 => None,
         }
     }
 
     /// Steps that a byte lane takes.
     pub const fn window(&self) -> i32 {
-        let largest = if self.low > self.high { self.low } else { self.high };
+        let largest = if self.low > self.high {
+            self.low
+        } else {
+            self.high
+        };
         self.byte_max / (largest * self.per_step)
     }
 }
@@ -75,19 +103,38 @@ pub struct Planes {
 
 /// How a mad kernel takes the four planes of a byte apart.
 pub fn planes(isa: Isa, variant: Variant) -> Planes {
-    let plane = |shift, mask, accumulator| Plane { shift, mask, accumulator };
+    let plane = |shift, mask, accumulator| Plane {
+        shift,
+        mask,
+        accumulator,
+    };
     match (variant, isa) {
         (Variant::Classic, _) => Planes {
-            planes: [plane(0, 3, 0), plane(2, 3, 0), plane(4, 3, 0), plane(6, 3, 0)],
+            planes: [
+                plane(0, 3, 0),
+                plane(2, 3, 0),
+                plane(4, 3, 0),
+                plane(6, 3, 0),
+            ],
             scales: &[0],
         },
         // 16-bit products leave no room for planes 2 and 3 in place (2 * 128 * 128 = 32768), so one shift brings both down.
         (Variant::Shiftfree, Isa::Avx2) => Planes {
-            planes: [plane(0, 3, 0), plane(0, 12, 1), plane(4, 3, 0), plane(4, 12, 1)],
+            planes: [
+                plane(0, 3, 0),
+                plane(0, 12, 1),
+                plane(4, 3, 0),
+                plane(4, 12, 1),
+            ],
             scales: &[0, 2],
         },
         (Variant::Shiftfree, _) => Planes {
-            planes: [plane(0, 3, 0), plane(0, 12, 1), plane(0, 48, 2), plane(0, 192, 3)],
+            planes: [
+                plane(0, 3, 0),
+                plane(0, 12, 1),
+                plane(0, 48, 2),
+                plane(0, 192, 3),
+            ],
             scales: &[0, 2, 4, 6],
         },
     }
@@ -97,8 +144,13 @@ pub fn planes(isa: Isa, variant: Variant) -> Planes {
 ///
 /// A field `u` is 0, 1 or 2 at the mask's place, an activation -128..=127; `pair` products meet in one lane.
 fn mad_step(planes: &Planes, accumulator: usize, pair: i64) -> (i64, i64) {
-    let fields = planes.planes.iter().filter(|p| p.accumulator == accumulator);
-    let largest: i64 = fields.map(|p| 2 * i64::from(p.mask & p.mask.wrapping_neg()) * pair).sum();
+    let fields = planes
+        .planes
+        .iter()
+        .filter(|p| p.accumulator == accumulator);
+    let largest: i64 = fields
+        .map(|p| 2 * i64::from(p.mask & p.mask.wrapping_neg()) * pair)
+        .sum();
     (-128 * largest, 127 * largest)
 }
 
@@ -112,7 +164,9 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
         // Portable kernels add into i32; their blocks are checked against that.
         (Isa::Scalar, ..) => Ok(1),
         (_, Family::Mad, Code::B2) => {
-            let Some(variant) = spec.variant else { return Ok(1) };
+            let Some(variant) = spec.variant else {
+                return Ok(1);
+            };
             // Only the 16-bit products of AVX2 need widening inside a block.
             if spec.isa != Isa::Avx2 {
                 return Ok(1);
@@ -126,7 +180,11 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
         }
         (_, _, code) => match Digits::of(code) {
             Some(digits) => Ok(digits.window() as usize),
-            None => Err(format!("code {} does not belong to family {}", code.name(), spec.family.name())),
+            None => Err(format!(
+                "code {} does not belong to family {}",
+                code.name(),
+                spec.family.name()
+            )),
         },
     }
 }
@@ -189,7 +247,11 @@ pub fn registers(spec: &KernelSpec) -> usize {
     match (spec.family, spec.variant) {
         (Family::Mad, variant) => {
             let planes = planes(spec.isa, variant.unwrap_or(Variant::Classic));
-            let masks = if variant == Some(Variant::Shiftfree) { planes.scales.len() } else { 1 };
+            let masks = if variant == Some(Variant::Shiftfree) {
+                planes.scales.len()
+            } else {
+                1
+            };
             // AVX2 keeps a 32-bit sum beside the 16-bit ones only at the window's end, in memory otherwise.
             panels * planes.scales.len() + 4 + masks + 2
         }
@@ -260,7 +322,11 @@ mod tests {
             for v in entries(g) {
                 let high = high(v, digits.radix);
                 let low = v - digits.radix * high;
-                assert!(high.abs() <= digits.high && low.abs() <= digits.low, "{} {v}", code.name());
+                assert!(
+                    high.abs() <= digits.high && low.abs() <= digits.low,
+                    "{} {v}",
+                    code.name()
+                );
             }
         }
         let digits = Digits::of(Code::Planes).unwrap();

@@ -10,7 +10,10 @@ use crate::spec::Error;
 ///
 /// The tokens are not Rust items: a mistake in a skeleton.
 pub fn format(what: &str, tokens: TokenStream) -> Result<String, Error> {
-    let error = |e: syn::Error| Error::Emit { what: what.to_owned(), reason: e.to_string() };
+    let error = |e: syn::Error| Error::Emit {
+        what: what.to_owned(),
+        reason: e.to_string(),
+    };
     let file: syn::File = syn::parse2(tokens).map_err(error)?;
     Ok(comments(&prettyplease::unparse(&file)))
 }
@@ -29,7 +32,9 @@ fn comments(text: &str) -> String {
                 lines.next();
                 words
             }
-            _ => inner.strip_prefix("comment!(").and_then(|rest| rest.strip_suffix(");")),
+            _ => inner
+                .strip_prefix("comment!(")
+                .and_then(|rest| rest.strip_suffix(");")),
         };
         match words {
             Some(words) => {

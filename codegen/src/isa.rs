@@ -27,8 +27,13 @@ pub enum Isa {
 
 impl Isa {
     /// Every ISA with kernels.
-    pub const ALL: [Isa; 5] =
-        [Isa::Scalar, Isa::Avx2, Isa::Avx512bw, Isa::Avx512vnni, Isa::Avx512vbmi];
+    pub const ALL: [Isa; 5] = [
+        Isa::Scalar,
+        Isa::Avx2,
+        Isa::Avx512bw,
+        Isa::Avx512vnni,
+        Isa::Avx512vbmi,
+    ];
 
     /// The name in file names, ids and `--max-isa`.
     pub const fn name(self) -> &'static str {
@@ -97,12 +102,16 @@ impl Isa {
     /// The kernels that can be spelled in it.
     pub const fn skeletons(self) -> &'static [(Family, Code)] {
         match self {
-            Isa::Scalar => {
-                &[(Family::Lut, Code::T5), (Family::Mad, Code::B2), (Family::Addsub, Code::Planes)]
-            }
-            Isa::Avx2 => {
-                &[(Family::Lut, Code::T3), (Family::Mad, Code::B2), (Family::Addsub, Code::Planes)]
-            }
+            Isa::Scalar => &[
+                (Family::Lut, Code::T5),
+                (Family::Mad, Code::B2),
+                (Family::Addsub, Code::Planes),
+            ],
+            Isa::Avx2 => &[
+                (Family::Lut, Code::T3),
+                (Family::Mad, Code::B2),
+                (Family::Addsub, Code::Planes),
+            ],
             Isa::Avx512bw => &[(Family::Addsub, Code::Planes)],
             Isa::Avx512vnni => &[(Family::Mad, Code::B2)],
             Isa::Avx512vbmi => &[(Family::Lut, Code::T5), (Family::Lut, Code::T7)],

@@ -56,7 +56,11 @@ impl KernelSet {
         for entry in std::fs::read_dir(dir).map_err(io(dir))? {
             let path = entry.map_err(io(dir))?.path();
             if path.extension().is_some_and(|e| e == "toml") {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 configs.push((name, std::fs::read_to_string(&path).map_err(io(&path))?));
             }
         }
@@ -138,8 +142,10 @@ impl KernelSet {
             let path = out.join(name);
             std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
         };
-        let isas: Vec<Isa> =
-            Isa::ALL.into_iter().filter(|isa| isa.arch().is_none_or(|a| a == arch)).collect();
+        let isas: Vec<Isa> = Isa::ALL
+            .into_iter()
+            .filter(|isa| isa.arch().is_none_or(|a| a == arch))
+            .collect();
         for &isa in &isas {
             save(&format!("{}.rs", isa.name()), self.file(isa)?)?;
         }

@@ -9,13 +9,17 @@ use crate::{KernelSet, budget, build_name, build_text, emit, kernel_text, skelet
 
 /// The text of `kernels.rs`: modules, features, registry, configs.
 pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
-    let modules = isas.iter().map(|isa| module(*isa, &format!("/{}.rs", isa.name())));
+    let modules = isas
+        .iter()
+        .map(|isa| module(*isa, &format!("/{}.rs", isa.name())));
     let detections = isas.iter().map(|isa| {
         let variant = format_ident!("{}", isa.variant());
         let features = isa.features();
         match isa.arch() {
             None => quote!(Isa::#variant => true),
-            Some(_) => quote!(Isa::#variant => #(std::arch::is_x86_feature_detected!(#features))&&*),
+            Some(_) => {
+                quote!(Isa::#variant => #(std::arch::is_x86_feature_detected!(#features))&&*)
+            }
         }
     });
     let rows: Vec<TokenStream> = isas
@@ -24,11 +28,17 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
         .map(|spec| row(spec, spec.isa.name()))
         .collect::<Result<_, _>>()?;
     let reads = isas.iter().map(|isa| {
-        let (variant, module) = (format_ident!("{}", isa.variant()), format_ident!("{}", isa.name()));
+        let (variant, module) = (
+            format_ident!("{}", isa.variant()),
+            format_ident!("{}", isa.name()),
+        );
         let read = format_ident!("read__{}", isa.name());
         quote!((Isa::#variant, #module::#read))
     });
-    let configs = set.configs.iter().map(|(name, text)| quote!((#name, #text)));
+    let configs = set
+        .configs
+        .iter()
+        .map(|(name, text)| quote!((#name, #text)));
     emit::format(
         "kernels.rs",
         quote! {
@@ -75,7 +85,10 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
             continue;
         }
         built.push(kind);
-        let spec = KernelSpec { window: spec.window + 1, ..spec.clone() };
+        let spec = KernelSpec {
+            window: spec.window + 1,
+            ..spec.clone()
+        };
         text.push_str(&kernel_text(&spec)?);
         let build = build_text(&spec)?;
         if !text.contains(&build) {

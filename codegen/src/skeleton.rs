@@ -51,13 +51,19 @@ trait Skeleton {
 
 /// `pub unsafe fn <id>(args: &GemvArgs) { … }`: loops over strips, windows and steps around a skeleton.
 pub fn gemv(spec: &KernelSpec) -> TokenStream {
-    let Some(words) = spec.isa.vocabulary() else { return portable::gemv(spec) };
+    let Some(words) = spec.isa.vocabulary() else {
+        return portable::gemv(spec);
+    };
     let skeleton: Box<dyn Skeleton> = match spec.family {
         Family::Lut => Box::new(lut::Lut { spec, words }),
         Family::Mad => Box::new(mad::Mad { spec, words }),
         Family::Addsub => Box::new(addsub::Addsub { spec, words }),
     };
-    let (id, docs, features) = (format_ident!("{}", spec.id()), docs(spec), features(spec.isa));
+    let (id, docs, features) = (
+        format_ident!("{}", spec.id()),
+        docs(spec),
+        features(spec.isa),
+    );
     let constants = skeleton.constants();
     let strips = strip(spec, words, skeleton.as_ref(), spec.panels);
     let singles = (spec.panels > 1).then(|| {
@@ -96,8 +102,7 @@ fn strip(
     panels: usize,
 ) -> TokenStream {
     let (open, close) = (skeleton.open(panels), skeleton.close(panels));
-    let (open_window, close_window) =
-        (skeleton.open_window(panels), skeleton.close_window(panels));
+    let (open_window, close_window) = (skeleton.open_window(panels), skeleton.close_window(panels));
     let step = skeleton.step(panels);
     let bytes = panels * spec.panel_step_bytes();
     // One prefetch for each cache line that the step reads.
@@ -173,7 +178,8 @@ fn docs(spec: &KernelSpec) -> TokenStream {
             budget::block_max(spec),
         ),
     };
-    let emitted = format!(" Emitted by `codegen/src/skeleton/{file}`. Change that file, not this text.");
+    let emitted =
+        format!(" Emitted by `codegen/src/skeleton/{file}`. Change that file, not this text.");
     quote! {
         #[doc = #title]
         #[doc = ""]

@@ -155,13 +155,18 @@ impl KernelSpec {
     /// The kernel's id: what it computes, `__`, how.
     pub fn id(&self) -> String {
         let (family, code, isa) = (self.family.name(), self.code.name(), self.isa.name());
-        let variant = self.variant.map_or(String::new(), |v| format!("{}_", v.name()));
+        let variant = self
+            .variant
+            .map_or(String::new(), |v| format!("{}_", v.name()));
         // The window shows only where it is not the widest that is safe.
         let window = match budget::window_max(self) {
             Ok(max) if max == self.window => String::new(),
             _ => format!("w{}", self.window),
         };
-        format!("gemv_{family}_{code}__{isa}_{variant}p{}k{}{window}", self.panels, self.block)
+        format!(
+            "gemv_{family}_{code}__{isa}_{variant}p{}k{}{window}",
+            self.panels, self.block
+        )
     }
 
     /// Rows that one vector covers.
@@ -175,7 +180,13 @@ impl KernelSpec {
 
     /// Name of the packing that it reads.
     pub fn packing(&self) -> String {
-        format!("{}_l{}_p{}_k{}", self.code.name(), self.lanes(), self.panels, self.block)
+        format!(
+            "{}_l{}_p{}_k{}",
+            self.code.name(),
+            self.lanes(),
+            self.panels,
+            self.block
+        )
     }
 
     /// Bytes of one step of one panel.
@@ -191,16 +202,26 @@ impl KernelSpec {
     pub fn validate(&self) -> Result<(), String> {
         let (family, code, isa) = (self.family.name(), self.code.name(), self.isa.name());
         if !self.isa.skeletons().contains(&(self.family, self.code)) {
-            let known: Vec<String> =
-                self.isa.skeletons().iter().map(|(f, c)| format!("{} {}", f.name(), c.name())).collect();
-            return Err(format!("{isa} has no {family} kernel for code {code}; it has: {}", known.join(", ")));
+            let known: Vec<String> = self
+                .isa
+                .skeletons()
+                .iter()
+                .map(|(f, c)| format!("{} {}", f.name(), c.name()))
+                .collect();
+            return Err(format!(
+                "{isa} has no {family} kernel for code {code}; it has: {}",
+                known.join(", ")
+            ));
         }
         match (self.family, self.variant) {
             (Family::Mad, None) if self.isa != Isa::Scalar => {
                 return Err("a mad kernel needs variant = \"classic\" or \"shiftfree\"".into());
             }
             (Family::Lut | Family::Addsub, Some(v)) => {
-                return Err(format!("variant \"{}\" belongs to mad, not to {family}", v.name()));
+                return Err(format!(
+                    "variant \"{}\" belongs to mad, not to {family}",
+                    v.name()
+                ));
             }
             _ => {}
         }
@@ -208,7 +229,10 @@ impl KernelSpec {
             return Err("panels, block and window must be at least 1".into());
         }
         if self.isa == Isa::Scalar && self.panels != 1 {
-            return Err(format!("panels = {}, but scalar kernels work on one panel", self.panels));
+            return Err(format!(
+                "panels = {}, but scalar kernels work on one panel",
+                self.panels
+            ));
         }
         if self.block % self.window != 0 {
             return Err(format!(
@@ -307,14 +331,26 @@ impl fmt::Display for Error {
             ),
             Error::UnknownIsa { file } => {
                 let names: Vec<&str> = Isa::ALL.iter().map(|isa| isa.name()).collect();
-                write!(f, "{file}: the file name must be an ISA: {}", names.join(", "))
+                write!(
+                    f,
+                    "{file}: the file name must be an ISA: {}",
+                    names.join(", ")
+                )
             }
             Error::Malformed { file, reason } => write!(f, "{file}: {reason}"),
-            Error::BadRow { file, row, id, reason } => {
+            Error::BadRow {
+                file,
+                row,
+                id,
+                reason,
+            } => {
                 write!(f, "{file}: row {row} ({id}): {reason}")
             }
             Error::UnknownKernel(id) => {
-                write!(f, "no kernel is called `{id}`; `tern codegen list` shows the ids")
+                write!(
+                    f,
+                    "no kernel is called `{id}`; `tern codegen list` shows the ids"
+                )
             }
             Error::Emit { what, reason } => {
                 write!(f, "{what}: the generated text is not Rust: {reason}")
@@ -331,10 +367,16 @@ impl std::error::Error for Error {}
 ///
 /// The file's name, TOML or one of its rows is wrong; the error names file, row and reason.
 pub fn parse(file: &str, text: &str) -> Result<Vec<KernelSpec>, Error> {
-    let stem = file.rsplit('/').next().unwrap_or(file).trim_end_matches(".toml");
+    let stem = file
+        .rsplit('/')
+        .next()
+        .unwrap_or(file)
+        .trim_end_matches(".toml");
     let isa = Isa::from_name(stem).ok_or_else(|| Error::UnknownIsa { file: file.into() })?;
-    let parsed: File = toml::from_str(text)
-        .map_err(|e| Error::Malformed { file: file.into(), reason: e.to_string() })?;
+    let parsed: File = toml::from_str(text).map_err(|e| Error::Malformed {
+        file: file.into(),
+        reason: e.to_string(),
+    })?;
     let mut specs = Vec::new();
     for (index, row) in parsed.gemv.iter().enumerate() {
         let bad = |id: String, reason: String| Error::BadRow {
@@ -344,19 +386,40 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<KernelSpec>, Error> {
             reason,
         };
         if row.panels.is_empty() || row.block.is_empty() {
-            return Err(bad(row.family.name().into(), "panels and block must not be empty".into()));
+            return Err(bad(
+                row.family.name().into(),
+                "panels and block must not be empty".into(),
+            ));
         }
         for &panels in &row.panels {
             for &block in &row.block {
-                let Row { family, code, variant, .. } = *row;
-                let mut spec = KernelSpec { isa, family, code, variant, panels, block, window: 1 };
+                let Row {
+                    family,
+                    code,
+                    variant,
+                    ..
+                } = *row;
+                let mut spec = KernelSpec {
+                    isa,
+                    family,
+                    code,
+                    variant,
+                    panels,
+                    block,
+                    window: 1,
+                };
                 spec.window = match row.window {
                     Some(window) => window,
-                    None => budget::window_max(&spec).map_err(|e| bad(spec.id(), e))?.min(block),
+                    None => budget::window_max(&spec)
+                        .map_err(|e| bad(spec.id(), e))?
+                        .min(block),
                 };
                 spec.validate().map_err(|reason| bad(spec.id(), reason))?;
                 if specs.contains(&spec) {
-                    return Err(bad(spec.id(), "this kernel stands in the file twice".into()));
+                    return Err(bad(
+                        spec.id(),
+                        "this kernel stands in the file twice".into(),
+                    ));
                 }
                 specs.push(spec);
             }

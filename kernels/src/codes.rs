@@ -43,7 +43,9 @@ fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
         }
         Code::Planes => {
             let bits = |sign: i8| {
-                trits.iter().fold(0u8, |byte, &t| byte << 1 | u8::from(t == sign))
+                trits
+                    .iter()
+                    .fold(0u8, |byte, &t| byte << 1 | u8::from(t == sign))
             };
             put(0, bits(1));
             put(1, bits(-1));
@@ -142,7 +144,9 @@ fn position(packing: &Packing, lane: usize, i: usize) -> usize {
 /// Stores one step of one row of a panel into `step` (the panel's `panel_step_bytes` bytes).
 pub(crate) fn encode(packing: &Packing, row: usize, trits: &[i8], step: &mut [u8]) {
     let lane = packing.lane_of(row);
-    encode_row(packing.code, trits, |i, byte| step[position(packing, lane, i)] = byte);
+    encode_row(packing.code, trits, |i, byte| {
+        step[position(packing, lane, i)] = byte
+    });
 }
 
 /// Restores one step of one row of a panel from `step`.
@@ -159,7 +163,12 @@ mod tests {
     fn every_group_of_trits_survives() {
         for code in Code::ALL {
             let cols = code.step_cols();
-            let packing = Packing { code, lanes: if code == Code::Trits { 1 } else { 8 }, panels: 1, block: 1 };
+            let packing = Packing {
+                code,
+                lanes: if code == Code::Trits { 1 } else { 8 },
+                panels: 1,
+                block: 1,
+            };
             let mut step = vec![0; packing.panel_step_bytes()];
             // 3^7 covers all values of every group; the offsets move it through the step.
             for value in 0..2187 {

@@ -87,7 +87,7 @@ impl Isa {
     fn detected(self) -> bool {
         // The generator emits `isa_detected` from the feature lists of its vocabularies, the only
         // place where they are written.
-        self == Isa::Scalar || crate::generated::isa_detected(self.name())
+        self == Isa::Scalar || crate::generated::isa_detected(self)
     }
 }
 
@@ -116,12 +116,17 @@ impl FromStr for Isa {
     fn from_str(name: &str) -> Result<Isa, ParseIsaError> {
         Isa::from_name(name)
             .filter(|isa| Isa::HERE.contains(isa))
-            .ok_or_else(|| ParseIsaError { name: name.to_owned() })
+            .ok_or_else(|| ParseIsaError {
+                name: name.to_owned(),
+            })
     }
 }
 
 fn names(isas: &[Isa]) -> String {
-    isas.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
+    isas.iter()
+        .map(|isa| isa.name())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A set of instruction sets.
@@ -136,7 +141,10 @@ impl IsaSet {
 
     /// The members, in the order of the `--max-isa` list.
     pub fn iter(self) -> impl Iterator<Item = Isa> {
-        Isa::ALL.iter().copied().filter(move |&isa| self.contains(isa))
+        Isa::ALL
+            .iter()
+            .copied()
+            .filter(move |&isa| self.contains(isa))
     }
 
     fn bit(isa: Isa) -> u16 {
@@ -214,7 +222,11 @@ impl Cpu {
             stepping: 0,
             caches: Caches::default(),
             cores: thread::available_parallelism().map_or(1, usize::from),
-            isas: Isa::HERE.iter().copied().filter(|isa| isa.detected()).collect(),
+            isas: Isa::HERE
+                .iter()
+                .copied()
+                .filter(|isa| isa.detected())
+                .collect(),
         };
         identify(&mut cpu);
         // Fills what CPUID did not tell, which on ARM is everything.
@@ -288,7 +300,8 @@ fn identify(cpu: &mut Cpu) {
         const INSTRUCTIONS: u32 = 2;
         if entry.eax & 0x1F != INSTRUCTIONS {
             let bytes = cache_bytes(entry.ebx, entry.ecx);
-            cpu.caches.note(entry.eax >> 5 & 7, usize::try_from(bytes).unwrap_or(0));
+            cpu.caches
+                .note(entry.eax >> 5 & 7, usize::try_from(bytes).unwrap_or(0));
         }
     }
 }
@@ -297,7 +310,11 @@ fn identify(cpu: &mut Cpu) {
 #[cfg(target_arch = "x86_64")]
 fn signature(eax: u32) -> (u32, u32, u32) {
     let base_family = eax >> 8 & 0xF;
-    let family = if base_family == 0xF { base_family + (eax >> 20 & 0xFF) } else { base_family };
+    let family = if base_family == 0xF {
+        base_family + (eax >> 20 & 0xFF)
+    } else {
+        base_family
+    };
     let base_model = eax >> 4 & 0xF;
     let model = if matches!(base_family, 6 | 0xF) {
         base_model | (eax >> 16 & 0xF) << 4
@@ -390,7 +407,10 @@ mod tests {
     use super::*;
 
     fn cpu_with(isas: &[Isa]) -> Cpu {
-        Cpu { isas: isas.iter().copied().collect(), ..Cpu::detect() }
+        Cpu {
+            isas: isas.iter().copied().collect(),
+            ..Cpu::detect()
+        }
     }
 
     #[test]
@@ -405,9 +425,15 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_the_valid_ones() {
-        let error = "avx1024".parse::<Isa>().expect_err("no such instruction set").to_string();
+        let error = "avx1024"
+            .parse::<Isa>()
+            .expect_err("no such instruction set")
+            .to_string();
         assert!(error.contains("`avx1024`"), "{error}");
-        assert!(Isa::HERE.iter().all(|isa| error.contains(isa.name())), "{error}");
+        assert!(
+            Isa::HERE.iter().all(|isa| error.contains(isa.name())),
+            "{error}"
+        );
     }
 
     #[test]

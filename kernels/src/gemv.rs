@@ -26,7 +26,9 @@ pub struct Tile {
 
 /// Why a matrix and a kernel do not go together.
 #[derive(Debug, thiserror::Error)]
-#[error("the matrix is packed as {matrix}, but kernel {kernel} reads {expected}; pack it again for this kernel")]
+#[error(
+    "the matrix is packed as {matrix}, but kernel {kernel} reads {expected}; pack it again for this kernel"
+)]
 pub struct PackingMismatch {
     /// The matrix's packing.
     pub matrix: Packing,
@@ -58,10 +60,18 @@ impl Gemv {
         let expected = choice.kernel.packing;
         if matrix.packing() != expected {
             let kernel = choice.kernel.id;
-            return Err(PackingMismatch { matrix: matrix.packing(), kernel, expected });
+            return Err(PackingMismatch {
+                matrix: matrix.packing(),
+                kernel,
+                expected,
+            });
         }
         let bounds = split(&matrix.layout(), threads.max(1));
-        Ok(Gemv { matrix, choice, bounds })
+        Ok(Gemv {
+            matrix,
+            choice,
+            bounds,
+        })
     }
 
     /// The matrix.
@@ -172,14 +182,21 @@ impl Call<'_> {
     /// Walks K tiles, chunks of rows, K blocks and tokens, in this order.
     fn run(&self, units: Range<usize>, operands: &[&Operand], sums: &mut [i32]) {
         for operand in operands {
-            assert_eq!(operand.packing(), self.kernel.packing, "packing of the operand");
+            assert_eq!(
+                operand.packing(),
+                self.kernel.packing,
+                "packing of the operand"
+            );
             assert_eq!(operand.cols(), self.matrix.cols(), "columns of the operand");
         }
         let first_row = self.layout.first_row(units.start);
         let token_len = self.layout.first_row(units.end) - first_row;
         let blocks = self.kernel.packing.blocks(self.matrix.cols());
         let all = |n: usize, whole: usize| if n == 0 { whole } else { n.min(whole) };
-        let (k_tile, chunk) = (all(self.tile.k_blocks, blocks), all(self.tile.chunk, units.len()));
+        let (k_tile, chunk) = (
+            all(self.tile.k_blocks, blocks),
+            all(self.tile.chunk, units.len()),
+        );
         for k_start in (0..blocks).step_by(k_tile) {
             for start in units.clone().step_by(chunk) {
                 let chunk = start..(start + chunk).min(units.end);
@@ -205,7 +222,10 @@ impl Call<'_> {
         let full = layout.full_strips();
         let strips = units.end.min(full).saturating_sub(units.start);
         assert_eq!(operand.len(), steps * self.kernel.operand_step_bytes);
-        assert_eq!(out.len(), layout.first_row(units.end) - layout.first_row(units.start));
+        assert_eq!(
+            out.len(),
+            layout.first_row(units.end) - layout.first_row(units.start)
+        );
         let args = GemvArgs {
             weights: weights.as_ptr(),
             operand: operand.as_ptr(),

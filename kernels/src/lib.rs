@@ -52,8 +52,8 @@ pub mod stream;
 pub mod team;
 
 pub use cpu::{Caches, Cpu, Isa};
-pub use generated::CONFIGS;
 pub use gemv::{Gemv, PackingMismatch, Tile};
+pub use generated::CONFIGS;
 pub use memory::{Buffer, MemoryError, Pages};
 pub use operand::{Operand, OperandPart};
 pub use pack::{PackError, PackedMatrix};

@@ -88,13 +88,23 @@ impl Buffer {
             .len(total.max(1))
             .map_anon()
             .map_err(|source| MemoryError::Refused { bytes: len, source })?;
-        let offset = if huge_len > 0 { map.as_ptr().align_offset(HUGE_PAGE) } else { 0 };
+        let offset = if huge_len > 0 {
+            map.as_ptr().align_offset(HUGE_PAGE)
+        } else {
+            0
+        };
         assert!(
             offset <= slack && map.as_ptr().addr().is_multiple_of(64),
             "a mapping starts on a page"
         );
         let advised = huge_len > 0 && advise(&map, pages, offset, huge_len);
-        Ok(Buffer { map, offset, len, pages, advised })
+        Ok(Buffer {
+            map,
+            offset,
+            len,
+            pages,
+            advised,
+        })
     }
 
     /// The pages that were asked for.
@@ -156,7 +166,9 @@ pub fn huge_bytes_in_use() -> Option<usize> {
 
 /// Reads `AnonHugePages:    4096 kB`.
 fn anon_huge_bytes(rollup: &str) -> Option<usize> {
-    let value = rollup.lines().find_map(|line| line.strip_prefix("AnonHugePages:"))?;
+    let value = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("AnonHugePages:"))?;
     let kib: usize = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }

@@ -27,7 +27,12 @@ impl Operand {
     pub fn new(kernel: Kernel, cols: usize) -> Result<Self, MemoryError> {
         let packing = kernel.packing;
         let data = Buffer::zeroed(packing.steps(cols) * kernel.operand_step_bytes, Pages::Huge)?;
-        Ok(Operand { kernel, cols, data, corrections: vec![0; packing.blocks(cols)] })
+        Ok(Operand {
+            kernel,
+            cols,
+            data,
+            corrections: vec![0; packing.blocks(cols)],
+        })
     }
 
     /// The packing that it is prepared for.
@@ -80,7 +85,10 @@ impl Operand {
     pub(crate) fn block(&self, block: usize) -> (&[u8], i32) {
         let bytes = self.kernel.packing.block * self.kernel.operand_step_bytes;
         let start = block * bytes;
-        (&self.data[start..(start + bytes).min(self.data.len())], self.corrections[block])
+        (
+            &self.data[start..(start + bytes).min(self.data.len())],
+            self.corrections[block],
+        )
     }
 }
 
@@ -115,7 +123,10 @@ impl OperandPart<'_> {
         }
         if self.kernel.biased {
             let block_cols = self.kernel.packing.block * step_cols;
-            for (q, correction) in q[first..].chunks(block_cols).zip(self.corrections.iter_mut()) {
+            for (q, correction) in q[first..]
+                .chunks(block_cols)
+                .zip(self.corrections.iter_mut())
+            {
                 *correction = -q.iter().map(|&q| i32::from(q)).sum::<i32>();
             }
         }
@@ -129,7 +140,11 @@ impl OperandPart<'_> {
         if steps == 0 {
             return;
         }
-        let args = BuildArgs { activations: q.as_ptr(), operand: out.as_mut_ptr(), steps };
+        let args = BuildArgs {
+            activations: q.as_ptr(),
+            operand: out.as_mut_ptr(),
+            steps,
+        };
         // SAFETY: the lengths were just checked, `out` is borrowed alone, and a `Kernel` proves the ISA.
         unsafe { (self.kernel.build)(&args) };
     }

@@ -12,7 +12,9 @@ use crate::packing::Packing;
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// A side of the matrix is zero, or its packed size overflows.
-    #[error("cannot pack a {rows}x{cols} matrix as {packing}: expected sides above zero whose packed size fits memory")]
+    #[error(
+        "cannot pack a {rows}x{cols} matrix as {packing}: expected sides above zero whose packed size fits memory"
+    )]
     Shape {
         /// Rows asked for.
         rows: usize,
@@ -57,17 +59,29 @@ impl PackedMatrix {
         pages: Pages,
         fill: &(dyn Fn(usize, &mut [i8]) + Sync),
     ) -> Result<Self, PackError> {
-        let shape_error = PackError::Shape { rows, cols, packing };
+        let shape_error = PackError::Shape {
+            rows,
+            cols,
+            packing,
+        };
         if rows == 0 || cols == 0 {
             return Err(shape_error);
         }
-        let Some(bytes) = packing.matrix_bytes(rows, cols) else { return Err(shape_error) };
+        let Some(bytes) = packing.matrix_bytes(rows, cols) else {
+            return Err(shape_error);
+        };
         let mut data = Buffer::zeroed(bytes, pages)?;
-        let layout = Layout { packing, rows, cols };
+        let layout = Layout {
+            packing,
+            rows,
+            cols,
+        };
         // A strip's bytes are scattered over the K blocks, so the work is split by strips and each hands back its bytes.
         let strip_rows = packing.lanes * packing.panels;
-        let strips: Vec<Range<usize>> =
-            (0..rows).step_by(strip_rows).map(|r| r..(r + strip_rows).min(rows)).collect();
+        let strips: Vec<Range<usize>> = (0..rows)
+            .step_by(strip_rows)
+            .map(|r| r..(r + strip_rows).min(rows))
+            .collect();
         // Bounded batches keep the copies small beside the matrix.
         for batch in strips.chunks(4 * rayon::current_num_threads().max(1)) {
             let packed: Vec<Vec<(usize, Vec<u8>)>> = batch
@@ -78,7 +92,12 @@ impl PackedMatrix {
                 data[offset..offset + bytes.len()].copy_from_slice(&bytes);
             }
         }
-        Ok(PackedMatrix { packing, rows, cols, data })
+        Ok(PackedMatrix {
+            packing,
+            rows,
+            cols,
+            data,
+        })
     }
 
     /// A second copy of the matrix in its own memory (benchmarks walk many copies to keep weights out of cache).
@@ -119,7 +138,11 @@ impl PackedMatrix {
 
     /// Where the parts of the matrix lie.
     pub(crate) fn layout(&self) -> Layout {
-        Layout { packing: self.packing, rows: self.rows, cols: self.cols }
+        Layout {
+            packing: self.packing,
+            rows: self.rows,
+            cols: self.cols,
+        }
     }
 
     /// Restores one row: the exact inverse of packing.
@@ -180,7 +203,9 @@ impl Layout {
 
     /// Steps in K block `block`.
     pub(crate) fn block_steps(&self, block: usize) -> usize {
-        self.packing.block.min(self.packing.steps(self.cols) - block * self.packing.block)
+        self.packing
+            .block
+            .min(self.packing.steps(self.cols) - block * self.packing.block)
     }
 
     /// First byte of K block `block` of unit `unit`.
@@ -237,7 +262,10 @@ impl Layout {
 
     /// Interleaves panels that were packed one after another: one run of bytes for each unit and K block.
     fn scatter(&self, panels: Range<usize>, bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
-        let (steps, step_bytes) = (self.packing.steps(self.cols), self.packing.panel_step_bytes());
+        let (steps, step_bytes) = (
+            self.packing.steps(self.cols),
+            self.packing.panel_step_bytes(),
+        );
         let mut runs = Vec::new();
         let mut first = panels.start;
         while first < panels.end {

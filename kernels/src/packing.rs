@@ -39,7 +39,14 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 6] = [Code::Trits, Code::B2, Code::Planes, Code::T3, Code::T5, Code::T7];
+    pub const ALL: [Code; 6] = [
+        Code::Trits,
+        Code::B2,
+        Code::Planes,
+        Code::T3,
+        Code::T5,
+        Code::T7,
+    ];
 
     /// The name as packings print it.
     pub const fn name(self) -> &'static str {
@@ -97,7 +104,12 @@ pub struct Packing {
 
 impl Packing {
     /// The packing that the reference reads: row by row, one byte a trit.
-    pub const TRITS: Packing = Packing { code: Code::Trits, lanes: 1, panels: 1, block: 1 << 20 };
+    pub const TRITS: Packing = Packing {
+        code: Code::Trits,
+        lanes: 1,
+        panels: 1,
+        block: 1 << 20,
+    };
 
     /// Steps that cover `cols` columns, the last one padded with zero trits.
     pub const fn steps(&self, cols: usize) -> usize {
@@ -126,7 +138,9 @@ impl Packing {
 
     /// Bytes of a packed matrix, padding included; `None` where that overflows.
     pub fn matrix_bytes(&self, rows: usize, cols: usize) -> Option<usize> {
-        self.panels_for(rows).checked_mul(self.steps(cols))?.checked_mul(self.panel_step_bytes())
+        self.panels_for(rows)
+            .checked_mul(self.steps(cols))?
+            .checked_mul(self.panel_step_bytes())
     }
 
     /// The lane of a vector that row `row` of its panel lies in.
@@ -149,7 +163,14 @@ impl fmt::Display for Packing {
         if *self == Packing::TRITS {
             return f.write_str("trits");
         }
-        write!(f, "{}_l{}_p{}_k{}", self.code.name(), self.lanes, self.panels, self.block)
+        write!(
+            f,
+            "{}_l{}_p{}_k{}",
+            self.code.name(),
+            self.lanes,
+            self.panels,
+            self.block
+        )
     }
 }
 
@@ -168,16 +189,26 @@ impl FromStr for Packing {
         }
         let mut parts = name.split('_');
         let code = parts.next().ok_or_else(error)?;
-        let code = Code::ALL.into_iter().find(|c| c.name() == code).ok_or_else(error)?;
+        let code = Code::ALL
+            .into_iter()
+            .find(|c| c.name() == code)
+            .ok_or_else(error)?;
         let mut number = |letter: char| {
             let part = parts.next()?.strip_prefix(letter)?;
-            part.parse().ok().filter(|n: &usize| *n > 0 && part == n.to_string())
+            part.parse()
+                .ok()
+                .filter(|n: &usize| *n > 0 && part == n.to_string())
         };
         let lanes = number('l').ok_or_else(error)?;
         let panels = number('p').ok_or_else(error)?;
         let block = number('k').ok_or_else(error)?;
         match parts.next() {
-            None => Ok(Packing { code, lanes, panels, block }),
+            None => Ok(Packing {
+                code,
+                lanes,
+                panels,
+                block,
+            }),
             Some(_) => Err(error()),
         }
     }
@@ -189,11 +220,24 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        let packing = Packing { code: Code::T5, lanes: 64, panels: 4, block: 98 };
+        let packing = Packing {
+            code: Code::T5,
+            lanes: 64,
+            panels: 4,
+            block: 98,
+        };
         assert_eq!(packing.to_string(), "t5_l64_p4_k98");
         assert_eq!("t5_l64_p4_k98".parse(), Ok(packing));
         assert_eq!("trits".parse(), Ok(Packing::TRITS));
-        for bad in ["", "t5", "t6_l64_p4_k98", "t5_l64_p4", "t5_l64_p4_k0", "t5_l064_p4_k9", "t5_l64_p4_k98_x"] {
+        for bad in [
+            "",
+            "t5",
+            "t6_l64_p4_k98",
+            "t5_l64_p4",
+            "t5_l64_p4_k0",
+            "t5_l064_p4_k9",
+            "t5_l64_p4_k98_x",
+        ] {
             assert!(bad.parse::<Packing>().is_err(), "{bad}");
         }
     }
@@ -201,7 +245,12 @@ mod tests {
     #[test]
     fn lanes_are_a_permutation_of_rows() {
         for lanes in [8, 32, 64] {
-            let packing = Packing { code: Code::T5, lanes, panels: 1, block: 1 };
+            let packing = Packing {
+                code: Code::T5,
+                lanes,
+                panels: 1,
+                block: 1,
+            };
             let mut seen = vec![false; lanes];
             (0..lanes).for_each(|row| seen[packing.lane_of(row)] = true);
             assert!(seen.into_iter().all(|s| s));

@@ -121,7 +121,11 @@ pub struct Planner {
 
 /// The tile of a choice that was not tuned: the whole of a worker's rows for each K block, in the order of memory, with a
 /// prefetch that hides the latency of memory (bench-results/ has the measurements behind it).
-pub const DEFAULT_TILE: Tile = Tile { k_blocks: 1, chunk: 0, prefetch: 4096 };
+pub const DEFAULT_TILE: Tile = Tile {
+    k_blocks: 1,
+    chunk: 0,
+    prefetch: 4096,
+};
 
 impl Planner {
     /// A planner for `cpu`, with an optional profile and an optional kernel that the user wants everywhere.
@@ -137,7 +141,10 @@ impl Planner {
         match &force {
             Some(Force::Id(id)) if cpu.kernel(id).is_none() => {
                 return Err(match kernels().find(|k| k.id == id) {
-                    Some(k) => PlanError::NotHere { id: id.clone(), isa: k.isa.name() },
+                    Some(k) => PlanError::NotHere {
+                        id: id.clone(),
+                        isa: k.isa.name(),
+                    },
                     None => PlanError::UnknownKernel(id.clone()),
                 });
             }
@@ -146,7 +153,11 @@ impl Planner {
             }
             _ => {}
         }
-        Ok(Planner { cpu, profile, force })
+        Ok(Planner {
+            cpu,
+            profile,
+            force,
+        })
     }
 
     /// The CPU that is planned for.
@@ -179,8 +190,16 @@ impl Planner {
             .min_by(|a, b| estimate(a).total_cmp(&estimate(b)).then(a.id.cmp(b.id)))
             // The scalar kernels and the reference run everywhere, and `new` refused what does not.
             .expect("every CPU runs a kernel of every accepted choice");
-        let source = if self.force.is_some() { Source::Forced } else { Source::Default };
-        Choice { kernel, tile: DEFAULT_TILE, source }
+        let source = if self.force.is_some() {
+            Source::Forced
+        } else {
+            Source::Default
+        };
+        Choice {
+            kernel,
+            tile: DEFAULT_TILE,
+            source,
+        }
     }
 
     /// The profile's entry for the shape, or the nearest one.
@@ -201,11 +220,18 @@ impl Planner {
             })?;
         let exact = distance(entry, shape, threads) == 0.0;
         let nearest = Source::Nearest {
-            shape: Shape { rows: entry.rows, cols: entry.cols },
+            shape: Shape {
+                rows: entry.rows,
+                cols: entry.cols,
+            },
             threads: entry.threads,
         };
         let source = if exact { Source::Profile } else { nearest };
-        Some(Choice { kernel, tile: entry.tile, source })
+        Some(Choice {
+            kernel,
+            tile: entry.tile,
+            source,
+        })
     }
 }
 
@@ -243,7 +269,13 @@ mod tests {
     #[test]
     fn the_default_is_never_the_reference() {
         let planner = Planner::new(Cpu::detect(), None, None).unwrap();
-        let choice = planner.choose(Shape { rows: 640, cols: 2560 }, 1);
+        let choice = planner.choose(
+            Shape {
+                rows: 640,
+                cols: 2560,
+            },
+            1,
+        );
         assert_ne!(choice.kernel.family, Family::Reference);
         assert_eq!(choice.source, Source::Default);
     }

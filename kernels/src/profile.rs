@@ -60,7 +60,11 @@ impl HostInfo {
         HostInfo {
             key: cpu.key(),
             cpu: cpu.brand.clone(),
-            isas: cpu.isas().into_iter().map(|isa| isa.name().to_owned()).collect(),
+            isas: cpu
+                .isas()
+                .into_iter()
+                .map(|isa| isa.name().to_owned())
+                .collect(),
             l1d: cpu.caches.l1d,
             l2: cpu.caches.l2,
             l3: cpu.caches.l3,
@@ -108,7 +112,9 @@ pub enum ProfileError {
         source: std::io::Error,
     },
     /// It is far too large for a profile.
-    #[error("{path} has {bytes} bytes, too many for a profile (at most {SIZE_MAX}); is this the right file?")]
+    #[error(
+        "{path} has {bytes} bytes, too many for a profile (at most {SIZE_MAX}); is this the right file?"
+    )]
     TooLarge {
         /// Its path.
         path: PathBuf,
@@ -119,7 +125,9 @@ pub enum ProfileError {
     #[error("not a tern profile: {0}")]
     Malformed(String),
     /// It is of another format.
-    #[error("profile format {found}, this version reads format {FORMAT}; run `tern tune` to write a new one")]
+    #[error(
+        "profile format {found}, this version reads format {FORMAT}; run `tern tune` to write a new one"
+    )]
     Format {
         /// The format found.
         found: u32,
@@ -145,15 +153,21 @@ impl Profile {
         struct Header {
             format: u32,
         }
-        let malformed = |e: toml::de::Error| ProfileError::Malformed(e.to_string().trim().to_owned());
+        let malformed =
+            |e: toml::de::Error| ProfileError::Malformed(e.to_string().trim().to_owned());
         // The format first: a newer one may hold keys that this version does not know.
         let header: Header = toml::from_str(text).map_err(malformed)?;
         if header.format != FORMAT {
-            return Err(ProfileError::Format { found: header.format });
+            return Err(ProfileError::Format {
+                found: header.format,
+            });
         }
         let mut profile: Profile = toml::from_str(text).map_err(malformed)?;
         if profile.host.key != cpu.key() {
-            return Err(ProfileError::OtherCpu { profile: profile.host.key, here: cpu.key() });
+            return Err(ProfileError::OtherCpu {
+                profile: profile.host.key,
+                here: cpu.key(),
+            });
         }
         let mut ignored = Vec::new();
         profile.entries.retain(|entry| match entry.check(cpu) {
@@ -172,10 +186,16 @@ impl Profile {
     ///
     /// See [`ProfileError`].
     pub fn load(path: &Path, cpu: &Cpu) -> Result<(Profile, Vec<String>), ProfileError> {
-        let read = |source| ProfileError::Read { path: path.to_owned(), source };
+        let read = |source| ProfileError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let bytes = std::fs::metadata(path).map_err(read)?.len();
         if bytes > SIZE_MAX {
-            return Err(ProfileError::TooLarge { path: path.to_owned(), bytes });
+            return Err(ProfileError::TooLarge {
+                path: path.to_owned(),
+                bytes,
+            });
         }
         Profile::from_toml(&std::fs::read_to_string(path).map_err(read)?, cpu)
     }
@@ -183,10 +203,19 @@ impl Profile {
     /// Where the profile of `cpu` lives unless the user says otherwise:
     /// `$XDG_CONFIG_HOME/tern/profiles/<key>.toml`, with `~/.config` where the variable is not set.
     pub fn default_path(cpu: &Cpu) -> Option<PathBuf> {
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let absolute = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|p| p.is_absolute())
+        };
         let config =
             absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
-        Some(config.join("tern").join("profiles").join(format!("{}.toml", cpu.key())))
+        Some(
+            config
+                .join("tern")
+                .join("profiles")
+                .join(format!("{}.toml", cpu.key())),
+        )
     }
 
     /// The profile as text: entries sorted, one key a line, so that two profiles can be compared with `diff`.
@@ -220,7 +249,10 @@ impl Entry {
             return Err(format!("kernel {id} has changed since it was tuned"));
         }
         if !cpu.has(kernel.isa) {
-            return Err(format!("kernel {id} needs {}, which is absent or capped", kernel.isa));
+            return Err(format!(
+                "kernel {id} needs {}, which is absent or capped",
+                kernel.isa
+            ));
         }
         Ok(())
     }

@@ -58,7 +58,10 @@ fn largest_magnitude(x: &[f32]) -> f32 {
             *largest = magnitude(x).max(*largest);
         }
     }
-    let largest = largest.into_iter().chain(rest.iter().copied().map(magnitude)).max();
+    let largest = largest
+        .into_iter()
+        .chain(rest.iter().copied().map(magnitude))
+        .max();
     f32::from_bits(largest.unwrap_or(0).cast_unsigned())
 }
 
@@ -88,7 +91,11 @@ pub fn absmean_scale(weights: impl IntoIterator<Item = f32>) -> f32 {
     }
     let mean = (sum / count.max(1) as f64) as f32;
     // Not `f32::max`, which would turn a NaN into the bound.
-    let mean = if mean < SMALLEST_MAGNITUDE { SMALLEST_MAGNITUDE } else { mean };
+    let mean = if mean < SMALLEST_MAGNITUDE {
+        SMALLEST_MAGNITUDE
+    } else {
+        mean
+    };
     1.0 / mean
 }
 

@@ -11,7 +11,11 @@ pub fn gemv(rows: usize, cols: usize, trit: impl Fn(usize, usize) -> i8, x: &[i8
     assert_eq!(x.len(), cols);
     assert_eq!(y.len(), rows);
     for (m, sum) in y.iter_mut().enumerate() {
-        *sum = x.iter().enumerate().map(|(k, &x)| i32::from(trit(m, k)) * i32::from(x)).sum();
+        *sum = x
+            .iter()
+            .enumerate()
+            .map(|(k, &x)| i32::from(trit(m, k)) * i32::from(x))
+            .sum();
     }
 }
 
@@ -31,7 +35,11 @@ pub(crate) unsafe fn gemv_reference(args: &GemvArgs) {
         )
     };
     for (row, sum) in weights.chunks_exact(args.steps).zip(out) {
-        *sum += row.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum::<i32>();
+        *sum += row
+            .iter()
+            .zip(x)
+            .map(|(&w, &x)| i32::from(w) * i32::from(x))
+            .sum::<i32>();
     }
 }
 

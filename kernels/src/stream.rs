@@ -10,9 +10,18 @@ use crate::generated;
 pub fn read(cpu: &Cpu, bytes: &[u8], streams: usize) -> u64 {
     let streams = streams.max(1);
     let len = bytes.len() / streams / 256 * 256;
-    let widest = generated::READS.iter().filter(|(isa, _)| cpu.has(*isa)).max_by_key(|(isa, _)| *isa);
-    let Some((_, read)): Option<&(Isa, ReadFn)> = widest else { return 0 };
-    let args = ReadArgs { bytes: bytes.as_ptr(), len, streams };
+    let widest = generated::READS
+        .iter()
+        .filter(|(isa, _)| cpu.has(*isa))
+        .max_by_key(|(isa, _)| *isa);
+    let Some((_, read)): Option<&(Isa, ReadFn)> = widest else {
+        return 0;
+    };
+    let args = ReadArgs {
+        bytes: bytes.as_ptr(),
+        len,
+        streams,
+    };
     // SAFETY: `streams * len` is at most `bytes.len()`, `len` is a multiple of 256, and the CPU has the ISA.
     unsafe { read(&args) }
 }
@@ -68,7 +77,11 @@ mod tests {
             assert_eq!(read(&cpu, &bytes, streams), 0);
             for at in [0, 255, 1024, 4095] {
                 bytes[at] = 0xff;
-                assert_ne!(read(&cpu, &bytes, streams), 0, "byte {at}, {streams} streams");
+                assert_ne!(
+                    read(&cpu, &bytes, streams),
+                    0,
+                    "byte {at}, {streams} streams"
+                );
                 bytes[at] = 0;
             }
         }

@@ -4,9 +4,9 @@
 //! spends 10 to 30 us on each of them, which is as much time as the arithmetic; a team that is
 //! already awake and polls for its next region spends well under one. So the threads of a [`Team`]
 //! live as long as the team, are woken once for a [`Session`] (a token), and between the regions of
-//! a session they spin. Spinning is bounded: a worker that waits longer than [`SPIN`] yields a few
-//! times and then sleeps until it is woken, because endless spinning starves the very threads it
-//! waits for as soon as there are more threads than cores (llama.cpp#13079: a factor of 200).
+//! a session they spin. Spinning is bounded twice, because it starves the very threads that it waits
+//! for when threads share a core (llama.cpp#13079: a factor of 200): every microsecond or two the
+//! core is offered to others, and after [`SPIN`] the thread sleeps until it is woken.
 //!
 //! # Protocol
 //!
@@ -40,19 +40,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// How long a thread polls before it yields and then sleeps.
+/// How long a thread polls before it sleeps.
 ///
 /// Longer than the serial stretches inside a token (tens of microseconds), so that a session wakes
 /// its workers once; short enough that an idle team is asleep before anybody notices.
 pub const SPIN: Duration = Duration::from_micros(50);
 
-/// Polls between two looks at the clock. A pause is 10 to 60 ns, so the clock (about 25 ns) is read
-/// every microsecond or so.
-const POLLS_PER_CLOCK: usize = 32;
+/// Polls between two offers of the core to other threads, at 10 to 60 ns each.
+///
+/// Systems like to wake a thread on the core of its waker, here a caller that goes on to spin. Were
+/// the core not offered, such a worker would run only when the caller gave up, after all of
+/// [`SPIN`]; and as it then spins in turn, every region would take twice that (measured: 103 us
+/// instead of 0.4).
+const POLLS: usize = 32;
 
-/// Offers of the core to other threads before going to sleep: cheaper than a sleep and a wake-up
-/// when the thread waited for is ready to run on this very core.
-const YIELDS: usize = 16;
+/// The same where the threads outnumber the cores: whoever polls is likely in another's way.
+const POLLS_WHEN_CROWDED: usize = 1;
 
 /// Keeps each thread's flags on its own cache lines. 128 bytes, since x86 prefetches lines in pairs
 /// and some ARM cores have lines of 128 bytes.
@@ -75,7 +78,10 @@ impl Job {
             // SAFETY: promised by the caller.
             unsafe { (*closure.cast::<F>())(worker) }
         }
-        Job { closure: (&raw const *f).cast(), call: call::<F> }
+        Job {
+            closure: (&raw const *f).cast(),
+            call: call::<F>,
+        }
     }
 }
 
@@ -138,34 +144,37 @@ struct Shared {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// Who to wake: the thread that last went to sleep as the caller.
     caller: Mutex<Option<Thread>>,
-    /// How long to poll: [`SPIN`], or nothing where the threads outnumber the cores.
-    spin: Duration,
+    /// [`POLLS`] or [`POLLS_WHEN_CROWDED`].
+    polls: usize,
 }
 
 impl Shared {
-    fn new(workers: usize, spin: Duration) -> Shared {
+    fn new(workers: usize, polls: usize) -> Shared {
         let slot = || Slot {
             done: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
             caller_asleep: AtomicBool::new(false),
         };
         Shared {
-            order: Padded(Order { generation: AtomicUsize::new(0), job: UnsafeCell::new(None) }),
+            order: Padded(Order {
+                generation: AtomicUsize::new(0),
+                job: UnsafeCell::new(None),
+            }),
             slots: (0..workers).map(|_| Padded(slot())).collect(),
             panic: Mutex::new(None),
             caller: Mutex::new(None),
-            spin,
+            polls,
         }
     }
 
     /// The caller's side of the join: returns once the worker of `slot` arrived at `generation`.
     fn wait_for_worker(&self, slot: &Slot, generation: usize) {
         let arrived = || slot.done.load(Acquire) == generation;
-        if poll(self.spin, arrived) {
+        if poll(self.polls, arrived) {
             return;
         }
         *lock(&self.caller) = Some(thread::current());
-        wait(Duration::ZERO, &slot.caller_asleep, arrived);
+        wait(self.polls, &slot.caller_asleep, arrived);
     }
 
     /// The worker's side of the join.
@@ -186,10 +195,14 @@ fn worker_loop(shared: &Shared, worker: usize) {
     let Padded(order) = &shared.order;
     let mut generation = 0;
     loop {
-        wait(shared.spin, &slot.asleep, || order.generation.load(Acquire) != generation);
+        wait(shared.polls, &slot.asleep, || {
+            order.generation.load(Acquire) != generation
+        });
         generation = order.generation.load(Relaxed);
         // SAFETY: the generation was just seen and `arrive` comes below.
-        let Some(job) = (unsafe { order.job() }) else { return };
+        let Some(job) = (unsafe { order.job() }) else {
+            return;
+        };
         // A panic is the caller's business and must not take this thread, which others wait for,
         // with it. The caller resumes it, so no state that it broke goes unnoticed.
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -217,36 +230,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Polls `ready` for about `spin`, then yields a few times. Returns whether it became true.
-fn poll(spin: Duration, ready: impl Fn() -> bool) -> bool {
-    if !spin.is_zero() {
-        let mut since = None;
-        loop {
-            for _ in 0..POLLS_PER_CLOCK {
-                if ready() {
-                    return true;
-                }
-                hint::spin_loop();
+/// Polls `ready` for about [`SPIN`], offering the core every `polls` times. Returns whether it became
+/// true.
+fn poll(polls: usize, ready: impl Fn() -> bool) -> bool {
+    let mut since = None;
+    loop {
+        for _ in 0..polls {
+            if ready() {
+                return true;
             }
-            if since.get_or_insert_with(Instant::now).elapsed() >= spin {
-                break;
-            }
-        }
-    }
-    for _ in 0..YIELDS {
-        if ready() {
-            return true;
+            hint::spin_loop();
         }
         thread::yield_now();
+        if since.get_or_insert_with(Instant::now).elapsed() >= SPIN {
+            return ready();
+        }
     }
-    ready()
 }
 
 /// Returns once `ready`: polls, then sleeps with `asleep` raised until [`must_wake`] lowers it.
 ///
 /// Being woken without cause (a session begins, a stale unpark) only makes it poll again.
-fn wait(spin: Duration, asleep: &AtomicBool, ready: impl Fn() -> bool) {
-    while !poll(spin, &ready) {
+fn wait(polls: usize, asleep: &AtomicBool, ready: impl Fn() -> bool) {
+    while !poll(polls, &ready) {
         asleep.store(true, Relaxed);
         fence(SeqCst);
         if ready() {
@@ -259,12 +265,15 @@ fn wait(spin: Duration, asleep: &AtomicBool, ready: impl Fn() -> bool) {
     }
 }
 
-/// Lowers `asleep`; true if it was up, and then the thread that raised it is to be unparked.
+/// Lowers `asleep` if it is up; then the thread that raised it is to be unparked.
 ///
 /// Between making the sleeper's condition true and calling this stands a `SeqCst` fence.
 /// The load first keeps the usual case, nobody sleeps, free of writes to the other's cache line.
 fn must_wake(asleep: &AtomicBool) -> bool {
-    asleep.load(Relaxed) && asleep.swap(false, Relaxed)
+    asleep.load(Relaxed)
+        && asleep
+            .compare_exchange(true, false, Relaxed, Relaxed)
+            .is_ok()
 }
 
 /// Ends the process if a region is left by unwinding while workers may still run its closure.
@@ -305,7 +314,7 @@ impl Team {
 
     /// A team of `threads` workers, counting the caller.
     ///
-    /// More threads than the process may use cores are allowed. They do not spin then.
+    /// There may be more threads than cores: regions then cost switches between threads, no more.
     ///
     /// # Errors
     ///
@@ -320,16 +329,21 @@ impl Team {
         };
         // Where the number of cores is unknown, spinning is the safe guess: it is bounded.
         let cores = thread::available_parallelism().map_or(usize::MAX, usize::from);
-        let spin = if threads > cores { Duration::ZERO } else { SPIN };
+        let polls = if threads > cores {
+            POLLS_WHEN_CROWDED
+        } else {
+            POLLS
+        };
         let mut team = Team {
-            shared: Arc::new(Shared::new(others, spin)),
+            shared: Arc::new(Shared::new(others, polls)),
             workers: Vec::new(),
             generation: 0,
         };
         for worker in 1..threads {
             let shared = Arc::clone(&team.shared);
             let thread = thread::Builder::new().name(format!("tern-worker-{worker}"));
-            team.workers.push(thread.spawn(move || worker_loop(&shared, worker))?);
+            team.workers
+                .push(thread.spawn(move || worker_loop(&shared, worker))?);
         }
         Ok(team)
     }
@@ -342,8 +356,8 @@ impl Team {
     /// Wakes the team and calls `f`, which starts regions.
     ///
     /// Workers get ready while the caller does the first serial work of `f`, and stay awake as long
-    /// as no serial stretch between two regions is longer than [`SPIN`]. A longer one is correct
-    /// too: the next region wakes them again.
+    /// as no serial stretch between two regions is longer than [`SPIN`]. After a longer one the next
+    /// region wakes them again.
     pub fn session<R>(&mut self, f: impl FnOnce(&mut Session<'_>) -> R) -> R {
         self.wake();
         f(&mut Session { team: self })
@@ -372,7 +386,12 @@ impl Team {
         // SAFETY: the region before ended with every worker's arrival, as this one does below, and
         // `f` outlives it. `guard` rules out the one other way to leave this function. `&mut self`
         // keeps regions from overlapping.
-        unsafe { self.shared.order.0.publish(self.generation, Some(Job::new(f))) };
+        unsafe {
+            self.shared
+                .order
+                .0
+                .publish(self.generation, Some(Job::new(f)))
+        };
         self.wake();
         let own = panic::catch_unwind(AssertUnwindSafe(|| f(0)));
         for Padded(slot) in &self.shared.slots {
@@ -434,7 +453,10 @@ impl Session<'_> {
             "{} parts do not fit a team of {threads} threads",
             parts.len()
         );
-        let parts = Parts { first: parts.as_mut_ptr(), len: parts.len() };
+        let parts = Parts {
+            first: parts.as_mut_ptr(),
+            len: parts.len(),
+        };
         self.team.region(&|worker| {
             // SAFETY: a region passes each worker number once, and `parts` is borrowed until it
             // ends.
@@ -461,7 +483,10 @@ impl<P> Parts<P> {
     /// # Safety
     ///
     /// The slice is still mutably borrowed, and no other reference to part `index` exists.
-    #[expect(clippy::mut_from_ref, reason = "each worker takes another element of the slice")]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "each worker takes another element of the slice"
+    )]
     unsafe fn get(&self, index: usize) -> Option<&mut P> {
         // SAFETY: `index` is inside the slice; the caller vouches for the borrow.
         (index < self.len).then(|| unsafe { &mut *self.first.add(index) })

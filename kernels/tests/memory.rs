@@ -26,7 +26,10 @@ fn buffers_are_zeroed_aligned_and_writable() {
             assert_eq!(buffer.pages(), pages);
             assert!(buffer.iter().all(|&byte| byte == 0));
             let alignment = if len >= HUGE_PAGE / 2 { HUGE_PAGE } else { 64 };
-            assert!(buffer.as_ptr().addr().is_multiple_of(alignment), "{len} bytes");
+            assert!(
+                buffer.as_ptr().addr().is_multiple_of(alignment),
+                "{len} bytes"
+            );
 
             buffer.fill(0xA5);
             assert!(buffer.iter().all(|&byte| byte == 0xA5));
@@ -61,8 +64,17 @@ fn huge_pages_come_where_the_system_gives_them() {
     buffer.fill(1);
     let gained = in_use().saturating_sub(before);
     // No assertion on `gained`: the system may be set to `never`, or short of free ranges.
-    eprintln!("advised: {}, {gained} of {} bytes on huge pages", buffer.advised(), buffer.len());
-    assert!(!Buffer::zeroed(100, Pages::Huge).expect("100 bytes").advised(), "too small");
+    eprintln!(
+        "advised: {}, {gained} of {} bytes on huge pages",
+        buffer.advised(),
+        buffer.len()
+    );
+    assert!(
+        !Buffer::zeroed(100, Pages::Huge)
+            .expect("100 bytes")
+            .advised(),
+        "too small"
+    );
 }
 
 #[test]

@@ -16,7 +16,10 @@ fn panic_message(f: impl FnOnce()) -> String {
     let payload = panic::catch_unwind(AssertUnwindSafe(f)).expect_err("it must panic");
     match payload.downcast::<String>() {
         Ok(message) => *message,
-        Err(payload) => payload.downcast_ref::<&str>().expect("a message").to_string(),
+        Err(payload) => payload
+            .downcast_ref::<&str>()
+            .expect("a message")
+            .to_string(),
     }
 }
 
@@ -53,7 +56,10 @@ fn workers_keep_their_threads_and_worker_0_is_the_caller() {
         });
     }
     assert!(ids[0].iter().all(|&id| id == thread::current().id()));
-    assert!(ids.iter().all(|ids| ids.len() == 10 && ids.iter().all(|&id| id == ids[0])));
+    assert!(
+        ids.iter()
+            .all(|ids| ids.len() == 10 && ids.iter().all(|&id| id == ids[0]))
+    );
     assert!(ids[0][0] != ids[1][0] && ids[1][0] != ids[2][0] && ids[0][0] != ids[2][0]);
 }
 
@@ -64,7 +70,9 @@ fn a_region_is_a_barrier() {
         let mut team = Team::new(threads);
         let (mut old, mut new) = (vec![1_u64; threads], vec![0_u64; threads]);
         let mix = |worker, old: &[u64]| {
-            old.iter().fold(worker as u64, |sum, &x| sum.wrapping_mul(31).wrapping_add(x))
+            old.iter().fold(worker as u64, |sum, &x| {
+                sum.wrapping_mul(31).wrapping_add(x)
+            })
         };
         team.session(|session| {
             for _ in 0..10_000 {
@@ -89,9 +97,16 @@ fn hundred_thousand_regions_add_up() {
                 session.run_parts(&mut sums, |worker, sum| *sum += region * (worker + 1));
             }
         });
-        eprintln!("{threads} threads: {:?} a region", start.elapsed() / REGIONS as u32);
+        eprintln!(
+            "{threads} threads: {:?} a region",
+            start.elapsed() / REGIONS as u32
+        );
         let once = REGIONS * (REGIONS - 1) / 2;
-        assert!(sums.iter().enumerate().all(|(worker, &sum)| sum == once * (worker + 1)));
+        assert!(
+            sums.iter()
+                .enumerate()
+                .all(|(worker, &sum)| sum == once * (worker + 1))
+        );
     }
 }
 
@@ -101,7 +116,12 @@ fn parts_are_disjoint_and_may_be_fewer_than_workers() {
     for len in 0..=4 {
         let mut parts: Vec<Vec<usize>> = vec![Vec::new(); len];
         team.session(|session| session.run_parts(&mut parts, |worker, part| part.push(worker)));
-        assert!(parts.iter().enumerate().all(|(worker, part)| *part == [worker]));
+        assert!(
+            parts
+                .iter()
+                .enumerate()
+                .all(|(worker, part)| *part == [worker])
+        );
     }
 }
 
@@ -130,8 +150,15 @@ fn a_panic_reaches_the_caller_and_the_team_lives_on() {
                     });
                 });
             });
-            assert!(message.contains(&format!("worker {culprit} fails")), "{message}");
-            assert_eq!(finished.load(Relaxed), threads - 1, "the others finish their region");
+            assert!(
+                message.contains(&format!("worker {culprit} fails")),
+                "{message}"
+            );
+            assert_eq!(
+                finished.load(Relaxed),
+                threads - 1,
+                "the others finish their region"
+            );
 
             let after = AtomicUsize::new(0);
             team.run(|_| {

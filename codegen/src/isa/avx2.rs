@@ -70,7 +70,9 @@ impl Vocabulary for Avx2 {
         quote!(_mm256_mullo_epi32(#a, #b))
     }
     fn lookup(&self, table: &[Tokens], index: Tokens) -> Tokens {
-        let [t] = table else { unreachable!("an AVX2 table is one vector") };
+        let [t] = table else {
+            unreachable!("an AVX2 table is one vector")
+        };
         quote!(_mm256_shuffle_epi8(#t, #index))
     }
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {

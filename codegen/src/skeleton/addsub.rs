@@ -31,12 +31,15 @@ impl Skeleton for Addsub<'_> {
 
     fn step(&self, panels: usize) -> TokenStream {
         let loads = (0..panels).flat_map(|panel| {
-            ["plus", "minus"].into_iter().enumerate().map(move |(index, plane)| {
-                let offset = panel * self.spec.panel_step_bytes() + index * self.spec.lanes();
-                let (bits, offset) = (ident(plane, panel), number(offset));
-                let load = self.words.load(quote!(weights.add(#offset)));
-                quote!(let mut #bits = #load;)
-            })
+            ["plus", "minus"]
+                .into_iter()
+                .enumerate()
+                .map(move |(index, plane)| {
+                    let offset = panel * self.spec.panel_step_bytes() + index * self.spec.lanes();
+                    let (bits, offset) = (ident(plane, panel), number(offset));
+                    let load = self.words.load(quote!(weights.add(#offset)));
+                    quote!(let mut #bits = #load;)
+                })
         });
         let columns = (0..self.spec.code.step_cols()).map(|column| self.column(panels, column));
         quote! {
@@ -59,8 +62,10 @@ impl Addsub<'_> {
     fn column(&self, panels: usize, column: usize) -> TokenStream {
         let w = self.words;
         let (low_at, high_at) = (number(8 * column), number(8 * column + 4));
-        let (low, high) =
-            (w.load_splat32(quote!(at.add(#low_at))), w.load_splat32(quote!(at.add(#high_at))));
+        let (low, high) = (
+            w.load_splat32(quote!(at.add(#low_at))),
+            w.load_splat32(quote!(at.add(#high_at))),
+        );
         let last = column + 1 == self.spec.code.step_cols();
         let panels = (0..panels).map(|panel| {
             let planes = ["plus", "minus"].map(|plane| {

@@ -71,11 +71,17 @@ pub fn close(words: &dyn Vocabulary, spec: &KernelSpec, panels: usize) -> TokenS
         // Every entry carries the same excess.
         Code::T7 => (T7_EXCESS * digits.per_step, quote!(steps)),
         // Every window, full or not, starts both digits at 128.
-        _ => (BYTE_EXCESS * (digits.radix + 1), quote!(steps.div_ceil(#window))),
+        _ => (
+            BYTE_EXCESS * (digits.radix + 1),
+            quote!(steps.div_ceil(#window)),
+        ),
     };
     let each = Literal::i32_unsuffixed(each);
     let total = words.splat32(quote!(correction - #each * #times as i32));
-    let (radix, low16) = (Literal::i32_unsuffixed(digits.radix), Literal::i32_unsuffixed(0xffff));
+    let (radix, low16) = (
+        Literal::i32_unsuffixed(digits.radix),
+        Literal::i32_unsuffixed(0xffff),
+    );
     let (radix, low16) = (words.splat32(quote!(#radix)), words.splat32(quote!(#low16)));
     let quarters = (0..panels).flat_map(|panel| (0..4).map(move |quarter| (panel, quarter)));
     let stores = quarters.map(|(panel, quarter)| store(words, spec, panel, quarter));
@@ -106,7 +112,11 @@ fn store(words: &dyn Vocabulary, spec: &KernelSpec, panel: usize, quarter: usize
             _ => words.shift_right(32, quote!(#name), 16),
         }
     };
-    let value = words.add(32, half("low"), words.multiply32(half("high"), quote!(radix)));
+    let value = words.add(
+        32,
+        half("low"),
+        words.multiply32(half("high"), quote!(radix)),
+    );
     let offset = number((panel * 4 + quarter) * spec.lanes());
     let before = words.load(quote!(out.add(#offset)));
     let sum = words.add(32, words.add(32, value, quote!(total)), before);
@@ -116,5 +126,8 @@ fn store(words: &dyn Vocabulary, spec: &KernelSpec, panel: usize, quarter: usize
 
 /// The 16-bit sums of a digit: of whole words, and of odd bytes.
 fn names(digit: &str, panel: usize) -> (proc_macro2::Ident, proc_macro2::Ident) {
-    (ident(&format!("{digit}_words"), panel), ident(&format!("{digit}_odd"), panel))
+    (
+        ident(&format!("{digit}_words"), panel),
+        ident(&format!("{digit}_odd"), panel),
+    )
 }

@@ -83,7 +83,11 @@ impl Lut<'_> {
             let low = w.lookup(&[quote!(low_table0), quote!(low_table1)], quote!(codes));
             let high = w.lookup(&[quote!(high_table0), quote!(high_table1)], quote!(codes));
             let add_low = self.add("low", panel, w.with_sign(quote!(signs), quote!(found_low)));
-            let add_high = self.add("high", panel, w.with_sign(quote!(signs), quote!(found_high)));
+            let add_high = self.add(
+                "high",
+                panel,
+                w.with_sign(quote!(signs), quote!(found_high)),
+            );
             quote! {
                 let codes = #codes;
                 let signs = #signs;
@@ -189,8 +193,12 @@ impl Lut<'_> {
     /// `let codes<panel>_<0..4> = …;` for one half of a step.
     fn codes_t7(&self, panel: usize, half: usize) -> TokenStream {
         let w = self.words;
-        let names: Vec<_> = (0..4).map(|i| ident(&format!("codes{panel}_"), i)).collect();
-        let [c0, c1, c2, c3] = &names[..] else { unreachable!("four names") };
+        let names: Vec<_> = (0..4)
+            .map(|i| ident(&format!("codes{panel}_"), i))
+            .collect();
+        let [c0, c1, c2, c3] = &names[..] else {
+            unreachable!("four names")
+        };
         let [v0, v1, v2] = [0, 1, 2].map(|i| self.weights(panel, 3 * half + i));
         // Bits 0 and 1 from the first vector, 2 and 3 from the second, 4 and 5 from the third.
         let [s0, s1, s2] =

@@ -65,7 +65,11 @@ impl Skeleton for Mad<'_> {
     }
 
     fn open_window(&self, panels: usize) -> TokenStream {
-        if self.narrow() { self.zero_sums(panels) } else { TokenStream::new() }
+        if self.narrow() {
+            self.zero_sums(panels)
+        } else {
+            TokenStream::new()
+        }
     }
 
     fn step(&self, panels: usize) -> TokenStream {
@@ -78,17 +82,22 @@ impl Skeleton for Mad<'_> {
         let dots = (0..panels).map(|panel| {
             let offset = number(panel * self.spec.panel_step_bytes());
             let codes = w.load(quote!(weights.add(#offset)));
-            let planes = self.planes().planes.into_iter().enumerate().map(|(index, plane)| {
-                let shifted = match plane.shift {
-                    0 => quote!(codes),
-                    by => w.shift_right(16, quote!(codes), by),
-                };
-                let fields = w.and(shifted, w.splat8(plane.mask));
-                let sum = self.sum(panel, plane.accumulator);
-                let activations = ident("activations", index);
-                let dot = w.dot(quote!(#sum), fields, quote!(#activations));
-                quote!(#sum = #dot;)
-            });
+            let planes = self
+                .planes()
+                .planes
+                .into_iter()
+                .enumerate()
+                .map(|(index, plane)| {
+                    let shifted = match plane.shift {
+                        0 => quote!(codes),
+                        by => w.shift_right(16, quote!(codes), by),
+                    };
+                    let fields = w.and(shifted, w.splat8(plane.mask));
+                    let sum = self.sum(panel, plane.accumulator);
+                    let activations = ident("activations", index);
+                    let dot = w.dot(quote!(#sum), fields, quote!(#activations));
+                    quote!(#sum = #dot;)
+                });
             quote! {
                 let codes = #codes;
                 #(#planes)*
@@ -106,14 +115,18 @@ impl Skeleton for Mad<'_> {
         }
         let w = self.words;
         let sums = (0..panels).flat_map(|panel| {
-            self.planes().scales.iter().enumerate().map(move |(accumulator, &scale)| {
-                let (wide, sum) = (ident("wide", panel), self.sum(panel, accumulator));
-                // The widening multiplication brings every sum to the largest scale of all.
-                let factor = Literal::i16_unsuffixed(1 << (self.top_scale() - scale));
-                let pairs = w.multiply_pairs16(quote!(#sum), w.splat16(quote!(#factor)));
-                let added = w.add(32, quote!(#wide), pairs);
-                quote!(#wide = #added;)
-            })
+            self.planes()
+                .scales
+                .iter()
+                .enumerate()
+                .map(move |(accumulator, &scale)| {
+                    let (wide, sum) = (ident("wide", panel), self.sum(panel, accumulator));
+                    // The widening multiplication brings every sum to the largest scale of all.
+                    let factor = Literal::i16_unsuffixed(1 << (self.top_scale() - scale));
+                    let pairs = w.multiply_pairs16(quote!(#sum), w.splat16(quote!(#factor)));
+                    let added = w.add(32, quote!(#wide), pairs);
+                    quote!(#wide = #added;)
+                })
         });
         quote!(#(#sums)*)
     }
@@ -137,7 +150,10 @@ impl Skeleton for Mad<'_> {
                     })
                     .collect(),
             };
-            let value = parts.into_iter().reduce(|a, b| w.add(32, a, b)).unwrap_or_else(|| w.zero());
+            let value = parts
+                .into_iter()
+                .reduce(|a, b| w.add(32, a, b))
+                .unwrap_or_else(|| w.zero());
             let offset = number(panel * self.spec.lanes() * 4);
             let before = w.load(quote!(out.add(#offset)));
             let sum = w.add(32, w.add(32, value, quote!(total)), before);

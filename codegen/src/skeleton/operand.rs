@@ -40,7 +40,10 @@ fn table(spec: &KernelSpec) -> (usize, usize) {
 /// `pub unsafe fn <build id>(args: &BuildArgs) { … }`
 pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
     let (name, features) = (format_ident!("{name}"), features(spec.isa));
-    let title = format!(" Prepares activations for the kernels of packing `{}`.", spec.packing());
+    let title = format!(
+        " Prepares activations for the kernels of packing `{}`.",
+        spec.packing()
+    );
     let (cols, bytes) = (number(spec.code.step_cols()), number(step_bytes(spec)));
     let body = match (spec.isa, spec.code) {
         (_, Code::B2) | (Isa::Scalar, Code::Planes) => quote!(out.copy_from_slice(step);),
@@ -53,7 +56,9 @@ pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
         (_, Code::B2) | (Isa::Scalar, Code::Planes) => quote!(u8),
         _ => quote!(i8),
     };
-    let safety = comment("SAFETY: by the contract of `BuildArgs`, which gives both ranges, apart from each other.");
+    let safety = comment(
+        "SAFETY: by the contract of `BuildArgs`, which gives both ranges, apart from each other.",
+    );
     quote! {
         #[doc = #title]
         #[doc = ""]
@@ -94,9 +99,14 @@ fn constant(spec: &KernelSpec) -> TokenStream {
         },
         (isa, code) => {
             // Adding (3^g - 1) / 2 turns balanced digits into plain ones.
-            let (codes, half) = if code == Code::T3 { (14, 13) } else { (122, 121) };
+            let (codes, half) = if code == Code::T3 {
+                (14, 13)
+            } else {
+                (122, 121)
+            };
             let (codes, half) = (number(codes), number(half));
-            let negative = (isa == Isa::Scalar).then(|| quote!(trits[place][n + 128] = -trits[place][n];));
+            let negative =
+                (isa == Isa::Scalar).then(|| quote!(trits[place][n + 128] = -trits[place][n];));
             quote! {
                 while n < #codes {
                     let (mut rest, mut place) = (n + #half, 0);

@@ -10,14 +10,18 @@ use crate::spec::{Code, KernelSpec};
 pub fn gemv(spec: &KernelSpec) -> TokenStream {
     let (id, docs) = (format_ident!("{}", spec.id()), docs(spec));
     let lanes = number(spec.lanes());
-    let (bytes, operand_bytes) =
-        (number(spec.panel_step_bytes()), number(operand::step_bytes(spec)));
+    let (bytes, operand_bytes) = (
+        number(spec.panel_step_bytes()),
+        number(operand::step_bytes(spec)),
+    );
     let (step, row) = match spec.code {
         Code::B2 => (mad(), quote!(lane)),
         Code::Planes => (addsub(spec), lane_row(spec)),
         _ => (lut(), lane_row(spec)),
     };
-    let safety = comment("SAFETY: by the contract of `GemvArgs`, which gives the three ranges, apart from each other.");
+    let safety = comment(
+        "SAFETY: by the contract of `GemvArgs`, which gives the three ranges, apart from each other.",
+    );
     quote! {
         #docs
         pub unsafe fn #id(args: &GemvArgs) {

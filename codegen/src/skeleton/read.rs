@@ -10,9 +10,15 @@ use crate::isa::Isa;
 pub fn read(isa: Isa) -> TokenStream {
     let (name, features) = (format_ident!("read__{}", isa.name()), features(isa));
     let title = format!(" Reads memory with the widest loads of {}.", isa.name());
-    let safety = comment("SAFETY: by the contract of `ReadArgs`, which gives every byte of every stream.");
+    let safety =
+        comment("SAFETY: by the contract of `ReadArgs`, which gives every byte of every stream.");
     let (vector, zero, load, fold) = match isa.vocabulary() {
-        None => (quote!(u64), quote!(0), quote!(at.cast::<u64>().read_unaligned()), quote!(mixed |= sum;)),
+        None => (
+            quote!(u64),
+            quote!(0),
+            quote!(at.cast::<u64>().read_unaligned()),
+            quote!(mixed |= sum;),
+        ),
         Some(w) => {
             let store = w.store(quote!(lanes.as_mut_ptr().cast::<u8>()), quote!(sum));
             let lanes = number(isa.vector_bytes() / 8);
