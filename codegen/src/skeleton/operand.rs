@@ -1,6 +1,6 @@
 //! Build functions: a token's activations in the form that the kernels of a code read.
 //!
-//! They are loops over constant tables in plain Rust, emitted with the features of the kernel's ISA: the compiler vectorises them.
+//! They are loops in plain Rust, emitted with the features of the kernel's ISA: the compiler vectorises them.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
@@ -27,16 +27,6 @@ pub fn step_bytes(spec: &KernelSpec) -> usize {
     }
 }
 
-/// Trits of a group and entries of its table.
-fn table(spec: &KernelSpec) -> (usize, usize) {
-    match (spec.isa, spec.code) {
-        (Isa::Scalar, _) => (5, 256),
-        (_, Code::T5) => (5, 128),
-        (_, Code::T3) => (3, 16),
-        _ => (4, 64),
-    }
-}
-
 /// `pub unsafe fn <build id>(args: &BuildArgs) { … }`
 pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
     let (name, features) = (format_ident!("{name}"), features(spec.isa));
@@ -48,9 +38,10 @@ pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
     let body = match (spec.isa, spec.code) {
         (_, Code::B2) | (Isa::Scalar, Code::Planes) => quote!(out.copy_from_slice(step);),
         (_, Code::Planes) => planes(),
-        (Isa::Scalar, Code::T5) => scalar_table(spec),
-        (_, Code::T7) => halves(spec),
-        _ => mirrored(spec),
+        (Isa::Scalar, Code::T5) => scalar_table(),
+        (_, Code::T7) => halves(),
+        (_, Code::T5) => mirrored_five(),
+        (_, Code::T3) => mirrored_three(),
     };
     let cast = match (spec.isa, spec.code) {
         (_, Code::B2) | (Isa::Scalar, Code::Planes) => quote!(u8),
@@ -83,53 +74,6 @@ pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
     }
 }
 
-/// `const TRITS: [[i16; N]; G] = { … };`: for each trit of a group, its value in each entry.
-fn constant(spec: &KernelSpec) -> TokenStream {
-    let (group, entries) = table(spec);
-    let (group, entries) = (number(group), number(entries));
-    let fill = match (spec.isa, spec.code) {
-        (_, Code::T7) => quote! {
-            while n < 54 {
-                trits[0][n] = (n / 9 % 3) as i16 - 1;
-                trits[1][n] = (n / 3 % 3) as i16 - 1;
-                trits[2][n] = (n % 3) as i16 - 1;
-                trits[3][n] = (n / 27) as i16;
-                n += 1;
-            }
-        },
-        (isa, code) => {
-            // Adding (3^g - 1) / 2 turns balanced digits into plain ones.
-            let (codes, half) = if code == Code::T3 {
-                (14, 13)
-            } else {
-                (122, 121)
-            };
-            let (codes, half) = (number(codes), number(half));
-            let negative =
-                (isa == Isa::Scalar).then(|| quote!(trits[place][n + 128] = -trits[place][n];));
-            quote! {
-                while n < #codes {
-                    let (mut rest, mut place) = (n + #half, 0);
-                    while place < #group {
-                        trits[place][n] = (rest % 3) as i16 - 1;
-                        #negative
-                        rest /= 3;
-                        place += 1;
-                    }
-                    n += 1;
-                }
-            }
-        }
-    };
-    quote! {
-        const TRITS: [[i16; #entries]; #group] = {
-            let (mut trits, mut n) = ([[0; #entries]; #group], 0);
-            #fill
-            trits
-        };
-    }
-}
-
 /// Digits of activations, each four times.
 fn planes() -> TokenStream {
     quote! {
@@ -142,51 +86,116 @@ fn planes() -> TokenStream {
     }
 }
 
-/// Sums of magnitudes, split into signed digits: `value = radix * high + low`.
-fn mirrored(spec: &KernelSpec) -> TokenStream {
-    let ((group, entries), constant) = (table(spec), constant(spec));
-    let radix = Digits::of(spec.code).map_or(1, |digits| digits.radix);
-    // A multiplication by 1 / radix in 15 fraction bits, rounded: a digit off by one rounding is still a right digit.
-    let factor = Literal::i32_unsuffixed((32768 + radix / 2) / radix);
-    let (radix, group) = (Literal::i16_unsuffixed(radix as i16), number(group));
-    let (count, both) = (number(entries), number(2 * entries));
+/// `const TRITS: [[i16; 32]; 3] = { … };`: the three trits of each number below 27, the first trit the fastest (`step` 1) or
+/// the slowest (`step` 2), and `let three = …`: the sums of three activations `a`, `b`, `c` in that order.
+fn three_trits(fastest_first: bool) -> TokenStream {
+    let places = if fastest_first { [0, 1, 2] } else { [2, 1, 0] }.map(number);
+    let [first, second, third] = places;
     quote! {
-        #constant
-        for (group, out) in step.chunks_exact(#group).zip(out.chunks_exact_mut(#both)) {
-            let mut sums = [0i16; #count];
-            for (&a, trits) in group.iter().zip(&TRITS) {
-                for (sum, t) in sums.iter_mut().zip(trits) {
-                    *sum += t * i16::from(a);
-                }
+        const TRITS: [[i16; 32]; 3] = {
+            let (mut trits, mut n) = ([[0; 32]; 3], 0);
+            while n < 27 {
+                trits[#first][n] = (n % 3) as i16 - 1;
+                trits[#second][n] = (n / 3 % 3) as i16 - 1;
+                trits[#third][n] = (n / 9) as i16 - 1;
+                n += 1;
             }
-            let (low, high) = out.split_at_mut(#count);
+            trits
+        };
+        let three = |a: i16, b: i16, c: i16| {
+            core::array::from_fn::<i16, 32, _>(|n| TRITS[0][n] * a + TRITS[1][n] * b + TRITS[2][n] * c)
+        };
+    }
+}
+
+/// `*high = …; *low = …;`: signed digits of `sum`, `sum = radix * high + low`.
+///
+/// A multiplication by `1 / radix` in 15 fraction bits, rounded; a digit that is off by one rounding is still a right digit.
+/// The expression is the one that vector units have an instruction for.
+fn signed_digits(code: Code) -> TokenStream {
+    let radix = Digits::of(code).map_or(1, |digits| digits.radix);
+    let factor = Literal::i32_unsuffixed((32768 + radix / 2) / radix);
+    let radix = Literal::i16_unsuffixed(radix as i16);
+    quote! {
+        let digit = (((i32::from(*sum) * #factor >> 14) + 1) >> 1) as i16;
+        *high = digit as u8;
+        *low = (*sum - #radix * digit) as u8;
+    }
+}
+
+/// The 122 sums of magnitudes of five trits, split into signed digits.
+///
+/// Number `n` of the balanced sums of three trits is their value plus 13. Four trits are three copies of those, moved by the
+/// fourth activation; five are half of the copy in the middle and the whole of the upper one.
+fn mirrored_five() -> TokenStream {
+    let (three, digits) = (three_trits(true), signed_digits(Code::T5));
+    quote! {
+        #three
+        let three = three(i16::from(step[0]), i16::from(step[1]), i16::from(step[2]));
+        let (fourth, fifth) = (i16::from(step[3]), i16::from(step[4]));
+        // Each copy is 27 sums and some scratch that the next copy overwrites.
+        let mut four = [0i16; 96];
+        for (at, moved) in [(0, -fourth), (27, 0), (54, fourth)] {
+            for n in 0..32 {
+                four[at + n] = three[n] + moved;
+            }
+        }
+        let mut sums = [0i16; 144];
+        sums[..48].copy_from_slice(&four[40..88]);
+        for n in 0..96 {
+            sums[41 + n] = four[n] + fifth;
+        }
+        let (low, high) = out.split_at_mut(128);
+        for ((sum, low), high) in sums[..128].iter().zip(low).zip(high) {
+            #digits
+        }
+    }
+}
+
+/// The 14 sums of magnitudes of three trits for each of eight groups, split into signed digits.
+fn mirrored_three() -> TokenStream {
+    let digits = signed_digits(Code::T3);
+    quote! {
+        const TRITS: [[i16; 16]; 3] = {
+            let (mut trits, mut n) = ([[0; 16]; 3], 0);
+            while n < 14 {
+                // Adding 13 turns balanced digits into plain ones.
+                trits[0][n] = ((n + 13) % 3) as i16 - 1;
+                trits[1][n] = ((n + 13) / 3 % 3) as i16 - 1;
+                trits[2][n] = ((n + 13) / 9) as i16 - 1;
+                n += 1;
+            }
+            trits
+        };
+        for (group, out) in step.chunks_exact(3).zip(out.chunks_exact_mut(32)) {
+            let [a, b, c] = [group[0], group[1], group[2]].map(i16::from);
+            let sums: [i16; 16] =
+                core::array::from_fn(|n| TRITS[0][n] * a + TRITS[1][n] * b + TRITS[2][n] * c);
+            let (low, high) = out.split_at_mut(16);
             for ((sum, low), high) in sums.iter().zip(low).zip(high) {
-                let digit = ((i32::from(*sum) * #factor + 0x4000) >> 15) as i16;
-                *high = digit as u8;
-                *low = (sum - #radix * digit) as u8;
+                #digits
             }
         }
     }
 }
 
-/// Sums of three trits and a bit, split into unsigned digits. The second code of a pair takes the shared trit negatively.
-fn halves(spec: &KernelSpec) -> TokenStream {
-    let ((_, entries), constant) = (table(spec), constant(spec));
+/// The 54 sums of three trits and a bit, split into unsigned digits. The second code of a pair takes the shared trit negatively.
+fn halves() -> TokenStream {
     let excess = Literal::i16_unsuffixed(T7_EXCESS as i16);
-    let (count, both, pair) = (number(entries), number(2 * entries), number(4 * entries));
+    let three = three_trits(false);
     quote! {
-        #constant
-        for (seven, out) in step.chunks_exact(7).zip(out.chunks_exact_mut(#pair)) {
+        #three
+        for (seven, out) in step.chunks_exact(7).zip(out.chunks_exact_mut(256)) {
             let a = |i: usize| i16::from(seven[i]);
-            let codes = [[a(0), a(1), a(2), a(3)], [a(4), a(5), a(6), -a(3)]];
-            for (code, out) in codes.iter().zip(out.chunks_exact_mut(#both)) {
-                let mut sums = [#excess; #count];
-                for (&a, trits) in code.iter().zip(&TRITS) {
-                    for (sum, t) in sums.iter_mut().zip(trits) {
-                        *sum += t * a;
+            let codes = [(three(a(0), a(1), a(2)), a(3)), (three(a(4), a(5), a(6)), -a(3))];
+            for ((three, bit), out) in codes.iter().zip(out.chunks_exact_mut(128)) {
+                let mut sums = [0i16; 64];
+                for (at, moved) in [(0, #excess), (27, #excess + bit)] {
+                    for n in 0..32 {
+                        sums[at + n] = three[n] + moved;
                     }
                 }
-                let (low, high) = out.split_at_mut(#count);
+                let (low, high) = out.split_at_mut(64);
                 for ((sum, low), high) in sums.iter().zip(low).zip(high) {
                     *low = (sum & 31) as u8;
                     *high = (sum >> 5) as u8;
@@ -196,20 +205,35 @@ fn halves(spec: &KernelSpec) -> TokenStream {
     }
 }
 
-/// All signed sums as `i16`, in the byte order of the target.
-fn scalar_table(spec: &KernelSpec) -> TokenStream {
-    let ((_, entries), constant) = (table(spec), constant(spec));
-    let count = number(entries);
+/// All 243 signed sums of five trits as `i16`, in the byte order of the target, indexed by magnitude and sign.
+fn scalar_table() -> TokenStream {
     quote! {
-        #constant
-        let mut sums = [0i16; #count];
+        const TRITS: [[i16; 128]; 5] = {
+            let (mut trits, mut n) = ([[0; 128]; 5], 0);
+            while n < 122 {
+                // Adding 121 turns balanced digits into plain ones.
+                let (mut rest, mut place) = (n + 121, 0);
+                while place < 5 {
+                    trits[place][n] = (rest % 3) as i16 - 1;
+                    rest /= 3;
+                    place += 1;
+                }
+                n += 1;
+            }
+            trits
+        };
+        let mut sums = [0i16; 128];
         for (&a, trits) in step.iter().zip(&TRITS) {
             for (sum, t) in sums.iter_mut().zip(trits) {
                 *sum += t * i16::from(a);
             }
         }
-        for (sum, out) in sums.iter().zip(out.chunks_exact_mut(2)) {
-            out.copy_from_slice(&sum.to_ne_bytes());
+        let (plus, minus) = out.split_at_mut(256);
+        for ((sum, plus), minus) in
+            sums.iter().zip(plus.chunks_exact_mut(2)).zip(minus.chunks_exact_mut(2))
+        {
+            plus.copy_from_slice(&sum.to_ne_bytes());
+            minus.copy_from_slice(&(-sum).to_ne_bytes());
         }
     }
 }
