@@ -284,7 +284,7 @@ fn identify(cpu: &mut Cpu) {
         (cpu.family, cpu.model, cpu.stepping) = signature(__cpuid(1).eax);
     }
     if extended.eax >= 0x8000_0004 {
-        let leaves = [0x8000_0002, 0x8000_0003, 0x8000_0004].map(|leaf| __cpuid(leaf));
+        let leaves = [0x8000_0002, 0x8000_0003, 0x8000_0004].map(__cpuid);
         cpu.brand = text(&leaves.map(|r| [r.eax, r.ebx, r.ecx, r.edx]).concat());
     }
     // AMD announces its copy of the cache leaf by the topology extensions bit.
