@@ -1,0 +1,369 @@
+//! Weights as they lie in safetensors files: one file, or shards with an index.
+//!
+//! The `safetensors` crate checks that offsets, shapes and sizes agree. Before it sees a byte,
+//! [`check_header`] looks for the damage that really happens (an interrupted download, an HTML
+//! error page, a Git LFS pointer), so that the message can name the tensor and the byte counts.
+//! Nothing is allocated from a size that a header merely claims.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use crate::element::Element;
+use crate::error::{CheckpointError, LoadError, shorten};
+
+/// Longest header accepted, as in the format's own reader.
+const MAX_HEADER: u64 = 100_000_000;
+/// Longest index accepted: a thousand layers need about a megabyte.
+const MAX_INDEX: u64 = 64 << 20;
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A weight file in memory: mapped, or bytes of the caller.
+pub(crate) struct WeightFile<'a> {
+    name: String,
+    bytes: Bytes<'a>,
+}
+
+enum Bytes<'a> {
+    Mapped(Mmap),
+    Borrowed(&'a [u8]),
+}
+
+impl<'a> WeightFile<'a> {
+    /// Weights that are already in memory.
+    pub fn borrowed(name: &str, bytes: &'a [u8]) -> WeightFile<'a> {
+        WeightFile {
+            name: name.to_owned(),
+            bytes: Bytes::Borrowed(bytes),
+        }
+    }
+
+    fn map(path: &Path) -> Result<WeightFile<'static>, LoadError> {
+        let name = path.display().to_string();
+        let read = |source| LoadError::Read {
+            file: name.clone(),
+            expected: "a safetensors file with the model's weights",
+            source,
+        };
+        let file = File::open(path).map_err(read)?;
+        if file.metadata().map_err(read)?.len() == 0 {
+            return Err(CheckpointError::Empty { file: name }.into());
+        }
+        // SAFETY: the mapping is read-only and private to this process. As with every mapped file,
+        // another process that shortens the file while we load it can crash us; the mapping lives
+        // only for the time of loading, after which all weights are in memory of our own.
+        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        Ok(WeightFile {
+            name,
+            bytes: Bytes::Mapped(map),
+        })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(map) => map,
+            Bytes::Borrowed(bytes) => bytes,
+        }
+    }
+}
+
+/// Maps the weights of a model folder: `model.safetensors`, or the shards its index names.
+pub(crate) fn map_folder(folder: &Path) -> Result<Vec<WeightFile<'static>>, LoadError> {
+    let index = folder.join(INDEX);
+    let single = folder.join(SINGLE);
+    if single.exists() || !index.exists() {
+        return Ok(vec![WeightFile::map(&single)?]);
+    }
+    shard_names(&index)?
+        .iter()
+        .map(|shard| WeightFile::map(&folder.join(shard)))
+        .collect()
+}
+
+/// The distinct shards of an index, sorted.
+fn shard_names(index: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: HashMap<String, String>,
+    }
+    let file = index.display().to_string();
+    let wrong = |reason: String| CheckpointError::Index {
+        file: file.clone(),
+        reason,
+    };
+    let json = read_file(index, "the list of the model's weight files", MAX_INDEX)?;
+    let index: Index = serde_json::from_slice(&json).map_err(|source| {
+        wrong(format!(
+            "expected {{\"weight_map\": {{tensor: file, …}}}} ({})",
+            shorten(source)
+        ))
+    })?;
+    let mut names: Vec<&String> = index.weight_map.values().collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        return Err(wrong("weight_map is empty; expected the model's tensors".to_owned()).into());
+    }
+    let plain = |name: &&String| {
+        // A name that leads out of the folder could make us read any file.
+        Path::new(name)
+            .file_name()
+            .is_some_and(|last| last == name.as_str())
+    };
+    if let Some(name) = names.iter().find(|name| !plain(name)) {
+        let name = shorten(name);
+        return Err(wrong(format!("shard \"{name}\" is not a plain file name")).into());
+    }
+    Ok(names.into_iter().map(PathBuf::from).collect())
+}
+
+/// Reads a small file whole, refusing one of absurd size before reading it.
+pub(crate) fn read_file(
+    path: &Path,
+    expected: &'static str,
+    limit: u64,
+) -> Result<Vec<u8>, LoadError> {
+    let file = path.display().to_string();
+    let read = |source| LoadError::Read {
+        file: file.clone(),
+        expected,
+        source,
+    };
+    let opened = File::open(path).map_err(read)?;
+    let mut bytes = Vec::new();
+    // `take` bounds pipes and files that grow, which metadata does not.
+    opened
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(read)?;
+    if bytes.len() as u64 > limit {
+        let found = fs::metadata(path).map_or(bytes.len() as u64, |metadata| metadata.len());
+        return Err(LoadError::TooLarge {
+            file,
+            bytes: found,
+            limit,
+        });
+    }
+    Ok(bytes)
+}
+
+/// All tensors of a model.
+pub(crate) struct Checkpoint<'a> {
+    place: String,
+    shards: Vec<(&'a str, SafeTensors<'a>)>,
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Reads the headers. `place` names the whole in messages about missing tensors.
+    pub fn parse(files: &'a [WeightFile<'a>], place: &str) -> Result<Self, CheckpointError> {
+        let mut shards = Vec::with_capacity(files.len());
+        for file in files {
+            check_header(&file.name, file.bytes())?;
+            let tensors = SafeTensors::deserialize(file.bytes()).map_err(|error| {
+                let reason = shorten(error);
+                CheckpointError::Header {
+                    file: file.name.clone(),
+                    reason,
+                }
+            })?;
+            shards.push((file.name.as_str(), tensors));
+        }
+        Ok(Checkpoint {
+            place: place.to_owned(),
+            shards,
+        })
+    }
+
+    /// A tensor by name; `expected` describes it in the message if it is missing.
+    pub fn tensor(&self, name: &str, expected: &str) -> Result<Tensor<'_>, CheckpointError> {
+        for (file, tensors) in &self.shards {
+            if let Ok(view) = tensors.tensor(name) {
+                let (dtype, shape, data) = (view.dtype(), view.shape().to_vec(), view.data());
+                return Ok(Tensor {
+                    file,
+                    name: name.to_owned(),
+                    dtype,
+                    shape,
+                    data,
+                });
+            }
+        }
+        Err(CheckpointError::Missing {
+            file: self.place.clone(),
+            tensor: name.to_owned(),
+            expected: expected.to_owned(),
+        })
+    }
+
+    /// A floating-point tensor of a given shape.
+    pub fn floats(&self, name: &str, shape: &[usize]) -> Result<Floats<'_>, CheckpointError> {
+        let tensor = self.tensor(name, &format!("bf16, f16 or f32 of shape {shape:?}"))?;
+        tensor.floats(shape)
+    }
+
+    /// Refuses a tensor that would change the result if it were ignored.
+    pub fn refuse(&self, name: &str, reason: &'static str) -> Result<(), CheckpointError> {
+        match self.tensor(name, "") {
+            Ok(found) => Err(CheckpointError::Unsupported {
+                file: found.file.to_owned(),
+                tensor: found.name,
+                reason,
+            }),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// One tensor as it lies in the file. `data` has exactly the bytes of `shape` and `dtype`.
+pub(crate) struct Tensor<'a> {
+    pub file: &'a str,
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub data: &'a [u8],
+}
+
+impl<'a> Tensor<'a> {
+    /// The tensor as numbers, if it has this shape.
+    pub fn floats(&self, shape: &[usize]) -> Result<Floats<'a>, CheckpointError> {
+        let Some(element) = Element::of(self.dtype) else {
+            return Err(self.wrong_dtype("bf16, f16 or f32"));
+        };
+        self.check_shape(shape)?;
+        Ok(Floats {
+            element,
+            data: self.data,
+        })
+    }
+
+    /// Compares the shape with the one the configuration implies.
+    pub fn check_shape(&self, expected: &[usize]) -> Result<(), CheckpointError> {
+        if self.shape == expected {
+            return Ok(());
+        }
+        let found = self.shape.iter().copied().take(8).collect();
+        let (file, tensor) = (self.file.to_owned(), self.name.clone());
+        Err(CheckpointError::Shape {
+            file,
+            tensor,
+            found,
+            expected: expected.to_vec(),
+        })
+    }
+
+    /// "Has dtype …".
+    pub fn wrong_dtype(&self, expected: &'static str) -> CheckpointError {
+        let (file, tensor) = (self.file.to_owned(), self.name.clone());
+        CheckpointError::Dtype {
+            file,
+            tensor,
+            found: format!("{:?}", self.dtype),
+            expected,
+        }
+    }
+
+    /// "Holds …".
+    pub fn wrong_value(&self, found: String, expected: &'static str) -> CheckpointError {
+        let (file, tensor) = (self.file.to_owned(), self.name.clone());
+        CheckpointError::Value {
+            file,
+            tensor,
+            found,
+            expected,
+        }
+    }
+}
+
+/// The bytes of a floating-point tensor.
+#[derive(Clone, Copy)]
+pub(crate) struct Floats<'a> {
+    pub element: Element,
+    pub data: &'a [u8],
+}
+
+impl Floats<'_> {
+    /// Elements `start .. start + out.len()`, widened.
+    pub fn read(&self, start: usize, out: &mut [f32]) {
+        let size = self.element.size();
+        self.element
+            .widen(&self.data[start * size..(start + out.len()) * size], out);
+    }
+
+    /// All elements, widened.
+    pub fn to_vec(self) -> Vec<f32> {
+        let mut out = vec![0.0; self.data.len() / self.element.size()];
+        self.read(0, &mut out);
+        out
+    }
+}
+
+/// Finds truncation and foreign files with messages that say so. What it accepts may still be
+/// inconsistent; the format's own reader finds that.
+fn check_header(name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
+    #[derive(Deserialize)]
+    struct Entry {
+        data_offsets: [u64; 2],
+    }
+    let file = || name.to_owned();
+    let len = bytes.len() as u64;
+    let truncated = |what: String, expected: u64| {
+        Err(CheckpointError::Truncated {
+            file: file(),
+            found: len,
+            expected,
+            what,
+        })
+    };
+    if bytes.is_empty() {
+        return Err(CheckpointError::Empty { file: file() });
+    }
+    let Some((prefix, rest)) = bytes.split_first_chunk::<8>() else {
+        return truncated("the header length".to_owned(), 8);
+    };
+    if rest.first().is_some_and(|&first| first != b'{') {
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(24)]).into_owned();
+        return Err(CheckpointError::Magic {
+            file: file(),
+            found: format!("it begins with \"{}\"", shorten(text)),
+            expected: "an 8-byte header length and then \"{\" (a Git LFS pointer or an error page?)",
+        });
+    }
+    let header_len = u64::from_le_bytes(*prefix);
+    if header_len > MAX_HEADER {
+        let (found, limit) = (header_len, MAX_HEADER);
+        return Err(CheckpointError::HeaderTooLarge {
+            file: file(),
+            found,
+            limit,
+        });
+    }
+    if header_len > len - 8 {
+        return truncated("its header".to_owned(), header_len + 8);
+    }
+    let header = &rest[..header_len as usize];
+    let damaged = |reason| CheckpointError::Header {
+        file: file(),
+        reason,
+    };
+    let entries: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(header).map_err(|source| damaged(shorten(source)))?;
+    for (tensor, entry) in entries
+        .iter()
+        .filter(|(tensor, _)| *tensor != "__metadata__")
+    {
+        let entry = Entry::deserialize(entry)
+            .map_err(|source| damaged(format!("tensor \"{}\": {source}", shorten(tensor))))?;
+        let end = entry.data_offsets[1];
+        if end > len - 8 - header_len {
+            let expected = end.saturating_add(8 + header_len);
+            return truncated(format!("tensor \"{}\"", shorten(tensor)), expected);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! The engine: the threads and buffers that advance sequences.
+//!
+//! Everything is one call, [`Engine::step`]: a prompt is a step of many tokens, decoding a step of
+//! one, a batch a step of several sequences. Steps of many tokens are done in passes of at most 64
+//! positions, which bounds the buffers without changing a bit of the result.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tern_kernels::Team;
+
+use crate::error::{EngineError, StepError};
+use crate::forward::{Buffers, Pass, Row, forward};
+use crate::model::Model;
+use crate::sequence::{Dimensions, Sequence};
+use crate::trace::Observer;
+
+/// Positions in a pass: enough that weights are read once for many, few enough for the buffers to
+/// stay in cache.
+const PASS: usize = 64;
+
+/// Which of a work's positions need logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// None: fill the cache only.
+    None,
+    /// The last one, to continue the text.
+    Last,
+    /// Every one, to score the tokens.
+    All,
+}
+
+/// Tokens to append to one sequence.
+pub struct Work<'a> {
+    /// The sequence; it has as many positions more after the step.
+    pub sequence: &'a mut Sequence,
+    /// At least one token.
+    pub tokens: &'a [u32],
+    /// Which of the tokens' positions need logits.
+    pub logits: Logits,
+}
+
+/// Advances sequences of one model. Owns the thread team, so one engine is one user of the machine.
+pub struct Engine {
+    model: Arc<Model>,
+    team: Team,
+    buffers: Buffers,
+    pass: usize,
+    observer: Option<Observer>,
+    /// `[rows][vocab_size]` of the newest step.
+    logits: Vec<f32>,
+    /// Each work's rows in `logits`.
+    ranges: Vec<Range<usize>>,
+}
+
+impl Engine {
+    /// Starts the threads that the model was loaded for.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if the system refuses to start them.
+    pub fn new(model: Arc<Model>) -> Result<Engine, EngineError> {
+        let threads = model.threads();
+        let team = Team::try_new(threads).map_err(|source| EngineError { threads, source })?;
+        Ok(Engine {
+            model,
+            team,
+            buffers: Buffers::default(),
+            pass: PASS,
+            observer: None,
+            logits: Vec::new(),
+            ranges: Vec::new(),
+        })
+    }
+
+    /// Sets the positions computed together (64 at first). Results do not depend on it.
+    ///
+    /// # Panics
+    ///
+    /// If `positions` is 0.
+    #[must_use]
+    pub fn with_pass(mut self, positions: usize) -> Engine {
+        assert!(positions > 0, "a pass needs at least one position");
+        self.pass = positions;
+        self
+    }
+
+    /// Calls `observer` for what later steps compute, or no longer.
+    pub fn observe(&mut self, observer: Option<Observer>) {
+        self.observer = observer;
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Positions computed together.
+    pub fn pass(&self) -> usize {
+        self.pass
+    }
+
+    /// Appends each work's tokens to its sequence and computes the logits asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`StepError`] if a token, a length or a sequence is unfit for the model, or memory runs out;
+    /// then no sequence has changed.
+    pub fn step(&mut self, work: &mut [Work<'_>]) -> Result<StepOutput<'_>, StepError> {
+        self.check(work)?;
+        let rows = self.plan(work);
+        self.reserve_logits(&rows)?;
+        for work in work.iter_mut() {
+            let length = work.sequence.len() + work.tokens.len();
+            work.sequence.reserve(length);
+        }
+        let vocab_size = self.model.config.vocab_size;
+        let mut out = self.logits.as_mut_slice();
+        for rows in rows.chunks(self.pass) {
+            let wanted = rows.iter().filter(|row| row.logits).count();
+            let (part, rest) = out.split_at_mut(wanted * vocab_size);
+            out = rest;
+            let (model, buffers) = (&self.model, &mut self.buffers);
+            let observer = self.observer.as_mut();
+            self.team
+                .session(|session| {
+                    let mut pass = Pass {
+                        session,
+                        rows,
+                        observer,
+                    };
+                    forward(model, &mut pass, work, buffers, part)
+                })
+                .map_err(|error| StepError::Memory(error.to_string()))?;
+        }
+        for work in work {
+            let length = work.sequence.len() + work.tokens.len();
+            work.sequence.advance_to(length);
+        }
+        Ok(StepOutput {
+            logits: &self.logits,
+            ranges: &self.ranges,
+            vocab_size,
+        })
+    }
+
+    fn check(&self, work: &[Work<'_>]) -> Result<(), StepError> {
+        let config = &self.model.config;
+        for Work {
+            sequence, tokens, ..
+        } in work
+        {
+            if sequence.dimensions() != Dimensions::of(config) {
+                return Err(StepError::ForeignSequence);
+            }
+            if tokens.is_empty() {
+                return Err(StepError::NoTokens);
+            }
+            if tokens.len() > config.context.saturating_sub(sequence.len()) {
+                return Err(StepError::ContextFull {
+                    length: sequence.len(),
+                    tokens: tokens.len(),
+                    context: config.context,
+                });
+            }
+            self.check_tokens(tokens)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that every token has an embedding.
+    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<(), StepError> {
+        let vocab_size = self.model.config.vocab_size;
+        match tokens.iter().find(|&&token| token as usize >= vocab_size) {
+            Some(&token) => Err(StepError::TokenOutOfRange { token, vocab_size }),
+            None => Ok(()),
+        }
+    }
+
+    /// Lists all rows in order, and notes where each work's logits will lie.
+    fn plan(&mut self, work: &[Work<'_>]) -> Vec<Row> {
+        self.ranges.clear();
+        let mut rows = Vec::new();
+        let mut wanted = 0;
+        for (index, work) in work.iter().enumerate() {
+            let last = work.tokens.len() - 1;
+            for (offset, &token) in work.tokens.iter().enumerate() {
+                let logits = match work.logits {
+                    Logits::None => false,
+                    Logits::Last => offset == last,
+                    Logits::All => true,
+                };
+                let position = work.sequence.len() + offset;
+                rows.push(Row {
+                    work: index,
+                    position,
+                    token,
+                    logits,
+                });
+            }
+            let count = match work.logits {
+                Logits::None => 0,
+                Logits::Last => 1,
+                Logits::All => work.tokens.len(),
+            };
+            self.ranges.push(wanted..wanted + count);
+            wanted += count;
+        }
+        rows
+    }
+
+    fn reserve_logits(&mut self, rows: &[Row]) -> Result<(), StepError> {
+        let wanted = rows.iter().filter(|row| row.logits).count();
+        let memory = |_| {
+            let bytes = 4 * wanted as u64 * self.model.config.vocab_size as u64;
+            StepError::Memory(format!(
+                "cannot allocate {bytes} bytes for the logits of {wanted} positions"
+            ))
+        };
+        let len = wanted.saturating_mul(self.model.config.vocab_size);
+        self.logits
+            .try_reserve(len.saturating_sub(self.logits.len()))
+            .map_err(memory)?;
+        self.logits.resize(len, 0.0);
+        Ok(())
+    }
+}
+
+/// The logits of a step.
+pub struct StepOutput<'a> {
+    logits: &'a [f32],
+    ranges: &'a [Range<usize>],
+    vocab_size: usize,
+}
+
+impl<'a> StepOutput<'a> {
+    /// The logits of work `work`: a row of `vocab_size` for each position that asked for them.
+    ///
+    /// # Panics
+    ///
+    /// If the step had no such work.
+    pub fn rows(&self, work: usize) -> &'a [f32] {
+        let Range { start, end } = self.ranges[work];
+        &self.logits[start * self.vocab_size..end * self.vocab_size]
+    }
+
+    /// The last row of work `work`.
+    ///
+    /// # Panics
+    ///
+    /// If the step had no such work, or it asked for no logits.
+    pub fn last(&self, work: usize) -> &'a [f32] {
+        let rows = self.rows(work);
+        assert!(!rows.is_empty(), "the work asked for no logits");
+        &rows[rows.len() - self.vocab_size..]
+    }
+}

@@ -1,0 +1,273 @@
+//! The forward pass, top to bottom, for any mix of positions of any sequences.
+//!
+//! A *row* is one position of one sequence. All buffers are row-major, one row for each. Whether a
+//! row belongs to a prompt, to a text being decoded or to one of several texts makes no difference
+//! to its arithmetic; rows only meet in the cache of their own sequence.
+//!
+//! The model is BitNet b1.58 (arXiv:2402.17764, arXiv:2504.12285), or Llama with ternary linear
+//! layers, which is the same without sub-norms and with SiLU for squared ReLU.
+
+use tern_kernels::{MemoryError, Session};
+
+use crate::config::Config;
+use crate::dense::DenseMatrix;
+use crate::engine::Work;
+use crate::linear::{Epilogue, Workspace};
+use crate::model::Model;
+use crate::ops::attention::attend;
+use crate::ops::head::{ROWS, logits};
+use crate::ops::rms_norm::{rms_norm, rms_norm_in_place};
+use crate::ops::rope::rotate;
+use crate::parallel::{columns, for_each, share};
+use crate::trace::{Event, Observer};
+
+/// One position to compute.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// Whose position: index into the step's work.
+    pub work: usize,
+    /// Position in the sequence.
+    pub position: usize,
+    /// The token there.
+    pub token: u32,
+    /// Whether its logits are wanted.
+    pub logits: bool,
+}
+
+/// What every operation of a pass needs.
+pub(crate) struct Pass<'p, 't> {
+    pub session: &'p mut Session<'t>,
+    pub rows: &'p [Row],
+    pub observer: Option<&'p mut Observer>,
+}
+
+/// Activations of all rows, and the workspaces of the projections. Grows to the largest pass.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    /// The residual stream.
+    x: Vec<f32>,
+    /// Normalised input of a block.
+    normed: Vec<f32>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    attended: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    /// Cosine and sine of every row's position.
+    turns: Vec<(f32, f32)>,
+    qkv_work: Workspace,
+    output_work: Workspace,
+    gate_up_work: Workspace,
+    down_work: Workspace,
+}
+
+impl Buffers {
+    fn resize(&mut self, config: &Config, rows: usize) {
+        for (buffer, width) in [
+            (&mut self.x, config.hidden_size),
+            (&mut self.normed, config.hidden_size),
+            (&mut self.q, config.query_width()),
+            (&mut self.k, config.kv_width()),
+            (&mut self.v, config.kv_width()),
+            (&mut self.attended, config.query_width()),
+            (&mut self.gate, config.intermediate_size),
+            (&mut self.up, config.intermediate_size),
+        ] {
+            buffer.resize(rows * width, 0.0);
+        }
+    }
+}
+
+/// Computes all rows, writes their keys and values to the sequences' caches, and the wanted logits
+/// (`[wanted rows][vocab_size]`) to `out`.
+pub(crate) fn forward(
+    model: &Model,
+    pass: &mut Pass<'_, '_>,
+    work: &mut [Work<'_>],
+    buffers: &mut Buffers,
+    out: &mut [f32],
+) -> Result<(), MemoryError> {
+    let (config, weights) = (&model.config, &model.weights);
+    let eps = config.rms_norm_eps;
+    buffers.resize(config, pass.rows.len());
+    let Buffers {
+        x,
+        normed,
+        q,
+        k,
+        v,
+        attended,
+        gate,
+        up,
+        turns,
+        ..
+    } = buffers;
+
+    let rows = pass.rows.iter().zip(x.chunks_exact_mut(config.hidden_size));
+    for_each(pass.session, rows, |(row, x)| {
+        weights.embedding.read_row(row.token as usize, x);
+    });
+    turns.clear();
+    for row in pass.rows {
+        model.rope.push_turns(row.position, turns);
+    }
+
+    for (index, layer) in weights.layers.iter().enumerate() {
+        // Attention: normalise, project, rotate, remember, attend, project back.
+        norm(pass, x, &layer.attention_norm, eps, normed);
+        let outputs: &mut [&mut [f32]] = &mut [q, k, v];
+        layer.qkv.apply(
+            pass,
+            &mut buffers.qkv_work,
+            normed,
+            outputs,
+            Epilogue::Store,
+        )?;
+        rotate_rows(pass, q, turns);
+        rotate_rows(pass, k, turns);
+        remember(pass, work, index, k, v);
+        attend_rows(pass, work, config, index, q, attended);
+        if let Some(weight) = &layer.attention_sub_norm {
+            norm_in_place(pass, attended, weight, eps);
+        }
+        layer.output.apply(
+            pass,
+            &mut buffers.output_work,
+            attended,
+            &mut [x],
+            Epilogue::Add,
+        )?;
+
+        // Feed-forward: normalise, project to gate and up, gate, project back.
+        norm(pass, x, &layer.ffn_norm, eps, normed);
+        let outputs: &mut [&mut [f32]] = &mut [gate, up];
+        let gated = Epilogue::Gate(config.activation);
+        layer
+            .gate_up
+            .apply(pass, &mut buffers.gate_up_work, normed, outputs, gated)?;
+        if let Some(weight) = &layer.ffn_sub_norm {
+            norm_in_place(pass, gate, weight, eps);
+        }
+        layer
+            .down
+            .apply(pass, &mut buffers.down_work, gate, &mut [x], Epilogue::Add)?;
+        show_residual(pass, index, x);
+    }
+
+    // Head: normalise the rows whose logits are wanted, and compare them with every token.
+    let wanted = pass.rows.iter().zip(x.chunks_exact(config.hidden_size));
+    let wanted = wanted.filter(|(row, _)| row.logits).map(|(_, x)| x);
+    normed.clear();
+    for x in wanted {
+        let start = normed.len();
+        normed.resize(start + x.len(), 0.0);
+        rms_norm(x, &weights.final_norm, eps, &mut normed[start..]);
+    }
+    let head = weights.head.as_ref().unwrap_or(&weights.embedding);
+    head_rows(pass, head, normed, out);
+    Ok(())
+}
+
+/// `out = norm(x)`, row by row.
+fn norm(pass: &mut Pass<'_, '_>, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let rows = x
+        .chunks_exact(weight.len())
+        .zip(out.chunks_exact_mut(weight.len()));
+    for_each(pass.session, rows, |(x, out)| rms_norm(x, weight, eps, out));
+}
+
+/// `x = norm(x)`, row by row.
+fn norm_in_place(pass: &mut Pass<'_, '_>, x: &mut [f32], weight: &[f32], eps: f32) {
+    let rows = x.chunks_exact_mut(weight.len());
+    for_each(pass.session, rows, |x| rms_norm_in_place(x, weight, eps));
+}
+
+/// Turns every head of every row by the row's position.
+fn rotate_rows(pass: &mut Pass<'_, '_>, heads: &mut [f32], turns: &[(f32, f32)]) {
+    let rows = pass.rows.len();
+    let (width, pairs) = (heads.len() / rows, turns.len() / rows);
+    let rows = heads.chunks_exact_mut(width).zip(turns.chunks_exact(pairs));
+    for_each(pass.session, rows, |(heads, turns)| rotate(heads, turns));
+}
+
+/// Writes every row's keys and values to its sequence's cache.
+fn remember(pass: &Pass<'_, '_>, work: &mut [Work<'_>], layer: usize, k: &[f32], v: &[f32]) {
+    let width = k.len() / pass.rows.len();
+    for (row, (k, v)) in pass
+        .rows
+        .iter()
+        .zip(k.chunks_exact(width).zip(v.chunks_exact(width)))
+    {
+        work[row.work].sequence.write(layer, row.position, k, v);
+    }
+}
+
+/// Attention of every head of every row over its sequence up to its own position.
+///
+/// The unit of work is one query head of one row; query head `h` reads key-value head
+/// `h / (heads / kv_heads)`.
+fn attend_rows(
+    pass: &mut Pass<'_, '_>,
+    work: &[Work<'_>],
+    config: &Config,
+    layer: usize,
+    q: &[f32],
+    out: &mut [f32],
+) {
+    let (heads, head_dim) = (config.heads, config.head_dim);
+    let (units, threads) = (pass.rows.len() * heads, pass.session.threads());
+    let mut parts = Vec::with_capacity(threads);
+    let mut rest = out;
+    for worker in 0..threads {
+        let units = share(units, threads, worker);
+        let (part, after) = rest.split_at_mut(units.len() * head_dim);
+        parts.push((units.start, part));
+        rest = after;
+    }
+    let rows = pass.rows;
+    pass.session.run_parts(&mut parts, |_, (first, out)| {
+        for (unit, out) in (*first..).zip(out.chunks_exact_mut(head_dim)) {
+            let (row, head) = (rows[unit / heads], unit % heads);
+            let sequence = &work[row.work].sequence;
+            let blocks = sequence.head(layer, head / (heads / config.kv_heads));
+            let query = &q[unit * head_dim..][..head_dim];
+            attend(query, blocks, row.position + 1, out);
+        }
+    });
+}
+
+/// Logits of the normalised rows `hidden`, the head's rows split over the team.
+fn head_rows(pass: &mut Pass<'_, '_>, head: &DenseMatrix, hidden: &[f32], out: &mut [f32]) {
+    if hidden.is_empty() {
+        return;
+    }
+    let threads = pass.session.threads();
+    let groups = head.rows().div_ceil(ROWS);
+    let ranges = (0..threads).map(|worker| {
+        let groups = share(groups, threads, worker);
+        (groups.start * ROWS).min(head.rows())..(groups.end * ROWS).min(head.rows())
+    });
+    let strips = columns(out, head.rows(), ranges.clone());
+    let mut parts: Vec<_> = ranges.zip(strips).collect();
+    pass.session.run_parts(&mut parts, |_, (range, out)| {
+        logits(head, range.clone(), hidden, out);
+    });
+}
+
+/// Shows the residual stream to the observer, if there is one.
+fn show_residual(pass: &mut Pass<'_, '_>, layer: usize, x: &[f32]) {
+    let Some(observer) = &mut pass.observer else {
+        return;
+    };
+    let width = x.len() / pass.rows.len();
+    for (row, values) in pass.rows.iter().zip(x.chunks_exact(width)) {
+        let Row { work, position, .. } = *row;
+        observer(Event::Residual {
+            work,
+            position,
+            layer,
+            values,
+        });
+    }
+}

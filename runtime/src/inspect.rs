@@ -1,0 +1,261 @@
+//! What a model is made of, how large it is, and which kernel each matrix uses and why.
+//!
+//! Also without loading: [`inspect`] reads only `config.json` and the headers of the weight files,
+//! and asks the planner what it would choose.
+
+use std::path::Path;
+
+use serde::Serialize;
+use tern_kernels::{Choice, Planner, Shape};
+
+use crate::checkpoint::{Checkpoint, map_folder};
+use crate::config::Config;
+use crate::element::Element;
+use crate::error::LoadError;
+use crate::model::{Model, Names, read_config};
+use crate::ops::attention::BLOCK;
+use crate::weights::layer_shapes;
+
+/// A model in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Where the model came from.
+    pub model: String,
+    /// Its configuration.
+    pub config: Config,
+    /// Threads that it is, or would be, split over.
+    pub threads: usize,
+    /// Number of weights.
+    pub parameters: Parameters,
+    /// Memory, in bytes.
+    pub bytes: Bytes,
+    /// The ternary matrices of a layer; all layers are alike.
+    pub matrices: Vec<Matrix>,
+}
+
+/// Numbers of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Parameters {
+    /// Ternary weights.
+    pub ternary: u64,
+    /// Weights of the embedding, and of the head where it is separate.
+    pub dense: u64,
+    /// Weights of the norms.
+    pub norms: u64,
+}
+
+/// Bytes in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Bytes {
+    /// Packed ternary matrices, with their padding.
+    pub ternary: u64,
+    /// The token embedding.
+    pub embedding: u64,
+    /// The head, where it is not the embedding.
+    pub head: u64,
+    /// Norms, as `f32`.
+    pub norms: u64,
+    /// The cache of one position in all layers.
+    pub cache_per_position: u64,
+    /// What decoding one token reads besides the cache: ternary matrices, head and norms.
+    pub read_per_token: u64,
+}
+
+/// One of a layer's ternary matrices.
+#[derive(Clone, Debug, Serialize)]
+pub struct Matrix {
+    /// Its name in the layer, such as `self_attn.q_proj`.
+    pub name: &'static str,
+    /// Rows (outputs).
+    pub rows: usize,
+    /// Columns (inputs).
+    pub cols: usize,
+    /// How many there are: one in each layer.
+    pub count: usize,
+    /// Packed bytes of one, with padding.
+    pub bytes: u64,
+    /// `bytes` in bits for each weight.
+    pub bits_per_weight: f64,
+    /// The kernel's id.
+    pub kernel: &'static str,
+    /// The kernel's family.
+    pub family: &'static str,
+    /// The kernel's instruction set.
+    pub isa: &'static str,
+    /// The byte order.
+    pub packing: String,
+    /// K tile in K blocks; 0 means all.
+    pub tile_k_blocks: usize,
+    /// Chunk of rows in the kernel's units; 0 means all.
+    pub tile_chunk: usize,
+    /// Bytes prefetched ahead.
+    pub tile_prefetch: usize,
+    /// Where the choice came from.
+    pub source: String,
+}
+
+/// Summarises the model in a folder without loading it.
+///
+/// # Errors
+///
+/// [`LoadError`] if the configuration or the header of a weight file is unsound.
+pub fn inspect(path: &Path, planner: &Planner, threads: usize) -> Result<Summary, LoadError> {
+    let names = Names::in_folder(path);
+    let config = Config::parse(&read_config(path)?, &names.config)?;
+    let files = map_folder(path)?;
+    let checkpoint = Checkpoint::parse(&files, &names.model)?;
+    let dense = |name: &str| {
+        let shape = [config.vocab_size, config.hidden_size];
+        let element = checkpoint.floats(name, &shape)?.element;
+        // f16 is widened while loading.
+        let size = if element == Element::Bf16 { 2 } else { 4 };
+        Ok::<u64, LoadError>(config.vocab_size as u64 * config.hidden_size as u64 * size)
+    };
+    let embedding = dense("model.embed_tokens.weight")?;
+    let head = if config.tied_head {
+        0
+    } else {
+        dense("lm_head.weight")?
+    };
+    let matrices = layer_shapes(&config).map(|(name, shape)| {
+        let choice = planner.choose(shape, threads);
+        let packed = choice.kernel.packing.matrix_bytes(shape.rows, shape.cols);
+        Matrix::new(
+            name,
+            shape,
+            config.layers,
+            &choice,
+            packed.unwrap_or(usize::MAX),
+        )
+    });
+    Ok(Summary::new(
+        names.model,
+        &config,
+        threads,
+        (embedding, head),
+        matrices.into(),
+    ))
+}
+
+impl Model {
+    /// Summarises the loaded model.
+    pub fn summary(&self) -> Summary {
+        let config = &self.config;
+        let layer = &self.weights.layers[0];
+        let matrices = layer_shapes(config).into_iter().zip(layer.linears());
+        let matrices = matrices.map(|((name, shape), linear)| {
+            let gemv = &linear.gemv;
+            Matrix::new(
+                name,
+                shape,
+                config.layers,
+                gemv.choice(),
+                gemv.matrix().bytes(),
+            )
+        });
+        let embedding = self.weights.embedding.bytes() as u64;
+        let head = self
+            .weights
+            .head
+            .as_ref()
+            .map_or(0, |head| head.bytes() as u64);
+        let matrices = matrices.collect();
+        Summary::new(
+            self.name.clone(),
+            config,
+            self.threads(),
+            (embedding, head),
+            matrices,
+        )
+    }
+}
+
+impl Summary {
+    fn new(
+        model: String,
+        config: &Config,
+        threads: usize,
+        (embedding, head): (u64, u64),
+        matrices: Vec<Matrix>,
+    ) -> Summary {
+        let dense = config.vocab_size as u64 * config.hidden_size as u64;
+        let norms = norm_weights(config);
+        let ternary = |each: fn(&Matrix) -> u64| {
+            matrices
+                .iter()
+                .map(|m| each(m) * m.count as u64)
+                .sum::<u64>()
+        };
+        let ternary_bytes = ternary(|m| m.bytes);
+        let read_head = if config.tied_head { embedding } else { head };
+        Summary {
+            model,
+            config: config.clone(),
+            threads,
+            parameters: Parameters {
+                ternary: ternary(|m| m.rows as u64 * m.cols as u64),
+                dense: if config.tied_head { dense } else { 2 * dense },
+                norms,
+            },
+            bytes: Bytes {
+                ternary: ternary_bytes,
+                embedding,
+                head,
+                norms: 4 * norms,
+                cache_per_position: 4 * 2 * (config.layers * config.kv_width()) as u64,
+                read_per_token: ternary_bytes + read_head + 4 * norms,
+            },
+            matrices,
+        }
+    }
+
+    /// Bytes of the cache of a sequence of `positions`: whole blocks are allocated.
+    pub fn cache_bytes(&self, positions: usize) -> u64 {
+        self.bytes.cache_per_position * positions.next_multiple_of(BLOCK) as u64
+    }
+}
+
+impl Matrix {
+    fn new(
+        name: &'static str,
+        shape: Shape,
+        count: usize,
+        choice: &Choice,
+        bytes: usize,
+    ) -> Matrix {
+        let kernel = choice.kernel;
+        Matrix {
+            name,
+            rows: shape.rows,
+            cols: shape.cols,
+            count,
+            bytes: bytes as u64,
+            bits_per_weight: 8.0 * bytes as f64 / (shape.rows as f64 * shape.cols as f64),
+            kernel: kernel.id,
+            family: kernel.family.name(),
+            isa: kernel.isa.name(),
+            packing: kernel.packing.to_string(),
+            tile_k_blocks: choice.tile.k_blocks,
+            tile_chunk: choice.tile.chunk,
+            tile_prefetch: choice.tile.prefetch,
+            source: choice.source.to_string(),
+        }
+    }
+}
+
+/// Weights of all norms.
+fn norm_weights(config: &Config) -> u64 {
+    let hidden = config.hidden_size;
+    let sub_norms = match config.has_sub_norms() {
+        true => config.query_width() + config.intermediate_size,
+        false => 0,
+    };
+    let linear_norms: usize = match config.quantization.linear_norm_eps {
+        Some(_) => layer_shapes(config)
+            .iter()
+            .map(|(_, shape)| shape.cols)
+            .sum(),
+        None => 0,
+    };
+    ((2 * hidden + sub_norms + linear_norms) * config.layers + hidden) as u64
+}

@@ -1,0 +1,170 @@
+//! Text to token ids and back: a thin wrapper around Hugging Face's `tokenizers`.
+//!
+//! It pins down what the wrapped crate leaves open: truncation and padding that a `tokenizer.json`
+//! may carry are switched off (they belong to training), and decoding token by token never splits a
+//! character.
+
+use crate::error::{TokenizerError, shorten};
+
+/// Tokens that end a turn or a text in the models tern runs. Some models name one of them in no
+/// configuration file.
+const END_OF_TURN: [&str; 5] = [
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "</s>",
+];
+
+/// A model's tokenizer.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`. `file` is the name used in messages.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Parse`].
+    pub fn parse(json: &[u8], file: &str) -> Result<Tokenizer, TokenizerError> {
+        let error = |reason: String| TokenizerError::Parse {
+            file: file.to_owned(),
+            reason,
+        };
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(json).map_err(|source| error(shorten(source)))?;
+        inner.with_padding(None);
+        inner
+            .with_truncation(None)
+            .map_err(|source| error(shorten(source)))?;
+        Ok(Tokenizer { inner })
+    }
+
+    /// Refuses a tokenizer that can produce ids beyond the embedding's `rows`. Fewer ids than rows
+    /// are usual: embeddings are padded.
+    pub(crate) fn check_vocabulary(&self, rows: usize, file: &str) -> Result<(), TokenizerError> {
+        let highest = self
+            .inner
+            .get_vocab(true)
+            .into_iter()
+            .max_by_key(|&(_, id)| id);
+        match highest {
+            Some((token, id)) if id as usize >= rows => Err(TokenizerError::Vocabulary {
+                file: file.to_owned(),
+                token: shorten(token),
+                id,
+                rows,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The ids of a text. With `special`, the tokenizer adds what its model expects around a text,
+    /// such as a begin-of-text token.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Failed`] where the tokenizer has no token for some input.
+    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.inner.encode_fast(text, special).map_err(failed)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of some ids; with `skip_special`, without special tokens. Bytes that are not UTF-8
+    /// become U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Failed`].
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
+        self.inner.decode(ids, skip_special).map_err(failed)
+    }
+
+    /// Number of tokens, special ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id of a token as it is spelled in `tokenizer.json`.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Starts decoding token by token, without special tokens.
+    pub fn stream(&self) -> DecodeStream<'_> {
+        DecodeStream {
+            tokenizer: self,
+            ids: Vec::new(),
+            read: 0,
+            emitted: 0,
+        }
+    }
+
+    pub(crate) fn end_of_turn_ids(&self) -> impl Iterator<Item = u32> + '_ {
+        END_OF_TURN.iter().filter_map(|token| self.id(token))
+    }
+}
+
+fn failed(error: tokenizers::Error) -> TokenizerError {
+    TokenizerError::Failed(shorten(error))
+}
+
+/// Decodes a growing list of ids into pieces of text that are whole characters.
+///
+/// A byte-level token may end inside a character. The decoder shows the unfinished bytes as U+FFFD,
+/// so up to three of those at the end are held back until a later token completes them or shows that
+/// they are really invalid. Each step decodes only the ids since the last complete piece, after the
+/// piece before it, which some decoders need to know where a word begins.
+pub struct DecodeStream<'a> {
+    tokenizer: &'a Tokenizer,
+    /// The ids of the last complete piece and those after it.
+    ids: Vec<u32>,
+    /// How many of them the last complete piece has.
+    read: usize,
+    /// Bytes of the decoded `ids` that were returned.
+    emitted: usize,
+}
+
+/// Bytes of an unfinished character: at most three of four.
+const UNFINISHED: usize = 3;
+
+impl DecodeStream<'_> {
+    /// Adds an id and returns the text that became complete, which may be empty.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Failed`].
+    pub fn push(&mut self, id: u32) -> Result<String, TokenizerError> {
+        self.ids.push(id);
+        let text = self.tokenizer.decode(&self.ids, true)?;
+        let held = text
+            .chars()
+            .rev()
+            .take(UNFINISHED)
+            .take_while(|&c| c == '\u{fffd}')
+            .count();
+        let complete = text.len() - held * '\u{fffd}'.len_utf8();
+        let piece = text
+            .get(self.emitted..complete)
+            .unwrap_or_default()
+            .to_owned();
+        self.emitted = self.emitted.max(complete);
+        if held == 0 {
+            self.ids.drain(..self.read);
+            self.read = self.ids.len();
+            self.emitted = self.tokenizer.decode(&self.ids, true)?.len();
+        }
+        Ok(piece)
+    }
+
+    /// Returns what was held back: the bytes of a character that was never completed.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Failed`].
+    pub fn finish(self) -> Result<String, TokenizerError> {
+        let text = self.tokenizer.decode(&self.ids, true)?;
+        Ok(text.get(self.emitted..).unwrap_or_default().to_owned())
+    }
+}

@@ -1,0 +1,117 @@
+//! Rows of trits from what a checkpoint holds: packed codes, trits as floats, or master weights.
+
+use safetensors::Dtype;
+use tern_kernels::Shape;
+use tern_kernels::quantize::{absmean_scale, ternarize};
+
+use crate::checkpoint::{Floats, Tensor};
+use crate::element::Element;
+use crate::error::CheckpointError;
+
+/// Rows of trits, as a checkpoint spells them. What is not a trit comes out as 2.
+pub(crate) enum Trits<'a> {
+    /// Hugging Face's packing: row `r` lies in byte row `r mod R` (`R = rows / 4`), in the bits from
+    /// `2 · (r / R)` up, as trit + 1.
+    Packed { data: &'a [u8], byte_rows: usize },
+    /// −1, 0 and 1 as floats.
+    Floats(Floats<'a>),
+    /// Master weights, to be multiplied by this scale and rounded.
+    Masters(Floats<'a>, f32),
+}
+
+impl<'a> Trits<'a> {
+    /// Trits that are in the file: packed in a quarter of the rows, or one float each.
+    pub fn stored(tensor: &Tensor<'a>, shape: Shape) -> Result<Trits<'a>, CheckpointError> {
+        let Shape { rows, cols } = shape;
+        if tensor.dtype == Dtype::U8 {
+            tensor.check_shape(&[rows / 4, cols])?;
+            return Ok(Trits::Packed {
+                data: tensor.data,
+                byte_rows: rows / 4,
+            });
+        }
+        if Element::of(tensor.dtype).is_none() {
+            return Err(tensor.wrong_dtype("u8 (four trits a byte), or bf16, f16 or f32 trits"));
+        }
+        Ok(Trits::Floats(tensor.floats(&[rows, cols])?))
+    }
+
+    /// Quantizes master weights: `scale = 1 / mean|w|`, trits `round(w · scale)`, at most ±1. Returns
+    /// the trits and the weight scale that multiplies, `1 / scale`.
+    pub fn from_masters(
+        tensor: &Tensor<'a>,
+        shape: Shape,
+    ) -> Result<(Trits<'a>, f32), CheckpointError> {
+        let Shape { rows, cols } = shape;
+        let floats = tensor.floats(&[rows, cols])?;
+        let scale = absmean_scale(floats.to_vec());
+        if !scale.is_finite() || scale == 0.0 {
+            let found = "a value that is not finite, or absurdly large".to_owned();
+            return Err(tensor.wrong_value(found, "finite master weights"));
+        }
+        Ok((Trits::Masters(floats, scale), 1.0 / scale))
+    }
+
+    /// Writes one row.
+    pub fn read_row(&self, row: usize, trits: &mut [i8]) {
+        let cols = trits.len();
+        match self {
+            Trits::Packed { data, byte_rows } => {
+                let (byte_row, shift) = (row % byte_rows, 2 * (row / byte_rows));
+                for (trit, byte) in trits.iter_mut().zip(&data[byte_row * cols..][..cols]) {
+                    *trit = (byte >> shift & 3) as i8 - 1;
+                }
+            }
+            Trits::Floats(floats) => {
+                let mut values = vec![0.0; cols];
+                floats.read(row * cols, &mut values);
+                for (trit, value) in trits.iter_mut().zip(values) {
+                    *trit = match value {
+                        -1.0 => -1,
+                        0.0 => 0,
+                        1.0 => 1,
+                        _ => 2,
+                    };
+                }
+            }
+            Trits::Masters(floats, scale) => {
+                let mut values = vec![0.0; cols];
+                floats.read(row * cols, &mut values);
+                for (trit, value) in trits.iter_mut().zip(values) {
+                    *trit = ternarize(value, *scale);
+                }
+            }
+        }
+    }
+
+    /// What a row should have held.
+    pub fn expected(&self) -> &'static str {
+        match self {
+            Trits::Packed { .. } => "the codes 0, 1 and 2 (trit + 1) in every two bits",
+            Trits::Floats(_) => "-1, 0 or 1 everywhere (quantization_mode is \"offline\")",
+            Trits::Masters(..) => "finite master weights",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_rows_lie_a_quarter_of_the_matrix_apart() {
+        // 8 rows of 1 column: rows 0, 2, 4 and 6 share byte row 0.
+        let data = [0b10_01_00_10, 0b00_00_00_01];
+        let trits = Trits::Packed {
+            data: &data,
+            byte_rows: 2,
+        };
+        let row = |row| {
+            let mut out = [9];
+            trits.read_row(row, &mut out);
+            out[0]
+        };
+        assert_eq!([0, 2, 4, 6].map(row), [1, -1, 0, 1]);
+        assert_eq!([1, 3, 5, 7].map(row), [0, -1, -1, -1]);
+    }
+}

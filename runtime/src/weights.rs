@@ -1,0 +1,291 @@
+//! From a checkpoint's tensors to matrices in the planned packings.
+//!
+//! Each ternary matrix is described by its rows of trits ([`Trits`]), whatever the file holds. Packing
+//! asks for rows from many threads; nothing but the packed form is kept.
+//!
+//! Tensor names are those of `transformers` (`model.layers.{i}.self_attn.q_proj.weight`, …).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tern_kernels::{Gemv, PackError, PackedMatrix, Shape};
+
+use crate::checkpoint::{Checkpoint, Tensor};
+use crate::config::{Config, WeightSource};
+use crate::dense::DenseMatrix;
+use crate::error::{CheckpointError, LoadError};
+use crate::linear::{Linear, Norm, Projection};
+use crate::model::{LoadOptions, Progress};
+use crate::trits::Trits;
+
+/// All weights of a model.
+pub(crate) struct Weights {
+    pub embedding: DenseMatrix,
+    pub layers: Vec<Layer>,
+    pub final_norm: Vec<f32>,
+    /// The head, where it is not the embedding.
+    pub head: Option<DenseMatrix>,
+}
+
+/// One layer, in the order of the forward pass.
+pub(crate) struct Layer {
+    pub attention_norm: Vec<f32>,
+    pub qkv: Projection,
+    pub attention_sub_norm: Option<Vec<f32>>,
+    pub output: Projection,
+    pub ffn_norm: Vec<f32>,
+    pub gate_up: Projection,
+    pub ffn_sub_norm: Option<Vec<f32>>,
+    pub down: Projection,
+}
+
+impl Layer {
+    /// The ternary linear layers, in order.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let groups = [&self.qkv, &self.output, &self.gate_up, &self.down];
+        groups.into_iter().flat_map(Projection::linears)
+    }
+}
+
+/// The shapes of a layer's seven ternary matrices, with their names.
+pub(crate) fn layer_shapes(config: &Config) -> [(&'static str, Shape); 7] {
+    let (hidden, ffn) = (config.hidden_size, config.intermediate_size);
+    let (query, kv) = (config.query_width(), config.kv_width());
+    [
+        (
+            "self_attn.q_proj",
+            Shape {
+                rows: query,
+                cols: hidden,
+            },
+        ),
+        (
+            "self_attn.k_proj",
+            Shape {
+                rows: kv,
+                cols: hidden,
+            },
+        ),
+        (
+            "self_attn.v_proj",
+            Shape {
+                rows: kv,
+                cols: hidden,
+            },
+        ),
+        (
+            "self_attn.o_proj",
+            Shape {
+                rows: hidden,
+                cols: query,
+            },
+        ),
+        (
+            "mlp.gate_proj",
+            Shape {
+                rows: ffn,
+                cols: hidden,
+            },
+        ),
+        (
+            "mlp.up_proj",
+            Shape {
+                rows: ffn,
+                cols: hidden,
+            },
+        ),
+        (
+            "mlp.down_proj",
+            Shape {
+                rows: hidden,
+                cols: ffn,
+            },
+        ),
+    ]
+}
+
+/// Loads and packs all weights.
+pub(crate) fn load(
+    checkpoint: &Checkpoint<'_>,
+    config: &Config,
+    options: &LoadOptions<'_>,
+) -> Result<Weights, LoadError> {
+    let loader = Loader {
+        checkpoint,
+        config,
+        options,
+        done: AtomicU64::new(0),
+        total: 0,
+    };
+    let total = loader.total_bytes()?;
+    let loader = Loader { total, ..loader };
+    let hidden = config.hidden_size;
+    // The cheap checks come first: a wrong file should not take minutes to be found out.
+    let final_norm = loader.norm("model.norm", hidden)?;
+    let embedding = loader.dense("model.embed_tokens.weight")?;
+    let head = match config.tied_head {
+        true => None,
+        false => Some(loader.dense("lm_head.weight")?),
+    };
+    let layers = (0..config.layers)
+        .map(|index| loader.layer(index))
+        .collect::<Result<_, _>>()?;
+    Ok(Weights {
+        embedding,
+        layers,
+        final_norm,
+        head,
+    })
+}
+
+struct Loader<'a> {
+    checkpoint: &'a Checkpoint<'a>,
+    config: &'a Config,
+    options: &'a LoadOptions<'a>,
+    /// Bytes of the file that are packed or copied.
+    done: AtomicU64,
+    total: u64,
+}
+
+impl Loader<'_> {
+    /// Bytes to be packed or copied. Finds missing tensors before any work is done.
+    fn total_bytes(&self) -> Result<u64, CheckpointError> {
+        let mut names = vec!["model.embed_tokens.weight".to_owned()];
+        if !self.config.tied_head {
+            names.push("lm_head.weight".to_owned());
+        }
+        for layer in 0..self.config.layers {
+            for (name, _) in layer_shapes(self.config) {
+                names.push(format!("model.layers.{layer}.{name}.weight"));
+            }
+        }
+        let bytes =
+            |name: &String| Ok(self.checkpoint.tensor(name, "a weight matrix")?.data.len() as u64);
+        names.iter().map(bytes).sum()
+    }
+
+    fn progress(&self, bytes: usize) {
+        let done = self.done.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if let Some(progress) = self.options.progress {
+            progress(Progress {
+                done,
+                total: self.total,
+            });
+        }
+    }
+
+    fn layer(&self, index: usize) -> Result<Layer, LoadError> {
+        let config = self.config;
+        let norm = |name: &str, len| self.norm(&format!("model.layers.{index}.{name}"), len);
+        let sub_norm = |name: &str, len| match config.has_sub_norms() {
+            true => norm(name, len).map(Some),
+            false => Ok(None),
+        };
+        let [q, k, v, o, gate, up, down] = layer_shapes(config);
+        let group = |parts: &[(&str, Shape)]| {
+            let linear = |(name, shape): &(&str, Shape)| {
+                self.linear(format!("model.layers.{index}.{name}"), *shape)
+            };
+            Ok::<_, LoadError>(Projection::new(
+                parts.iter().map(linear).collect::<Result<_, _>>()?,
+            ))
+        };
+        Ok(Layer {
+            attention_norm: norm("input_layernorm", config.hidden_size)?,
+            attention_sub_norm: sub_norm("self_attn.attn_sub_norm", config.query_width())?,
+            ffn_norm: norm("post_attention_layernorm", config.hidden_size)?,
+            ffn_sub_norm: sub_norm("mlp.ffn_sub_norm", config.intermediate_size)?,
+            qkv: group(&[q, k, v])?,
+            output: group(&[o])?,
+            gate_up: group(&[gate, up])?,
+            down: group(&[down])?,
+        })
+    }
+
+    fn norm(&self, name: &str, len: usize) -> Result<Vec<f32>, CheckpointError> {
+        Ok(self
+            .checkpoint
+            .floats(&format!("{name}.weight"), &[len])?
+            .to_vec())
+    }
+
+    fn dense(&self, name: &str) -> Result<DenseMatrix, LoadError> {
+        let (rows, cols) = (self.config.vocab_size, self.config.hidden_size);
+        let tensor = self.checkpoint.floats(name, &[rows, cols])?;
+        let matrix = DenseMatrix::copy(tensor, rows, cols, self.options.pages)
+            .map_err(|error| pack_error(name, &error))?;
+        self.progress(tensor.data.len());
+        Ok(matrix)
+    }
+
+    fn linear(&self, name: String, shape: Shape) -> Result<Linear, LoadError> {
+        const BIAS: &str = "tern runs linear layers without bias";
+        let quantization = self.config.quantization;
+        self.checkpoint.refuse(&format!("{name}.bias"), BIAS)?;
+        let norm = match quantization.linear_norm_eps {
+            None => None,
+            Some(eps) => {
+                let weight = self.norm(&format!("{name}.rms_norm"), shape.cols)?;
+                Some(Norm { weight, eps })
+            }
+        };
+        let tensor = self
+            .checkpoint
+            .tensor(&format!("{name}.weight"), "a ternary matrix")?;
+        let (trits, scale) = match quantization.weights {
+            WeightSource::Offline => (Trits::stored(&tensor, shape)?, self.weight_scale(&name)?),
+            WeightSource::Online => Trits::from_masters(&tensor, shape)?,
+        };
+        let gemv = self.pack(&tensor, &trits, shape)?;
+        self.progress(tensor.data.len());
+        Ok(Linear {
+            name,
+            gemv,
+            scale,
+            rule: quantization.scale,
+            norm,
+        })
+    }
+
+    /// The stored scale: one finite, positive number.
+    fn weight_scale(&self, name: &str) -> Result<f32, CheckpointError> {
+        let name = format!("{name}.weight_scale");
+        let tensor = self
+            .checkpoint
+            .tensor(&name, "bf16, f16 or f32 of shape [1]")?;
+        // Some exporters write a scalar.
+        let shape: &[usize] = if tensor.shape.is_empty() { &[] } else { &[1] };
+        let scale = tensor.floats(shape)?.to_vec()[0];
+        if scale.is_finite() && scale > 0.0 {
+            return Ok(scale);
+        }
+        Err(tensor.wrong_value(scale.to_string(), "a finite number above zero"))
+    }
+
+    fn pack(
+        &self,
+        tensor: &Tensor<'_>,
+        trits: &Trits<'_>,
+        shape: Shape,
+    ) -> Result<Gemv, LoadError> {
+        let options = self.options;
+        let choice = options.planner.choose(shape, options.threads);
+        let fill = |row: usize, out: &mut [i8]| trits.read_row(row, out);
+        let packing = choice.kernel.packing;
+        let matrix = PackedMatrix::pack(packing, shape.rows, shape.cols, options.pages, &fill)
+            .map_err(|error| match error {
+                PackError::NotATrit { row, .. } => {
+                    let found = format!("something that is not a trit in row {row}");
+                    tensor.wrong_value(found, trits.expected()).into()
+                }
+                error => pack_error(&tensor.name, &error),
+            })?;
+        Gemv::new(matrix, choice, options.threads).map_err(|error| pack_error(&tensor.name, &error))
+    }
+}
+
+fn pack_error(matrix: &str, error: &dyn std::error::Error) -> LoadError {
+    LoadError::Pack {
+        matrix: matrix.to_owned(),
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,201 @@
+//! The bits of the logits do not depend on how they are computed.
+//!
+//! For every fixture model: every kernel that this CPU runs, forced in turn, times 1, 2 and 3
+//! threads, times with and without a profile, times the prompt in pieces of 1, of 7 and whole. And
+//! batches, passes and earlier texts do not matter either.
+
+mod common;
+
+use common::{Setup, all_logits, bits, engine, folder, logits_in_pieces, prompts};
+use tern_kernels::profile::FORMAT;
+use tern_kernels::{Cpu, Entry, Force, HostInfo, Kernel, Profile, Tile};
+use tern_runtime::{Logits, Model, Work};
+
+/// Longer than a piece of 7, and not a multiple of it.
+const TOKENS: usize = 10;
+
+/// A profile that gives every matrix this kernel with a tile that the planner would not choose.
+fn profile(fixture: &str, kernel: Kernel) -> Profile {
+    let cpu = Cpu::detect();
+    let shapes = Model::shapes(&folder(fixture)).unwrap();
+    let entries = shapes.iter().map(|shape| Entry {
+        rows: shape.rows,
+        cols: shape.cols,
+        threads: 2,
+        kernel: kernel.id.to_owned(),
+        fingerprint: kernel.fingerprint.to_owned(),
+        tile: Tile {
+            k_blocks: 2,
+            chunk: 3,
+            prefetch: 0,
+        },
+        median_us: 1.0,
+        mad_us: 0.0,
+        runner_up: None,
+        runner_up_median_us: None,
+    });
+    Profile {
+        format: FORMAT,
+        engine: "test".to_owned(),
+        date: "2026-01-01".to_owned(),
+        host: HostInfo::of(&cpu),
+        entries: entries.collect(),
+    }
+}
+
+fn every_way_gives_the_same_bits(fixture: &str) {
+    let p33 = prompts(fixture).pop().unwrap();
+    let tokens = &p33.tokens[..TOKENS];
+    let expected = bits(&all_logits(&mut engine(fixture), tokens));
+    let cpu = Cpu::detect();
+    let mut ran = Vec::new();
+    for kernel in cpu.kernels() {
+        for threads in [1, 2, 3] {
+            for tuned in [false, true] {
+                let setup = Setup {
+                    force: Some(Force::Id(kernel.id.to_owned())),
+                    profile: tuned.then(|| profile(fixture, kernel)),
+                    threads,
+                };
+                let mut engine = setup.engine(fixture);
+                let summary = engine.model().summary();
+                assert!(
+                    summary
+                        .matrices
+                        .iter()
+                        .all(|matrix| matrix.kernel == kernel.id)
+                );
+                for piece in [1, 7, TOKENS] {
+                    let found = bits(&logits_in_pieces(&mut engine, tokens, piece));
+                    let id = kernel.id;
+                    assert_eq!(found, expected, "{fixture} {id} {threads} {tuned} {piece}");
+                }
+            }
+        }
+        ran.push(kernel.id);
+    }
+    assert!(ran.len() > 1, "only {ran:?} ran");
+    eprintln!("{fixture}: {} kernels", ran.len());
+}
+
+/// One test for each fixture, so that they run side by side.
+macro_rules! same_bits {
+    ($($name:ident: $fixture:literal),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            every_way_gives_the_same_bits($fixture);
+        })*
+
+        #[test]
+        fn no_fixture_is_forgotten() {
+            assert_eq!([$($fixture),*], common::FIXTURES);
+        }
+    };
+}
+
+same_bits! {
+    bitnet_odd_packed: "bitnet-odd-packed",
+    bitnet_tiny_bf16: "bitnet-tiny-bf16",
+    bitnet_tiny_packed: "bitnet-tiny-packed",
+    llama_autobit_online_rmsnorm: "llama-autobit-online-rmsnorm",
+    llama_bitnet_odd: "llama-bitnet-odd",
+    llama_bitnet_rmsnorm_tiny: "llama-bitnet-rmsnorm-tiny",
+    llama_bitnet_tiny: "llama-bitnet-tiny",
+}
+
+/// Several texts in one step, each at its own place, against each alone.
+#[test]
+fn a_batch_does_not_matter() {
+    let fixture = "bitnet-odd-packed";
+    let mut engine = Setup {
+        threads: 2,
+        ..Setup::default()
+    }
+    .engine(fixture);
+    let prompts = prompts(fixture);
+    let alone: Vec<Vec<f32>> = prompts
+        .iter()
+        .map(|prompt| all_logits(&mut engine, &prompt.tokens))
+        .collect();
+
+    let mut sequences: Vec<_> = prompts.iter().map(|_| engine.model().sequence()).collect();
+    // The long prompt is ahead by 20 positions when the others begin.
+    let ahead = Work {
+        sequence: &mut sequences[2],
+        tokens: &prompts[2].tokens[..20],
+        logits: Logits::None,
+    };
+    engine.step(&mut [ahead]).unwrap();
+    let starts = [0, 0, 20];
+    let mut work: Vec<Work<'_>> = sequences
+        .iter_mut()
+        .zip(&prompts)
+        .zip(starts)
+        .map(|((sequence, prompt), start)| Work {
+            sequence,
+            tokens: &prompt.tokens[start..],
+            logits: Logits::All,
+        })
+        .collect();
+    let output = engine.step(&mut work).unwrap();
+    let width = alone[0].len();
+    for (index, start) in starts.into_iter().enumerate() {
+        assert_eq!(
+            bits(output.rows(index)),
+            bits(&alone[index][start * width..]),
+            "{index}"
+        );
+    }
+}
+
+/// Passes of any size, more positions than a block of the cache, and a sequence that held another
+/// text before.
+#[test]
+fn passes_and_earlier_texts_do_not_matter() {
+    let fixture = "llama-bitnet-odd";
+    let tokens: Vec<u32> = (0..150).map(|i| i * 89 % 257).collect();
+    let mut engine = engine(fixture);
+    let expected = bits(&all_logits(&mut engine, &tokens));
+    for pass in [1, 5, 64, 1000] {
+        engine = engine.with_pass(pass);
+        assert_eq!(
+            bits(&all_logits(&mut engine, &tokens)),
+            expected,
+            "pass of {pass}"
+        );
+    }
+    let mut sequence = engine.model().sequence();
+    for text in [[9; 140].as_slice(), &tokens] {
+        sequence.truncate(if text[0] == 9 { 0 } else { 30 });
+        sequence.truncate(0);
+        let work = Work {
+            sequence: &mut sequence,
+            tokens: text,
+            logits: Logits::All,
+        };
+        let found = bits(engine.step(&mut [work]).unwrap().rows(0));
+        assert_eq!(found == expected, text[0] != 9);
+    }
+}
+
+/// What is kept by a truncation stays valid.
+#[test]
+fn a_sequence_goes_on_from_where_it_was_cut() {
+    let mut engine = engine("bitnet-tiny-packed");
+    let tokens: Vec<u32> = (0..90).map(|i| i * 37 % 512).collect();
+    let expected = all_logits(&mut engine, &tokens);
+    let mut sequence = engine.model().sequence();
+    let mut step = |length: usize, tokens: &[u32]| {
+        sequence.truncate(length);
+        let work = Work {
+            sequence: &mut sequence,
+            tokens,
+            logits: Logits::All,
+        };
+        engine.step(&mut [work]).unwrap().rows(0).to_vec()
+    };
+    step(0, &tokens[..70]);
+    step(66, &[1, 2, 3]);
+    let found = step(66, &tokens[66..]);
+    assert_eq!(bits(&found), bits(&expected[66 * 512..]));
+}
