@@ -309,10 +309,9 @@ mod tests {
         -128 * g..=128 * g
     }
 
-    /// The high digit as the table builders compute it: a rounding multiplication of 16-bit values.
+    /// The high digit as the table builders compute it: the high half of a 16-bit product.
     fn high(v: i32, radix: i32) -> i32 {
-        let factor = (32768 + radix / 2) / radix;
-        (v * factor + 0x4000) >> 15
+        ((v + radix / 2) * (65536 / radix)) >> 16
     }
 
     #[test]

@@ -40,8 +40,7 @@ pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
         (_, Code::Planes) => planes(),
         (Isa::Scalar, Code::T5) => scalar_table(),
         (_, Code::T7) => halves(),
-        (_, Code::T5) => mirrored_five(),
-        (_, Code::T3) => mirrored_three(),
+        (_, code) => mirrored(code),
     };
     let cast = match (spec.isa, spec.code) {
         (_, Code::B2) | (Isa::Scalar, Code::Planes) => quote!(u8),
@@ -86,92 +85,71 @@ fn planes() -> TokenStream {
     }
 }
 
-/// `const TRITS: [[i16; 32]; 3] = { … };`: the three trits of each number below 27, the first trit the fastest (`step` 1) or
-/// the slowest (`step` 2), and `let three = …`: the sums of three activations `a`, `b`, `c` in that order.
-fn three_trits(fastest_first: bool) -> TokenStream {
-    let places = if fastest_first { [0, 1, 2] } else { [2, 1, 0] }.map(number);
-    let [first, second, third] = places;
-    quote! {
-        const TRITS: [[i16; 32]; 3] = {
-            let (mut trits, mut n) = ([[0; 32]; 3], 0);
-            while n < 27 {
-                trits[#first][n] = (n % 3) as i16 - 1;
-                trits[#second][n] = (n / 3 % 3) as i16 - 1;
-                trits[#third][n] = (n / 9) as i16 - 1;
-                n += 1;
-            }
-            trits
-        };
-        let three = |a: i16, b: i16, c: i16| {
-            core::array::from_fn::<i16, 32, _>(|n| TRITS[0][n] * a + TRITS[1][n] * b + TRITS[2][n] * c)
-        };
-    }
-}
-
 /// `*high = …; *low = …;`: signed digits of `sum`, `sum = radix * high + low`.
 ///
-/// A multiplication by `1 / radix` in 15 fraction bits, rounded; a digit that is off by one rounding is still a right digit.
-/// The expression is the one that vector units have an instruction for.
+/// A multiplication by `1 / radix` in 16 fraction bits, whose high half vector units compute in one instruction. A digit that
+/// is off by one rounding is still a right digit: `budget` checks all of them.
 fn signed_digits(code: Code) -> TokenStream {
     let radix = Digits::of(code).map_or(1, |digits| digits.radix);
-    let factor = Literal::i32_unsuffixed((32768 + radix / 2) / radix);
+    let factor = Literal::i32_unsuffixed(65536 / radix);
+    let half = Literal::i16_unsuffixed(radix as i16 / 2);
     let radix = Literal::i16_unsuffixed(radix as i16);
     quote! {
-        let digit = (((i32::from(*sum) * #factor >> 14) + 1) >> 1) as i16;
+        let digit = ((i32::from(*sum + #half) * #factor) >> 16) as i16;
         *high = digit as u8;
         *low = (*sum - #radix * digit) as u8;
     }
 }
 
-/// The 122 sums of magnitudes of five trits, split into signed digits.
-///
-/// Number `n` of the balanced sums of three trits is their value plus 13. Four trits are three copies of those, moved by the
-/// fourth activation; five are half of the copy in the middle and the whole of the upper one.
-fn mirrored_five() -> TokenStream {
-    let (three, digits) = (three_trits(true), signed_digits(Code::T5));
+/// `const TRITS: [[i16; N]; G] = { … };`: for each trit of a mirrored group, its value in each of the table's entries.
+fn balanced_trits(group: usize, entries: usize) -> TokenStream {
+    let half = 3usize.pow(group as u32) / 2;
+    let [group, entries, codes, half] = [group, entries, half + 1, half].map(number);
     quote! {
-        #three
-        let three = three(i16::from(step[0]), i16::from(step[1]), i16::from(step[2]));
-        let (fourth, fifth) = (i16::from(step[3]), i16::from(step[4]));
-        // Each copy is 27 sums and some scratch that the next copy overwrites.
-        let mut four = [0i16; 96];
-        for (at, moved) in [(0, -fourth), (27, 0), (54, fourth)] {
-            for n in 0..32 {
-                four[at + n] = three[n] + moved;
-            }
-        }
-        let mut sums = [0i16; 144];
-        sums[..48].copy_from_slice(&four[40..88]);
-        for n in 0..96 {
-            sums[41 + n] = four[n] + fifth;
-        }
-        let (low, high) = out.split_at_mut(128);
-        for ((sum, low), high) in sums[..128].iter().zip(low).zip(high) {
-            #digits
-        }
-    }
-}
-
-/// The 14 sums of magnitudes of three trits for each of eight groups, split into signed digits.
-fn mirrored_three() -> TokenStream {
-    let digits = signed_digits(Code::T3);
-    quote! {
-        const TRITS: [[i16; 16]; 3] = {
-            let (mut trits, mut n) = ([[0; 16]; 3], 0);
-            while n < 14 {
-                // Adding 13 turns balanced digits into plain ones.
-                trits[0][n] = ((n + 13) % 3) as i16 - 1;
-                trits[1][n] = ((n + 13) / 3 % 3) as i16 - 1;
-                trits[2][n] = ((n + 13) / 9) as i16 - 1;
+        const TRITS: [[i16; #entries]; #group] = {
+            let (mut trits, mut n) = ([[0; #entries]; #group], 0);
+            while n < #codes {
+                // The excess turns balanced digits into plain ones.
+                let (mut rest, mut place) = (n + #half, 0);
+                while place < #group {
+                    trits[place][n] = (rest % 3) as i16 - 1;
+                    rest /= 3;
+                    place += 1;
+                }
                 n += 1;
             }
             trits
         };
-        for (group, out) in step.chunks_exact(3).zip(out.chunks_exact_mut(32)) {
-            let [a, b, c] = [group[0], group[1], group[2]].map(i16::from);
-            let sums: [i16; 16] =
-                core::array::from_fn(|n| TRITS[0][n] * a + TRITS[1][n] * b + TRITS[2][n] * c);
-            let (low, high) = out.split_at_mut(16);
+    }
+}
+
+/// `let mut sums = …;`: for each entry the sum of the activations, each times its trit in `TRITS`.
+///
+/// One pass over the entries for each activation: every pass is a multiplication and an addition of whole vectors in registers.
+/// Building larger groups from smaller ones takes fewer operations, but its unaligned stores and reloads took five times as long.
+fn sums(entries: usize, start: i32, activations: TokenStream) -> TokenStream {
+    let (entries, start) = (number(entries), Literal::i16_unsuffixed(start as i16));
+    quote! {
+        let mut sums = [#start; #entries];
+        for (&a, trits) in #activations.iter().zip(&TRITS) {
+            for (sum, t) in sums.iter_mut().zip(trits) {
+                *sum += t * i16::from(a);
+            }
+        }
+    }
+}
+
+/// Sums of magnitudes, split into signed digits.
+fn mirrored(code: Code) -> TokenStream {
+    let (group, entries) = if code == Code::T3 { (3, 16) } else { (5, 128) };
+    let (trits, digits) = (balanced_trits(group, entries), signed_digits(code));
+    let sums = sums(entries, 0, quote!(group));
+    let [group, entries, both] = [group, entries, 2 * entries].map(number);
+    quote! {
+        #trits
+        for (group, out) in step.chunks_exact(#group).zip(out.chunks_exact_mut(#both)) {
+            #sums
+            let (low, high) = out.split_at_mut(#entries);
             for ((sum, low), high) in sums.iter().zip(low).zip(high) {
                 #digits
             }
@@ -181,20 +159,24 @@ fn mirrored_three() -> TokenStream {
 
 /// The 54 sums of three trits and a bit, split into unsigned digits. The second code of a pair takes the shared trit negatively.
 fn halves() -> TokenStream {
-    let excess = Literal::i16_unsuffixed(T7_EXCESS as i16);
-    let three = three_trits(false);
+    let sums = sums(64, T7_EXCESS, quote!(code));
     quote! {
-        #three
+        const TRITS: [[i16; 64]; 4] = {
+            let (mut trits, mut n) = ([[0; 64]; 4], 0);
+            while n < 54 {
+                trits[0][n] = (n / 9 % 3) as i16 - 1;
+                trits[1][n] = (n / 3 % 3) as i16 - 1;
+                trits[2][n] = (n % 3) as i16 - 1;
+                trits[3][n] = (n / 27) as i16;
+                n += 1;
+            }
+            trits
+        };
         for (seven, out) in step.chunks_exact(7).zip(out.chunks_exact_mut(256)) {
             let a = |i: usize| i16::from(seven[i]);
-            let codes = [(three(a(0), a(1), a(2)), a(3)), (three(a(4), a(5), a(6)), -a(3))];
-            for ((three, bit), out) in codes.iter().zip(out.chunks_exact_mut(128)) {
-                let mut sums = [0i16; 64];
-                for (at, moved) in [(0, #excess), (27, #excess + bit)] {
-                    for n in 0..32 {
-                        sums[at + n] = three[n] + moved;
-                    }
-                }
+            let codes = [[a(0), a(1), a(2), a(3)], [a(4), a(5), a(6), -a(3)]];
+            for (code, out) in codes.iter().zip(out.chunks_exact_mut(128)) {
+                #sums
                 let (low, high) = out.split_at_mut(64);
                 for ((sum, low), high) in sums.iter().zip(low).zip(high) {
                     *low = (sum & 31) as u8;
@@ -207,27 +189,10 @@ fn halves() -> TokenStream {
 
 /// All 243 signed sums of five trits as `i16`, in the byte order of the target, indexed by magnitude and sign.
 fn scalar_table() -> TokenStream {
+    let (trits, sums) = (balanced_trits(5, 128), sums(128, 0, quote!(step)));
     quote! {
-        const TRITS: [[i16; 128]; 5] = {
-            let (mut trits, mut n) = ([[0; 128]; 5], 0);
-            while n < 122 {
-                // Adding 121 turns balanced digits into plain ones.
-                let (mut rest, mut place) = (n + 121, 0);
-                while place < 5 {
-                    trits[place][n] = (rest % 3) as i16 - 1;
-                    rest /= 3;
-                    place += 1;
-                }
-                n += 1;
-            }
-            trits
-        };
-        let mut sums = [0i16; 128];
-        for (&a, trits) in step.iter().zip(&TRITS) {
-            for (sum, t) in sums.iter_mut().zip(trits) {
-                *sum += t * i16::from(a);
-            }
-        }
+        #trits
+        #sums
         let (plus, minus) = out.split_at_mut(256);
         for ((sum, plus), minus) in
             sums.iter().zip(plus.chunks_exact_mut(2)).zip(minus.chunks_exact_mut(2))
