@@ -1,1 +1,73 @@
-//! (being written)
+//! Measures ternary kernels on this machine: finds the fastest for each matrix shape, and compares the families.
+//!
+//! Which kernel is fastest, and with which tile, depends on the CPU, on the shape and on how many threads share the
+//! memory; the same instructions can differ by a factor of two. So tern does not guess: it measures the kernels that are
+//! compiled in (it never compiles any) and writes the winners to a profile, which the planner of `tern-kernels` reads. This
+//! crate knows shapes, not models, and the runtime does not know this crate.
+//!
+//! * [`shapes`]: the matrices of known models, as a worklist.
+//! * [`tune()`]: the tuner. [`verify()`] asks whether a profile still holds, [`paired_runoff`] times two candidates.
+//! * [`compare()`]: lookup tables against add/sub and multiply-add, as table, CSV and chart.
+//! * [`bandwidth()`]: how fast this machine reads memory, the ruler for both.
+//! * [`write`]: profiles and records on disk, whole or not at all.
+//!
+//! Inside: `measure.rs` has the only clock, `rotation.rs` keeps weights cold, `search.rs` decides.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::atomic::AtomicBool;
+//! use std::time::Duration;
+//! use tern_kernels::{Cpu, Pages, Shape};
+//! use tern_tune::{TuneOptions, Work, tune};
+//!
+//! let cpu = Cpu::detect();
+//! let work = [Work { shape: Shape { rows: 96, cols: 120 }, count: 1 }];
+//! let options = TuneOptions {
+//!     threads: vec![1],
+//!     budget: Duration::from_millis(200),
+//!     ..TuneOptions::new(&cpu)
+//! };
+//! let tuning = tune(&cpu, &work, &options, &mut |step| eprintln!("{step}"), &AtomicBool::new(false))?;
+//! println!("{}", tuning.profile.to_toml());
+//! # Ok::<(), tern_tune::TuneError>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod bandwidth;
+mod bench;
+mod candidates;
+mod chart;
+pub mod compare;
+pub mod environment;
+mod error;
+mod host;
+mod measure;
+mod report;
+mod rotation;
+mod search;
+pub mod shapes;
+mod spread;
+pub mod tune;
+pub mod verify;
+pub mod write;
+
+pub use bandwidth::{Bandwidth, bandwidth};
+pub use bench::Residence;
+pub use compare::{CompareOptions, Comparison, ComparisonRow, compare};
+pub use environment::Environment;
+pub use error::TuneError;
+pub use host::now_utc;
+pub use measure::Candidate;
+pub use search::{Decision, Outcome};
+pub use shapes::{MatrixShape, ModelShapes, ShapesError, Work, merge_work};
+pub use spread::Spread;
+pub use tune::{
+    Job, Progress, Runoff, RunoffOptions, Trial, TuneOptions, Tuning, paired_runoff, tune,
+};
+pub use verify::{Agreement, Verification, verify};
+pub use write::{
+    WriteError, create_directory, default_profile_path, merge_profiles, write_atomically,
+    write_profile,
+};

@@ -1,0 +1,194 @@
+//! Candidates on real memory: what `search.rs` races.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tern_kernels::{Pages, Shape};
+
+use crate::error::TuneError;
+use crate::measure::{Candidate, Case, Clock, Timer};
+use crate::rotation::Rotation;
+use crate::search::{Bench, Index};
+use crate::spread::Spread;
+
+/// Where the weights are when a product starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Residence {
+    /// In memory: no copy is read again before twice the last-level cache went by. What a large model does.
+    Memory,
+    /// In the caches: the same copy again and again. Shows what a kernel's instructions cost.
+    Cache,
+}
+
+impl std::fmt::Display for Residence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Residence::Memory => "memory",
+            Residence::Cache => "cache",
+        })
+    }
+}
+
+/// A matrix of one shape with copies of it in every packing that was needed so far.
+pub(crate) struct Weights {
+    case: Case,
+    pages: Pages,
+    residence: Residence,
+    rotation: Rotation,
+}
+
+impl Weights {
+    /// Weights that are cold again after `distance` bytes of traffic and take at most `limit` bytes.
+    pub(crate) fn in_memory(shape: Shape, pages: Pages, distance: u64, limit: usize) -> Weights {
+        let (case, residence) = (Case::new(shape), Residence::Memory);
+        Weights {
+            case,
+            pages,
+            residence,
+            rotation: Rotation::new(distance, limit),
+        }
+    }
+
+    /// Weights that stay in the caches, as far as they fit.
+    pub(crate) fn in_cache(shape: Shape, pages: Pages) -> Weights {
+        let (case, residence) = (Case::new(shape), Residence::Cache);
+        Weights {
+            case,
+            pages,
+            residence,
+            rotation: Rotation::new(0, usize::MAX),
+        }
+    }
+
+    pub(crate) fn rotation(&mut self) -> &mut Rotation {
+        &mut self.rotation
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        self.case.shape
+    }
+}
+
+/// Candidates of one shape and thread count.
+pub(crate) struct GemvBench<'a> {
+    weights: &'a mut Weights,
+    candidates: &'a [Candidate],
+    timer: Timer,
+    /// Products in one sample of each candidate, once it is admitted.
+    repetitions: Vec<usize>,
+    clock: Clock,
+    cancel: &'a AtomicBool,
+}
+
+impl<'a> GemvBench<'a> {
+    /// # Errors
+    /// The system refuses the threads.
+    pub(crate) fn new(
+        weights: &'a mut Weights,
+        candidates: &'a [Candidate],
+        threads: usize,
+        cancel: &'a AtomicBool,
+    ) -> Result<GemvBench<'a>, TuneError> {
+        let timer = Timer::new(threads).map_err(|source| TuneError::Team { threads, source })?;
+        let repetitions = vec![1; candidates.len()];
+        let clock = Clock::start();
+        Ok(GemvBench {
+            weights,
+            candidates,
+            timer,
+            repetitions,
+            clock,
+            cancel,
+        })
+    }
+
+    /// Times how long preparing one token's activations takes for an admitted candidate, in microseconds.
+    pub(crate) fn build(&mut self, index: Index) -> Option<Spread> {
+        self.timer
+            .build(self.candidates[index].kernel, &self.weights.case)
+    }
+
+    /// The team and the weights, for rulers that are timed in the same rounds.
+    pub(crate) fn rulers(&mut self) -> (&mut Timer, &mut Rotation) {
+        (&mut self.timer, &mut self.weights.rotation)
+    }
+
+    /// Starts the clock of `elapsed` again: a bench may serve several searches.
+    pub(crate) fn restart(&mut self) {
+        self.clock = Clock::start();
+    }
+}
+
+impl Bench for GemvBench<'_> {
+    fn admit(&mut self, index: Index) -> Result<(), String> {
+        let candidate = &self.candidates[index];
+        let Weights {
+            case,
+            pages,
+            rotation,
+            ..
+        } = &mut *self.weights;
+        let (kernel, packing) = (candidate.kernel, candidate.kernel.packing);
+        if !rotation.contains(packing) {
+            rotation.insert(
+                case.pack(packing, *pages)
+                    .map_err(|error| error.to_string())?,
+            );
+        }
+        self.timer
+            .prepare(kernel, case)
+            .map_err(|error| error.to_string())?;
+        let matrix = rotation
+            .take_warm(packing)
+            .expect("a copy was just made sure of");
+        let (exact, matrix) = self.timer.check(candidate, matrix, case);
+        let (repetitions, matrix) = match exact {
+            Ok(()) => self.timer.calibrate(candidate, matrix),
+            Err(_) => (1, matrix),
+        };
+        rotation.put_back(vec![matrix]);
+        self.repetitions[index] = repetitions;
+        exact
+    }
+
+    fn sample(&mut self, index: Index) -> f64 {
+        let (candidate, repetitions) = (&self.candidates[index], self.repetitions[index]);
+        let Weights {
+            residence,
+            rotation,
+            ..
+        } = &mut *self.weights;
+        let packing = candidate.kernel.packing;
+        let (matrices, laps) = match residence {
+            Residence::Memory => (rotation.take_cold(packing, repetitions), 1),
+            Residence::Cache => (
+                rotation.take_warm(packing).into_iter().collect(),
+                repetitions,
+            ),
+        };
+        assert!(
+            !matrices.is_empty(),
+            "a candidate is admitted before it is sampled"
+        );
+        let (us, matrices) = self.timer.products(candidate, matrices, laps);
+        rotation.put_back(matrices);
+        us
+    }
+
+    fn keep(&mut self, candidates: &[Index]) {
+        let packings: Vec<_> = candidates
+            .iter()
+            .map(|&index| self.candidates[index].kernel.packing)
+            .collect();
+        self.weights.rotation.keep(&packings);
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+}

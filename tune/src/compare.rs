@@ -1,0 +1,642 @@
+//! Lookup tables against add/sub and multiply-add on this CPU.
+//!
+//! A comparison is only fair between kernels that are each at their best, so every contender (a family, or a variant
+//! of one) is tuned for the shape first. Then the winners are timed in one interleaved run, together with the streaming
+//! bandwidth, so that times, ratios and shares of bandwidth are all from the same moments.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tern_kernels::{Cpu, Family, Pages, Planner, Shape, Team, Tile, memory};
+
+use crate::bandwidth::{Bandwidth, Ruler, RulerSamples};
+use crate::bench::{GemvBench, Residence, Weights};
+use crate::candidates::{Field, field};
+use crate::error::TuneError;
+use crate::host;
+use crate::measure::Clock;
+use crate::search::{Bench, Index, Rules, search};
+use crate::shapes::Work;
+use crate::spread::Spread;
+use crate::tune::{Progress, cold_distance, distance_note};
+
+/// The part of a shape's time in which contenders are tuned; the rest is for the run that is reported.
+const TUNING_SHARE: f64 = 0.7;
+
+/// Second-level cache where its size is unknown, a small one.
+const UNKNOWN_L2: usize = 512 << 10;
+
+/// How to compare.
+#[derive(Clone, Debug)]
+pub struct CompareOptions {
+    /// Threads.
+    pub threads: usize,
+    /// Pages of the packed weights.
+    pub pages: Pages,
+    /// Time for everything together; exceeded only by the last round.
+    pub budget: Duration,
+    /// Whether to compare with weights in the second-level cache too (fewer rows, so that they fit).
+    pub cache: bool,
+    /// Interleaved rounds of the run that is reported.
+    pub rounds: usize,
+}
+
+impl CompareOptions {
+    /// All usable cores, huge pages, 30 seconds, weights in memory only, 31 rounds.
+    pub fn new(cpu: &Cpu) -> CompareOptions {
+        CompareOptions {
+            threads: cpu.cores.max(1),
+            pages: Pages::Huge,
+            budget: Duration::from_secs(30),
+            cache: false,
+            rounds: 31,
+        }
+    }
+}
+
+/// One contender on one shape.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComparisonRow {
+    /// The shape that was measured.
+    #[serde(serialize_with = "crate::report::as_text")]
+    pub shape: Shape,
+    /// How often a token of the model needs this shape.
+    pub count: usize,
+    /// Where the weights were.
+    pub residence: Residence,
+    /// The family.
+    #[serde(serialize_with = "crate::report::as_text")]
+    pub family: Family,
+    /// The variant, where the family has several.
+    pub variant: &'static str,
+    /// Id of the contender's best kernel.
+    pub kernel: &'static str,
+    /// Its best tile.
+    pub tile: Tile,
+    /// Bits that are read for each weight, padding included.
+    pub bits_per_weight: f64,
+    /// Microseconds per product.
+    pub time_us: Spread,
+    /// Microseconds to prepare a token's activations (shared by matrices with the same input, not part of `time_us`).
+    pub build_us: Option<Spread>,
+    /// Weights per second.
+    pub weights_per_s: f64,
+    /// Packed bytes read per second.
+    pub bytes_per_s: f64,
+    /// Streaming bandwidth in the same rounds, in bytes per second (weights in memory only).
+    pub stream_bytes_per_s: Option<f64>,
+    /// `bytes_per_s` over the streaming bandwidth of the same rounds.
+    pub bandwidth_share: Option<f64>,
+    /// How many times as fast as the best `addsub`, by pairs of the same round.
+    pub vs_addsub: Option<Spread>,
+    /// How many times as fast as the best `mad`, by pairs of the same round.
+    pub vs_mad: Option<Spread>,
+}
+
+impl ComparisonRow {
+    /// Family and variant: `mad shiftfree`.
+    pub fn contender(&self) -> String {
+        contender_name(self.family, self.variant)
+    }
+}
+
+fn contender_name(family: Family, variant: &str) -> String {
+    if variant.is_empty() {
+        family.to_string()
+    } else {
+        format!("{family} {variant}")
+    }
+}
+
+/// The comparison of all contenders on all shapes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// The CPU's name.
+    pub cpu: String,
+    /// Threads.
+    pub threads: usize,
+    /// Whether huge pages were asked for.
+    pub huge_pages: bool,
+    /// The most bytes that lay on huge pages during a run, where the system says it.
+    pub huge_bytes: Option<usize>,
+    /// Streaming bandwidth over all rounds of the run.
+    pub bandwidth: Option<Bandwidth>,
+    /// Fastest first within a shape; shapes in the order given; weights in memory first.
+    pub rows: Vec<ComparisonRow>,
+    /// Shapes that were left out when the budget ended or the user stopped.
+    pub skipped: Vec<String>,
+    /// What the reader should know, a sentence each.
+    pub notes: Vec<String>,
+    /// Whether the user stopped it.
+    pub cancelled: bool,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
+/// A family or a variant of one, with its kernels in the field.
+struct Contender {
+    family: Family,
+    variant: &'static str,
+    kernels: Vec<Vec<Index>>,
+}
+
+/// Compares the contenders on every shape.
+///
+/// # Errors
+/// Nothing to do, an absurd thread count, no memory.
+pub fn compare(
+    cpu: &Cpu,
+    work: &[Work],
+    options: &CompareOptions,
+    progress: &mut dyn FnMut(&Progress),
+    cancel: &AtomicBool,
+) -> Result<Comparison, TuneError> {
+    if work.is_empty() {
+        return Err(TuneError::NoWork);
+    }
+    let clock = Clock::start();
+    let mut run = Run::new(cpu, options, cancel)?;
+    let residences = [Residence::Memory, Residence::Cache];
+    let residences = &residences[..if options.cache { 2 } else { 1 }];
+    let jobs: Vec<(Residence, Work)> = residences
+        .iter()
+        .flat_map(|&r| work.iter().map(move |&w| (r, w)))
+        .collect();
+    for (index, &(residence, item)) in jobs.iter().enumerate() {
+        let shape = match residence {
+            Residence::Memory => item.shape,
+            Residence::Cache => cache_shape(cpu, item.shape, options.threads),
+        };
+        let stopped = cancel.load(Ordering::Relaxed);
+        if stopped || (clock.elapsed() >= options.budget && !run.rows.is_empty()) {
+            run.cancelled |= stopped;
+            run.skipped.push(format!("{shape} in {residence}"));
+            continue;
+        }
+        let total = jobs.len();
+        progress(&Progress::Job {
+            index: index + 1,
+            total,
+            shape,
+            threads: options.threads,
+        });
+        let left = options.budget.saturating_sub(clock.elapsed());
+        let share = left.div_f64((total - index) as f64);
+        run.job(
+            Work {
+                shape,
+                count: item.count,
+            },
+            residence,
+            share,
+            progress,
+        )?;
+    }
+    Ok(run.finish(clock.elapsed().as_secs_f64()))
+}
+
+/// As many rows of `shape` as half of the second-level caches of `threads` cores hold at two bits a weight.
+fn cache_shape(cpu: &Cpu, shape: Shape, threads: usize) -> Shape {
+    let l2 = if cpu.caches.l2 > 0 {
+        cpu.caches.l2
+    } else {
+        UNKNOWN_L2
+    };
+    let rows = l2 / 2 * threads / shape.cols.div_ceil(4);
+    // Whole strips of any packing for every thread: a ragged end would say nothing about the instructions.
+    let whole = 256 * threads;
+    let rows = if rows > whole {
+        rows / whole * whole
+    } else {
+        rows.max(1)
+    };
+    Shape {
+        rows: rows.min(shape.rows),
+        cols: shape.cols,
+    }
+}
+
+/// A comparison under way.
+struct Run<'a> {
+    cpu: &'a Cpu,
+    options: &'a CompareOptions,
+    cancel: &'a AtomicBool,
+    planner: Planner,
+    ruler: Ruler,
+    samples: RulerSamples,
+    rows: Vec<ComparisonRow>,
+    skipped: Vec<String>,
+    notes: Vec<String>,
+    huge_bytes: Option<usize>,
+    cancelled: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        cpu: &'a Cpu,
+        options: &'a CompareOptions,
+        cancel: &'a AtomicBool,
+    ) -> Result<Run<'a>, TuneError> {
+        let threads = options.threads;
+        let mut team =
+            Team::try_new(threads).map_err(|source| TuneError::Team { threads, source })?;
+        // Half of the allowance for the ruler, the rest for the weights.
+        let ruler = Ruler::new(cpu, &mut team, options.pages, host::memory_allowance() / 2)?;
+        Ok(Run {
+            cpu,
+            options,
+            cancel,
+            planner: Planner::new(cpu.clone(), None, None)?,
+            ruler,
+            samples: RulerSamples::default(),
+            rows: Vec::new(),
+            skipped: Vec::new(),
+            notes: Vec::new(),
+            huge_bytes: None,
+            cancelled: false,
+        })
+    }
+
+    /// Tunes and compares the contenders on one shape.
+    fn job(
+        &mut self,
+        work: Work,
+        residence: Residence,
+        budget: Duration,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<(), TuneError> {
+        let (shape, threads) = (work.shape, self.options.threads);
+        let field = field(&self.planner, None, shape, threads, &|_| false);
+        let contenders = contenders(&field);
+        let (pages, distance) = (self.options.pages, cold_distance(self.cpu));
+        let mut weights = match residence {
+            Residence::Memory => {
+                Weights::in_memory(shape, pages, distance, host::memory_allowance())
+            }
+            Residence::Cache => Weights::in_cache(shape, pages),
+        };
+        let mut bench = GemvBench::new(&mut weights, &field.candidates, threads, self.cancel)?;
+        let each = budget.mul_f64(TUNING_SHARE / contenders.len().max(1) as f64);
+        let mut winners: Vec<(&Contender, Index)> = Vec::new();
+        let mut failure = None;
+        for contender in &contenders {
+            progress(&Progress::Stage {
+                name: contender.family.name(),
+                candidates: contender.kernels.iter().map(Vec::len).sum(),
+            });
+            match tune_contender(&mut bench, contender, each) {
+                Ok(winner) => winners.push((contender, winner)),
+                Err(reason) => failure = failure.or(Some(reason)),
+            }
+        }
+        if winners.is_empty() {
+            let reason = failure.unwrap_or_else(|| "no kernel runs here".to_string());
+            return Err(TuneError::NoCandidate {
+                shape,
+                threads,
+                reason,
+            });
+        }
+        progress(&Progress::Stage {
+            name: "side by side",
+            candidates: winners.len(),
+        });
+        let indices: Vec<Index> = winners.iter().map(|(_, index)| *index).collect();
+        let (times, ruled) = self.race(&mut bench, &indices, residence == Residence::Memory);
+        self.huge_bytes = self.huge_bytes.max(memory::huge_bytes_in_use());
+        let builds = indices.iter().map(|&index| bench.build(index)).collect();
+        let rows = rows(&field, &winners, (times, builds), &ruled, work, residence);
+        self.samples.append(ruled);
+        self.rows.extend(rows);
+        if residence == Residence::Memory {
+            let note = distance_note(weights.rotation().reuse_distance(), distance);
+            self.notes
+                .extend(note.filter(|note| !self.notes.contains(note)));
+        }
+        Ok(())
+    }
+
+    /// Interleaved rounds over `indices` and, if `ruled`, over the streaming bandwidth. One list of times for each.
+    fn race(
+        &mut self,
+        bench: &mut GemvBench<'_>,
+        indices: &[Index],
+        ruled: bool,
+    ) -> (Vec<Vec<f64>>, RulerSamples) {
+        let mut times = vec![Vec::new(); indices.len()];
+        let mut samples = RulerSamples::default();
+        // The first round, which may still copy weights, is not counted.
+        for &index in indices {
+            bench.sample(index);
+        }
+        for round in 0..self.options.rounds.max(1) {
+            if round > 0 && self.cancel.load(Ordering::Relaxed) {
+                self.cancelled = true;
+                break;
+            }
+            for position in 0..indices.len() {
+                let backwards = indices.len() - 1 - position;
+                let at = if round % 2 == 0 { position } else { backwards };
+                times[at].push(bench.sample(indices[at]));
+            }
+            if ruled {
+                let (timer, rotation) = bench.rulers();
+                rotation.note_traffic(self.ruler.round(self.cpu, timer.team(), &mut samples));
+            }
+        }
+        (times, samples)
+    }
+
+    fn finish(mut self, seconds: f64) -> Comparison {
+        let bandwidth = self.ruler.bandwidth(self.samples).ok();
+        self.notes
+            .extend(bandwidth.as_ref().and_then(Bandwidth::note));
+        if !self.skipped.is_empty() {
+            let skipped = self.skipped.join(", ");
+            self.notes
+                .push(format!("not compared, because the time was up: {skipped}"));
+        }
+        Comparison {
+            cpu: self.cpu.brand.clone(),
+            threads: self.options.threads,
+            huge_pages: self.options.pages == Pages::Huge,
+            huge_bytes: self.huge_bytes,
+            bandwidth,
+            rows: self.rows,
+            skipped: self.skipped,
+            notes: self.notes,
+            cancelled: self.cancelled,
+            seconds,
+        }
+    }
+}
+
+/// The contenders of a field, in the order of their first kernels.
+fn contenders(field: &Field) -> Vec<Contender> {
+    let mut contenders: Vec<Contender> = Vec::new();
+    for tiles in &field.kernels {
+        let Some(&first) = tiles.first() else {
+            continue;
+        };
+        let kernel = field.candidates[first].kernel;
+        let (family, variant) = (kernel.family, kernel.variant);
+        match contenders
+            .iter_mut()
+            .find(|c| (c.family, c.variant) == (family, variant))
+        {
+            Some(contender) => contender.kernels.push(tiles.clone()),
+            None => contenders.push(Contender {
+                family,
+                variant,
+                kernels: vec![tiles.clone()],
+            }),
+        }
+    }
+    contenders
+}
+
+/// Finds a contender's best kernel and tile. The reason if it has none that is exact.
+fn tune_contender(
+    bench: &mut GemvBench<'_>,
+    contender: &Contender,
+    budget: Duration,
+) -> Result<Index, String> {
+    bench.restart();
+    let map: Vec<Index> = contender.kernels.iter().flatten().copied().collect();
+    let mut next = 0;
+    let local: Vec<Vec<Index>> = contender
+        .kernels
+        .iter()
+        .map(|tiles| {
+            let first = next;
+            next += tiles.len();
+            (first..next).collect()
+        })
+        .collect();
+    let mut subset = Subset { bench, map: &map };
+    let ranking = search(
+        &mut subset,
+        &local,
+        &Rules::with_budget(budget),
+        &mut |_, _| {},
+    );
+    let invalid = ranking.rows.iter().find_map(|row| match &row.outcome {
+        crate::search::Outcome::Invalid(reason) => Some(reason.clone()),
+        _ => None,
+    });
+    let reason = invalid.unwrap_or_else(|| "there was no time".to_string());
+    ranking.winner.map(|winner| map[winner]).ok_or(reason)
+}
+
+/// Some of a bench's candidates, numbered from 0.
+struct Subset<'a, 'b> {
+    bench: &'a mut GemvBench<'b>,
+    map: &'a [Index],
+}
+
+impl Bench for Subset<'_, '_> {
+    fn admit(&mut self, candidate: Index) -> Result<(), String> {
+        self.bench.admit(self.map[candidate])
+    }
+
+    fn sample(&mut self, candidate: Index) -> f64 {
+        self.bench.sample(self.map[candidate])
+    }
+
+    fn keep(&mut self, _: &[Index]) {
+        // The other contenders' copies are needed again in the run that is reported.
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.bench.elapsed()
+    }
+
+    fn cancelled(&self) -> bool {
+        self.bench.cancelled()
+    }
+}
+
+/// The rows of one shape, fastest first.
+fn rows(
+    field: &Field,
+    winners: &[(&Contender, Index)],
+    (times, builds): (Vec<Vec<f64>>, Vec<Option<Spread>>),
+    ruled: &RulerSamples,
+    work: Work,
+    residence: Residence,
+) -> Vec<ComparisonRow> {
+    let median = |times: &Vec<f64>| Spread::of(times.clone()).map_or(f64::INFINITY, |s| s.median);
+    let best_of = |family: Family| {
+        let entrants = winners
+            .iter()
+            .zip(&times)
+            .filter(|((c, _), _)| c.family == family);
+        entrants
+            .map(|(_, times)| times)
+            .min_by(|a, b| median(a).total_cmp(&median(b)))
+            .cloned()
+    };
+    let (addsub, mad) = (best_of(Family::Addsub), best_of(Family::Mad));
+    let stream_bytes_per_s = ruled.best_gb_per_s().map(|gb| gb * 1e9);
+    let mut rows: Vec<ComparisonRow> = winners
+        .iter()
+        .zip(times.iter().zip(builds))
+        .filter_map(|((contender, index), (times, build_us))| {
+            let candidate = &field.candidates[*index];
+            let Shape { rows, cols } = work.shape;
+            let bytes = candidate.kernel.packing.matrix_bytes(rows, cols)? as f64;
+            let time_us = Spread::of(times.clone())?;
+            let per_s = 1e6 / time_us.median;
+            let (weights, bytes_per_s) = (rows as f64 * cols as f64, bytes * per_s);
+            let versus = |other: &Option<Vec<f64>>| Spread::ratio(other.as_ref()?, times);
+            Some(ComparisonRow {
+                shape: work.shape,
+                count: work.count,
+                residence,
+                family: contender.family,
+                variant: contender.variant,
+                kernel: candidate.kernel.id,
+                tile: candidate.tile,
+                bits_per_weight: bytes * 8.0 / weights,
+                time_us,
+                build_us,
+                weights_per_s: weights * per_s,
+                bytes_per_s,
+                stream_bytes_per_s,
+                bandwidth_share: stream_bytes_per_s.map(|stream| bytes_per_s / stream),
+                vs_addsub: versus(&addsub),
+                vs_mad: versus(&mad),
+            })
+        })
+        .collect();
+    rows.sort_by(|a, b| a.time_us.median.total_cmp(&b.time_us.median));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_sized_shape_keeps_its_columns_and_fits() {
+        let mut cpu = Cpu::detect();
+        cpu.caches.l2 = 2 << 20;
+        let shape = cache_shape(
+            &cpu,
+            Shape {
+                rows: 6912,
+                cols: 2560,
+            },
+            1,
+        );
+        assert_eq!(
+            shape,
+            Shape {
+                rows: 1536,
+                cols: 2560
+            }
+        );
+        assert_eq!(
+            cache_shape(&cpu, Shape { rows: 64, cols: 64 }, 1),
+            Shape { rows: 64, cols: 64 }
+        );
+        let wide = cache_shape(
+            &cpu,
+            Shape {
+                rows: 3072,
+                cols: 23040,
+            },
+            2,
+        );
+        assert!(wide.rows * wide.cols / 4 <= 2 << 20, "{wide}");
+        cpu.caches.l2 = 0;
+        assert!(
+            cache_shape(
+                &cpu,
+                Shape {
+                    rows: 6912,
+                    cols: 2560
+                },
+                1
+            )
+            .rows
+                > 0
+        );
+    }
+
+    #[test]
+    fn contenders_are_families_and_their_variants() {
+        let planner = Planner::new(Cpu::detect(), None, None).unwrap();
+        let field = field(
+            &planner,
+            None,
+            Shape {
+                rows: 640,
+                cols: 2560,
+            },
+            1,
+            &|_| false,
+        );
+        let contenders = contenders(&field);
+        let kernels: usize = contenders
+            .iter()
+            .map(|contender| contender.kernels.len())
+            .sum();
+        assert_eq!(kernels, field.kernels.len());
+        let mut names: Vec<String> = contenders
+            .iter()
+            .map(|c| contender_name(c.family, c.variant))
+            .collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), contenders.len());
+        assert!(
+            contenders
+                .iter()
+                .all(|contender| contender.family != Family::Reference)
+        );
+    }
+
+    #[test]
+    fn a_tiny_comparison_is_complete() {
+        let mut cpu = Cpu::detect().capped(tern_kernels::Isa::Scalar);
+        cpu.caches.l3 = 1 << 20;
+        let work = [Work {
+            shape: Shape {
+                rows: 48,
+                cols: 100,
+            },
+            count: 1,
+        }];
+        let options = CompareOptions {
+            threads: 1,
+            pages: Pages::Small,
+            budget: Duration::from_secs(20),
+            cache: true,
+            rounds: 2,
+        };
+        let never = AtomicBool::new(false);
+        let comparison = compare(&cpu, &work, &options, &mut |_| {}, &never).unwrap();
+        for residence in [Residence::Memory, Residence::Cache] {
+            let rows = comparison
+                .rows
+                .iter()
+                .filter(|row| row.residence == residence);
+            let families: Vec<Family> = rows.map(|row| row.family).collect();
+            for family in [Family::Lut, Family::Mad, Family::Addsub] {
+                assert!(
+                    families.contains(&family),
+                    "{family} in {residence}: {families:?}"
+                );
+            }
+        }
+        for row in &comparison.rows {
+            assert_eq!(row.time_us.samples.len(), 2);
+            assert_eq!(
+                row.bandwidth_share.is_some(),
+                row.residence == Residence::Memory
+            );
+        }
+    }
+}

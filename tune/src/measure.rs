@@ -1,0 +1,353 @@
+//! The one kernel timer, and the one file that reads a clock.
+//!
+//! What is timed is what a model runs: the same team with the same split of rows, the same packed memory on the same
+//! pages, one region for each product. A sample is long enough (see [`SAMPLE_US`]) that the clock's own cost and one
+//! stray interrupt do not matter; what it is compared with was sampled in the same round (see `search.rs`).
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use tern_kernels::{
+    Choice, Gemv, Kernel, MemoryError, Operand, PackError, PackedMatrix, Packing, Pages, Shape,
+    Source, Team, Tile, reference,
+};
+
+use crate::spread::Spread;
+
+/// How long a sample should last at least, in microseconds: a thousand times what reading the clock costs.
+pub(crate) const SAMPLE_US: f64 = 250.0;
+
+/// The most products in one sample: where a product is shorter than the clock can tell, this many are timed at once.
+const REPETITIONS_MAX: usize = 1 << 10;
+
+/// Samples of an operand's build time.
+const BUILD_SAMPLES: usize = 7;
+
+/// A running stopwatch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// Elapsed microseconds.
+    pub(crate) fn us(&self) -> f64 {
+        self.0.elapsed().as_secs_f64() * 1e6
+    }
+}
+
+/// A kernel with a tile: one way to compute a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Its tile.
+    pub tile: Tile,
+}
+
+impl Candidate {
+    fn choice(&self) -> Choice {
+        Choice {
+            kernel: self.kernel,
+            tile: self.tile,
+            source: Source::Forced,
+        }
+    }
+}
+
+/// A matrix and activations to measure with, and the exact product.
+///
+/// No kernel branches on values, so random ones stand for a model's. The first two rows are all 1 and all -1 and half of
+/// the activations are extreme, so that a kernel whose sums overflow is caught before it is timed.
+pub(crate) struct Case {
+    pub shape: Shape,
+    pub activations: Vec<i8>,
+    pub expected: Vec<i32>,
+}
+
+impl Case {
+    pub(crate) fn new(shape: Shape) -> Case {
+        let mut random = Random::new(shape.cols as u64);
+        let activations: Vec<i8> = (0..shape.cols)
+            .map(|_| match random.next() % 4 {
+                0 => -128,
+                1 => 127,
+                _ => random.next() as u8 as i8,
+            })
+            .collect();
+        let mut expected = vec![0; shape.rows];
+        expected.par_iter_mut().enumerate().for_each_init(
+            || vec![0; shape.cols],
+            |trits, (row, sum)| {
+                fill_row(row, trits);
+                let trit = |_, col: usize| trits[col];
+                reference::gemv(1, shape.cols, trit, &activations, std::slice::from_mut(sum));
+            },
+        );
+        Case {
+            shape,
+            activations,
+            expected,
+        }
+    }
+
+    /// The matrix in one packing.
+    pub(crate) fn pack(&self, packing: Packing, pages: Pages) -> Result<PackedMatrix, PackError> {
+        PackedMatrix::pack(packing, self.shape.rows, self.shape.cols, pages, &fill_row)
+    }
+}
+
+/// Writes the trits of one row; any row can be written at any time by any thread.
+fn fill_row(row: usize, trits: &mut [i8]) {
+    match row {
+        0 => trits.fill(1),
+        1 => trits.fill(-1),
+        _ => {
+            let mut random = Random::new(row as u64);
+            for eight in trits.chunks_mut(8) {
+                for (trit, byte) in eight.iter_mut().zip(random.next().to_le_bytes()) {
+                    *trit = (byte % 3) as i8 - 1;
+                }
+            }
+        }
+    }
+}
+
+/// SplitMix64: enough to look random to a kernel, and the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0xd129_0d3d_7b3b_5f2d))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// A team with prepared activations: times products and operand builds.
+pub(crate) struct Timer {
+    team: Team,
+    operands: HashMap<Packing, Operand>,
+    /// One worker's sums each.
+    sums: Vec<Vec<i32>>,
+}
+
+impl Timer {
+    /// # Errors
+    /// The system refuses the threads.
+    pub(crate) fn new(threads: usize) -> std::io::Result<Timer> {
+        Ok(Timer {
+            team: Team::try_new(threads)?,
+            operands: HashMap::new(),
+            sums: vec![Vec::new(); threads],
+        })
+    }
+
+    pub(crate) fn team(&mut self) -> &mut Team {
+        &mut self.team
+    }
+
+    /// Prepares the activations for the kernels of one packing, if that was not yet done.
+    pub(crate) fn prepare(&mut self, kernel: Kernel, case: &Case) -> Result<(), MemoryError> {
+        if !self.operands.contains_key(&kernel.packing) {
+            let mut operand = Operand::new(kernel, case.shape.cols)?;
+            operand.build(&case.activations);
+            self.operands.insert(kernel.packing, operand);
+        }
+        Ok(())
+    }
+
+    /// Multiplies with each of `matrices` in turn, `laps` times, and returns microseconds per product. The candidate's
+    /// operand must be prepared. Takes the matrices and gives them back, because a product owns its matrix.
+    pub(crate) fn products(
+        &mut self,
+        candidate: &Candidate,
+        matrices: Vec<PackedMatrix>,
+        laps: usize,
+    ) -> (f64, Vec<PackedMatrix>) {
+        let products = matrices.len() * laps;
+        let gemvs = self.join(candidate, matrices);
+        let operand = &self.operands[&candidate.kernel.packing];
+        let sums = &mut self.sums;
+        let us = self.team.session(|session| {
+            // Workers that had gone to sleep are awake after a first region, which is not timed.
+            session.run(|_| {});
+            let clock = Clock::start();
+            for _ in 0..laps {
+                for gemv in &gemvs {
+                    session.run_parts(sums, |worker, sums| gemv.run_part(worker, &[operand], sums));
+                }
+            }
+            clock.us()
+        });
+        (
+            us / products as f64,
+            gemvs.into_iter().map(Gemv::into_matrix).collect(),
+        )
+    }
+
+    /// Multiplies once through the team and compares every row. The reason if a row is not exact.
+    pub(crate) fn check(
+        &mut self,
+        candidate: &Candidate,
+        matrix: PackedMatrix,
+        case: &Case,
+    ) -> (Result<(), String>, PackedMatrix) {
+        let mut gemvs = self.join(candidate, vec![matrix]);
+        let gemv = gemvs.remove(0);
+        let operand = &self.operands[&candidate.kernel.packing];
+        self.team.session(|session| {
+            let run = |worker, sums: &mut Vec<i32>| gemv.run_part(worker, &[operand], sums);
+            session.run_parts(&mut self.sums, run);
+        });
+        let wrong = self.sums.iter().enumerate().find_map(|(worker, sums)| {
+            let rows = gemv.part_rows(worker);
+            let mut pairs = rows.clone().zip(sums.iter().zip(&case.expected[rows]));
+            pairs.find(|(_, (found, expected))| found != expected)
+        });
+        let result = match wrong {
+            Some((row, (found, expected))) => Err(format!(
+                "not exact: row {row} is {found}, expected {expected}"
+            )),
+            None => Ok(()),
+        };
+        (result, gemv.into_matrix())
+    }
+
+    /// Times preparing one token's activations on the whole team, in microseconds.
+    pub(crate) fn build(&mut self, kernel: Kernel, case: &Case) -> Option<Spread> {
+        let operand = self.operands.get_mut(&kernel.packing)?;
+        let mut parts: Vec<_> = operand.parts(self.team.threads()).collect();
+        let activations = &case.activations;
+        let mut sample = |laps: usize| {
+            self.team.session(|session| {
+                session.run(|_| {});
+                let clock = Clock::start();
+                for _ in 0..laps {
+                    session.run_parts(&mut parts, |_, part| part.build(activations));
+                }
+                clock.us() / laps as f64
+            })
+        };
+        let laps = repetitions(&mut sample);
+        Spread::of((0..BUILD_SAMPLES).map(|_| sample(laps)).collect())
+    }
+
+    /// How many products of `candidate` make a sample, measured on one matrix that may be warm.
+    pub(crate) fn calibrate(
+        &mut self,
+        candidate: &Candidate,
+        matrix: PackedMatrix,
+    ) -> (usize, PackedMatrix) {
+        let mut matrices = vec![matrix];
+        let repetitions = repetitions(|laps| {
+            let (us, back) = self.products(candidate, std::mem::take(&mut matrices), laps);
+            matrices = back;
+            us
+        });
+        (repetitions, matrices.remove(0))
+    }
+
+    /// Joins matrices with the candidate and makes room for the sums.
+    fn join(&mut self, candidate: &Candidate, matrices: Vec<PackedMatrix>) -> Vec<Gemv> {
+        let threads = self.team.threads();
+        let gemvs: Vec<Gemv> = matrices
+            .into_iter()
+            .map(|matrix| {
+                Gemv::new(matrix, candidate.choice(), threads)
+                    .expect("matrices are kept by packing, so the kernel reads this one")
+            })
+            .collect();
+        for (worker, sums) in self.sums.iter_mut().enumerate() {
+            sums.resize(gemvs.first().map_or(0, |gemv| gemv.part_len(worker)), 0);
+        }
+        gemvs
+    }
+}
+
+/// Doubles the repetitions until a sample lasts [`SAMPLE_US`]. `sample` returns microseconds per repetition.
+fn repetitions(mut sample: impl FnMut(usize) -> f64) -> usize {
+    let mut repetitions = 1;
+    while repetitions < REPETITIONS_MAX && sample(repetitions) * (repetitions as f64) < SAMPLE_US {
+        repetitions *= 2;
+    }
+    repetitions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tern_kernels::Cpu;
+
+    #[test]
+    fn repetitions_double_until_a_sample_is_long_enough() {
+        assert_eq!(repetitions(|_| 1000.0), 1);
+        assert_eq!(repetitions(|_| SAMPLE_US / 2.0), 2);
+        assert_eq!(repetitions(|_| SAMPLE_US / 7.0), 8);
+        assert_eq!(repetitions(|_| 0.0), REPETITIONS_MAX);
+    }
+
+    #[test]
+    fn a_case_has_extremes_and_all_three_trits() {
+        let case = Case::new(Shape {
+            rows: 5,
+            cols: 1000,
+        });
+        assert!(case.activations.contains(&-128) && case.activations.contains(&127));
+        let total: i32 = case.activations.iter().map(|&x| i32::from(x)).sum();
+        assert_eq!((case.expected[0], case.expected[1]), (total, -total));
+        let mut trits = [0; 1000];
+        fill_row(3, &mut trits);
+        for trit in [-1, 0, 1] {
+            let share = trits.iter().filter(|&&t| t == trit).count();
+            assert!((250..420).contains(&share), "{share} of 1000 are {trit}");
+        }
+    }
+
+    #[test]
+    fn every_kernel_of_this_cpu_passes_the_check_and_a_wrong_result_is_named() {
+        let case = Case::new(Shape {
+            rows: 70,
+            cols: 300,
+        });
+        for threads in [1, 3] {
+            let mut timer = Timer::new(threads).unwrap();
+            for kernel in Cpu::detect().kernels() {
+                let tile = tern_kernels::plan::DEFAULT_TILE;
+                let candidate = Candidate { kernel, tile };
+                timer.prepare(kernel, &case).unwrap();
+                let matrix = case.pack(kernel.packing, Pages::Small).unwrap();
+                let (result, matrix) = timer.check(&candidate, matrix, &case);
+                assert_eq!(result, Ok(()), "{}", kernel.id);
+
+                let mut expected = case.expected.clone();
+                expected[69] += 1;
+                let activations = case.activations.clone();
+                let other = Case {
+                    shape: case.shape,
+                    activations,
+                    expected,
+                };
+                let (result, _) = timer.check(&candidate, matrix, &other);
+                assert!(
+                    result.unwrap_err().starts_with("not exact: row 69 is"),
+                    "{}",
+                    kernel.id
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,513 @@
+//! The search for the fastest candidate, apart from what a candidate is and how it is timed.
+//!
+//! Three stages, each a race in interleaved rounds, so that a drift of the machine's speed meets all candidates alike:
+//!
+//! 1. `kernels`: every kernel with its default tile. Slow ones leave as soon as they are clearly slow.
+//! 2. `tiles`: all tiles of the kernels that are left, under a bar that tightens from round to round.
+//! 3. `run-off`: the last two in pairs A B, B A, A B, …, judged by the ratio inside each pair. Sequential measurements
+//!    of two good candidates drift by more than they differ; pairs do not.
+//!
+//! The tie rule makes the result reproducible: candidates come in a fixed order (the default plan's choice first), and
+//! the later one of the last two wins only if it is faster by more than the noise and by more than 1 %.
+//!
+//! Ideas: interleaved elimination from CubeCL's autotuner, the paired run-off from cutile's `tune`, checking before
+//! timing and failed candidates as rows from Kernel Tuner, "most expensive first" (see `tune.rs`) from FFTW's wisdom.
+
+use std::time::Duration;
+
+use crate::spread::Spread;
+
+/// A candidate's number. Lower numbers are preferred in a tie.
+pub(crate) type Index = usize;
+
+/// What the search needs of the world; the tests have one with a made-up clock.
+pub(crate) trait Bench {
+    /// Makes a candidate ready and checks that it is exact. The reason of a refusal is kept in its row.
+    fn admit(&mut self, candidate: Index) -> Result<(), String>;
+    /// One sample: microseconds per product.
+    fn sample(&mut self, candidate: Index) -> f64;
+    /// Only `candidates` go on: what only the others needed may be freed.
+    fn keep(&mut self, candidates: &[Index]);
+    /// Time since the search began.
+    fn elapsed(&self) -> Duration;
+    /// Whether the user wants to stop.
+    fn cancelled(&self) -> bool;
+}
+
+/// How long and how strictly to race. The defaults are what `tern tune` uses.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// The search ends soon after this; the last race's leader is then the winner.
+    pub budget: Duration,
+    /// Rounds of the first stage.
+    pub kernel_rounds: usize,
+    /// After the first stage, kernels beyond this multiple of the leader's median leave. Generous, because a kernel's
+    /// best tile can be much faster than its default tile.
+    pub kernel_bar: f64,
+    /// At most so many kernels go on to the second stage.
+    pub kernels_max: usize,
+    /// Bars of the second stage, each after `tile_rounds` more rounds.
+    pub tile_bars: &'static [f64],
+    /// Rounds before each bar of the second stage.
+    pub tile_rounds: usize,
+    /// Pairs in the run-off.
+    pub pairs: usize,
+}
+
+impl Rules {
+    pub(crate) fn with_budget(budget: Duration) -> Rules {
+        Rules {
+            budget,
+            kernel_rounds: 5,
+            kernel_bar: 1.3,
+            kernels_max: 8,
+            tile_bars: &[1.3, 1.15, 1.08, 1.04],
+            tile_rounds: 4,
+            pairs: 61,
+        }
+    }
+}
+
+/// A challenger that is less than this much faster does not displace the incumbent, however sure the difference is.
+const GAIN_MIN: f64 = 0.01;
+
+/// Candidates within this much of the leader are close enough to be preferred for their order; the run-off decides.
+const TIE_BAND: f64 = 0.02;
+
+/// Standard errors that a difference in the run-off must exceed.
+const ERRORS_MIN: f64 = 2.0;
+
+/// Pairs after which a clear run-off may end early.
+const PAIRS_MIN: usize = 15;
+
+/// Why the winner won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// There was no other valid candidate.
+    OnlyOne,
+    /// All others were clearly slower in the races, so that no run-off was needed.
+    Clear,
+    /// It won the run-off by more than the noise.
+    Margin,
+    /// The last two were equal within the noise; the one that comes first in the default order was taken.
+    TieRule,
+    /// The budget ended (or the user stopped) before a run-off; it led the last race.
+    Interrupted,
+}
+
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Decision::OnlyOne => "the only candidate",
+            Decision::Clear => "all others clearly slower",
+            Decision::Margin => "won the run-off",
+            Decision::TieRule => "a tie, first in the default order",
+            Decision::Interrupted => "led when the time was up",
+        })
+    }
+}
+
+/// What became of a candidate.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The winner.
+    Won,
+    /// The other one of the last two.
+    RunnerUp,
+    /// Lost in a race, at this multiple of that race's best median.
+    Eliminated {
+        /// `kernels` or `tiles`.
+        stage: &'static str,
+        /// Its median over the leader's.
+        ratio: f64,
+    },
+    /// Not exact, or could not be set up: never chosen. The reason.
+    Invalid(String),
+    /// Not measured: its kernel was too slow with the default tile, or the time was up.
+    NotRun,
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Outcome::Won => write!(f, "won"),
+            Outcome::RunnerUp => write!(f, "runner-up"),
+            Outcome::Eliminated { stage, ratio } => write!(f, "{ratio:.2}x in `{stage}`"),
+            Outcome::Invalid(reason) => write!(f, "invalid: {reason}"),
+            Outcome::NotRun => write!(f, "not run"),
+        }
+    }
+}
+
+/// One candidate's row in the result.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// Samples of the last stage in which it took part.
+    pub spread: Option<Spread>,
+    pub outcome: Outcome,
+}
+
+/// The result of a search.
+#[derive(Debug)]
+pub(crate) struct Ranking {
+    /// One row per candidate.
+    pub rows: Vec<Row>,
+    /// `None` if no candidate was valid.
+    pub winner: Option<Index>,
+    pub decision: Decision,
+}
+
+/// Finds the fastest candidate. `kernels` lists for each kernel, in order of preference, the candidates that are its
+/// tiles, its default tile first; every index from 0 up occurs exactly once. `notify` hears of each stage.
+pub(crate) fn search(
+    bench: &mut dyn Bench,
+    kernels: &[Vec<Index>],
+    rules: &Rules,
+    notify: &mut dyn FnMut(&'static str, usize),
+) -> Ranking {
+    let mut search = Search::new(bench, kernels.iter().map(Vec::len).sum(), rules);
+
+    notify("kernels", kernels.len());
+    let defaults: Vec<Index> = kernels
+        .iter()
+        .filter_map(|tiles| tiles.first().copied())
+        .collect();
+    let mut left = search.admit(&defaults, rules.budget.mul_f64(0.4));
+    let mut stage = Stage {
+        name: "kernels",
+        turns_min: left.len(),
+        deadline: rules.budget.mul_f64(0.5),
+    };
+    left = search.race(&stage, left, rules.kernel_rounds, rules.kernel_bar);
+    left = search.best(&stage, left, rules.kernels_max);
+
+    let survivors = kernels
+        .iter()
+        .filter(|tiles| tiles.first().is_some_and(|t| left.contains(t)));
+    let all_tiles = in_turn(&survivors.map(Vec::as_slice).collect::<Vec<_>>());
+    if all_tiles.len() > left.len() && search.has_time() {
+        notify("tiles", all_tiles.len());
+        // The default tiles come first in `all_tiles`: at the least they are compared again.
+        stage = Stage {
+            name: "tiles",
+            turns_min: left.len(),
+            deadline: rules.budget.mul_f64(0.85),
+        };
+        search.bench.keep(&all_tiles);
+        left = search.admit(&all_tiles, rules.budget.mul_f64(0.65));
+        search.forget(&left);
+        for bar in rules.tile_bars {
+            left = search.race(&stage, left, rules.tile_rounds, *bar);
+        }
+    }
+    search.finish(&left, stage.name, notify)
+}
+
+/// The first of each list, then the second of each, and so on: neighbours in a round are then of different kernels,
+/// whose weights are in different packings, and a round goes through more bytes before it comes back to the same.
+fn in_turn(lists: &[&[Index]]) -> Vec<Index> {
+    let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
+    (0..longest)
+        .flat_map(|i| lists.iter().filter_map(move |list| list.get(i).copied()))
+        .collect()
+}
+
+/// A race's name and limits.
+struct Stage {
+    name: &'static str,
+    /// Samples that are taken even after the deadline.
+    turns_min: usize,
+    deadline: Duration,
+}
+
+/// A search under way.
+struct Search<'a> {
+    bench: &'a mut dyn Bench,
+    rules: &'a Rules,
+    /// Samples of the present stage.
+    samples: Vec<Vec<f64>>,
+    /// Present where the candidate is already out or was refused.
+    outcomes: Vec<Option<Outcome>>,
+    admitted: Vec<bool>,
+}
+
+impl<'a> Search<'a> {
+    fn new(bench: &'a mut dyn Bench, candidates: usize, rules: &'a Rules) -> Search<'a> {
+        Search {
+            bench,
+            rules,
+            samples: vec![Vec::new(); candidates],
+            outcomes: vec![None; candidates],
+            admitted: vec![false; candidates],
+        }
+    }
+
+    fn has_time(&self) -> bool {
+        self.bench.elapsed() < self.rules.budget && !self.bench.cancelled()
+    }
+
+    /// The candidates that are ready and exact. After `deadline` the rest stay out, but one must be ready.
+    fn admit(&mut self, candidates: &[Index], deadline: Duration) -> Vec<Index> {
+        let mut entered = Vec::new();
+        for &candidate in candidates {
+            if self.outcomes[candidate].is_some() {
+                continue;
+            }
+            if !self.admitted[candidate] {
+                let late = self.bench.elapsed() >= deadline || self.bench.cancelled();
+                if late && !entered.is_empty() {
+                    continue;
+                }
+                if let Err(reason) = self.bench.admit(candidate) {
+                    self.outcomes[candidate] = Some(Outcome::Invalid(reason));
+                    continue;
+                }
+                self.admitted[candidate] = true;
+            }
+            entered.push(candidate);
+        }
+        entered
+    }
+
+    /// Drops the samples of earlier stages: only samples of the same rounds may be compared.
+    fn forget(&mut self, candidates: &[Index]) {
+        for &candidate in candidates {
+            self.samples[candidate].clear();
+        }
+    }
+
+    /// Races `entered` for some rounds and returns those within `bar` of the best median, in their order. Every second
+    /// round runs backwards, so that nobody always follows the same neighbour. When the time is up the race ends where
+    /// it is; who had no turn in this stage leaves without a result.
+    fn race(&mut self, stage: &Stage, entered: Vec<Index>, rounds: usize, bar: f64) -> Vec<Index> {
+        if entered.len() < 2 {
+            return entered;
+        }
+        let turns = (0..rounds * entered.len()).map(|turn| {
+            let (round, position) = (turn / entered.len(), turn % entered.len());
+            entered[if round % 2 == 0 {
+                position
+            } else {
+                entered.len() - 1 - position
+            }]
+        });
+        let taken: usize = entered.iter().map(|&c| self.samples[c].len()).sum();
+        for (turn, candidate) in turns.enumerate() {
+            let late = self.bench.elapsed() >= stage.deadline || self.bench.cancelled();
+            if late && taken + turn >= stage.turns_min {
+                break;
+            }
+            let sample = self.bench.sample(candidate);
+            self.samples[candidate].push(sample);
+        }
+        let best = entered
+            .iter()
+            .map(|&c| self.median(c))
+            .fold(f64::INFINITY, f64::min);
+        let (left, out): (Vec<Index>, Vec<Index>) = entered
+            .into_iter()
+            .partition(|&c| self.median(c) <= best * bar);
+        for candidate in out.into_iter().filter(|&c| !self.samples[c].is_empty()) {
+            let ratio = self.median(candidate) / best;
+            self.outcomes[candidate] = Some(Outcome::Eliminated {
+                stage: stage.name,
+                ratio,
+            });
+        }
+        left
+    }
+
+    /// The `most` fastest of `left`, in their order.
+    fn best(&mut self, stage: &Stage, left: Vec<Index>, most: usize) -> Vec<Index> {
+        let mut by_median = left.clone();
+        by_median.sort_by(|&a, &b| self.median(a).total_cmp(&self.median(b)).then(a.cmp(&b)));
+        let out = by_median.split_off(most.min(by_median.len()));
+        for &candidate in &out {
+            let ratio = self.median(candidate) / self.median(by_median[0]);
+            self.outcomes[candidate] = Some(Outcome::Eliminated {
+                stage: stage.name,
+                ratio,
+            });
+        }
+        left.into_iter()
+            .filter(|candidate| !out.contains(candidate))
+            .collect()
+    }
+
+    fn median(&self, candidate: Index) -> f64 {
+        Spread::of(self.samples[candidate].clone()).map_or(f64::INFINITY, |spread| spread.median)
+    }
+
+    /// Runs the last two off and writes the rows.
+    fn finish(
+        mut self,
+        left: &[Index],
+        stage: &'static str,
+        notify: &mut dyn FnMut(&'static str, usize),
+    ) -> Ranking {
+        let Some((incumbent, challenger)) = self.finalists(left) else {
+            let raced =
+                |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Eliminated { .. }));
+            let decision = match self.outcomes.iter().any(raced) {
+                true if self.has_time() => Decision::Clear,
+                true => Decision::Interrupted,
+                false => Decision::OnlyOne,
+            };
+            return self.ranking(left.first().copied(), None, decision);
+        };
+        let best = left
+            .iter()
+            .map(|&c| self.median(c))
+            .fold(f64::INFINITY, f64::min);
+        for &candidate in left.iter().filter(|&&c| c != incumbent && c != challenger) {
+            let ratio = self.median(candidate) / best;
+            self.outcomes[candidate] = Some(Outcome::Eliminated { stage, ratio });
+        }
+        if !self.has_time() {
+            let mut order = [incumbent, challenger];
+            order.sort_by(|&a, &b| self.median(a).total_cmp(&self.median(b)));
+            return self.ranking(Some(order[0]), Some(order[1]), Decision::Interrupted);
+        }
+        notify("run-off", 2);
+        self.bench.keep(&[incumbent, challenger]);
+        let (rounds, budget) = (self.rules.pairs, self.rules.budget);
+        let pairs = run_off(self.bench, incumbent, challenger, rounds, budget);
+        let verdict = pairs.verdict();
+        (self.samples[incumbent], self.samples[challenger]) = (pairs.a, pairs.b);
+        match verdict {
+            Verdict::Second => self.ranking(Some(challenger), Some(incumbent), Decision::Margin),
+            Verdict::First => self.ranking(Some(incumbent), Some(challenger), Decision::Margin),
+            Verdict::Tie => self.ranking(Some(incumbent), Some(challenger), Decision::TieRule),
+        }
+    }
+
+    /// The last two: the leader, and the first in order of those close to it (or else the second fastest). The first
+    /// of the pair is the one that wins a tie.
+    fn finalists(&self, left: &[Index]) -> Option<(Index, Index)> {
+        let mut by_median: Vec<Index> = left.to_vec();
+        by_median.sort_by(|&a, &b| self.median(a).total_cmp(&self.median(b)).then(a.cmp(&b)));
+        let (&leader, rest) = by_median.split_first()?;
+        let &second = rest.first()?;
+        let preferred = left
+            .iter()
+            .copied()
+            .filter(|&c| self.is_close(c, leader))
+            .min();
+        let other = preferred.filter(|&c| c != leader).unwrap_or(second);
+        Some((leader.min(other), leader.max(other)))
+    }
+
+    /// Whether a candidate is within the tie band, or within the noise, of the leader.
+    fn is_close(&self, candidate: Index, leader: Index) -> bool {
+        let spread = |c: Index| Spread::of(self.samples[c].clone());
+        let Some((own, best)) = spread(candidate).zip(spread(leader)) else {
+            return false;
+        };
+        let noise = ERRORS_MIN * own.error().hypot(best.error());
+        own.median - best.median <= noise.max(TIE_BAND * best.median)
+    }
+
+    fn ranking(
+        self,
+        winner: Option<Index>,
+        runner_up: Option<Index>,
+        decision: Decision,
+    ) -> Ranking {
+        let rows = self.samples.into_iter().zip(self.outcomes).enumerate();
+        let rows = rows.map(|(candidate, (samples, outcome))| {
+            let outcome = match outcome {
+                _ if winner == Some(candidate) => Outcome::Won,
+                _ if runner_up == Some(candidate) => Outcome::RunnerUp,
+                outcome => outcome.unwrap_or(Outcome::NotRun),
+            };
+            Row {
+                spread: Spread::of(samples),
+                outcome,
+            }
+        });
+        Ranking {
+            rows: rows.collect(),
+            winner,
+            decision,
+        }
+    }
+}
+
+/// What a run-off says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    First,
+    Second,
+    Tie,
+}
+
+/// Samples of two candidates, taken in pairs.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs {
+    pub a: Vec<f64>,
+    pub b: Vec<f64>,
+}
+
+impl Pairs {
+    /// Median and scatter of b / a.
+    pub(crate) fn ratio(&self) -> Option<Spread> {
+        Spread::ratio(&self.b, &self.a)
+    }
+
+    /// Which of the two is faster by more than the noise and by a gain that is worth a change.
+    fn verdict(&self) -> Verdict {
+        let Some(ratio) = self.ratio() else {
+            return Verdict::Tie;
+        };
+        let bar = GAIN_MIN.max(ERRORS_MIN * ratio.error());
+        if 1.0 - ratio.median > bar {
+            Verdict::Second
+        } else if ratio.median - 1.0 > bar {
+            Verdict::First
+        } else {
+            Verdict::Tie
+        }
+    }
+
+    /// Whether more pairs would hardly change the verdict: the difference is several errors away from the bar.
+    fn is_clear(&self) -> bool {
+        self.a.len() >= PAIRS_MIN
+            && self.ratio().is_some_and(|ratio| {
+                let distance = ((1.0 - ratio.median).abs() - GAIN_MIN).abs();
+                distance > 2.0 * ERRORS_MIN * ratio.error()
+            })
+    }
+}
+
+/// Times `a` and `b` in pairs, the order swapped in every second pair, until `pairs` are taken, the verdict is clear,
+/// or the bench's clock passes `deadline` (one pair is always taken).
+pub(crate) fn run_off(
+    bench: &mut dyn Bench,
+    a: Index,
+    b: Index,
+    pairs: usize,
+    deadline: Duration,
+) -> Pairs {
+    let mut result = Pairs::default();
+    for pair in 0..pairs.max(1) {
+        let (us_a, us_b) = if pair % 2 == 0 {
+            let us_a = bench.sample(a);
+            (us_a, bench.sample(b))
+        } else {
+            let us_b = bench.sample(b);
+            (bench.sample(a), us_b)
+        };
+        result.a.push(us_a);
+        result.b.push(us_b);
+        if result.is_clear() || bench.elapsed() >= deadline || bench.cancelled() {
+            break;
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

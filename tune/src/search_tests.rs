@@ -1,0 +1,250 @@
+//! The search with made-up kernels and a made-up clock: every sample costs what the table says and nothing else.
+
+use super::*;
+
+/// Candidate times in µs, with noise that repeats exactly.
+struct Fake {
+    us: Vec<f64>,
+    /// Relative noise of a sample.
+    noise: f64,
+    /// Time that admitting a candidate takes.
+    admission: Duration,
+    refused: Vec<Index>,
+    clock: Duration,
+    cancel_after: Duration,
+    state: u64,
+    sampled: Vec<usize>,
+    kept: Vec<Vec<Index>>,
+    /// The machine slows down by this factor per second: what interleaving must not mind.
+    drift: f64,
+}
+
+impl Fake {
+    fn new(us: &[f64]) -> Fake {
+        Fake {
+            us: us.to_vec(),
+            noise: 0.0,
+            admission: Duration::from_millis(1),
+            refused: Vec::new(),
+            clock: Duration::ZERO,
+            cancel_after: Duration::MAX,
+            state: 0x9e37_79b9_7f4a_7c15,
+            sampled: vec![0; us.len()],
+            kept: Vec::new(),
+            drift: 0.0,
+        }
+    }
+
+    fn random(&mut self) -> f64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn run(&mut self, kernels: &[Vec<Index>], budget: Duration) -> Ranking {
+        search(self, kernels, &Rules::with_budget(budget), &mut |_, _| {})
+    }
+}
+
+impl Bench for Fake {
+    fn admit(&mut self, candidate: Index) -> Result<(), String> {
+        self.clock += self.admission;
+        match self.refused.contains(&candidate) {
+            true => Err("row 3: 7, expected 8".to_string()),
+            false => Ok(()),
+        }
+    }
+
+    fn sample(&mut self, candidate: Index) -> f64 {
+        let noise = 1.0 + self.noise * (2.0 * self.random() - 1.0);
+        let drift = 1.0 + self.drift * self.clock.as_secs_f64();
+        let us = self.us[candidate] * noise * drift;
+        self.clock += Duration::from_secs_f64(us * 4.0 / 1e6);
+        self.sampled[candidate] += 1;
+        us
+    }
+
+    fn keep(&mut self, candidates: &[Index]) {
+        self.kept.push(candidates.to_vec());
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock
+    }
+
+    fn cancelled(&self) -> bool {
+        self.clock >= self.cancel_after
+    }
+}
+
+const AMPLE: Duration = Duration::from_secs(60);
+
+/// Three kernels: default tiles 0, 3, 6; the fastest tile of all is 5, of the second kernel.
+fn three_kernels() -> (Vec<Vec<Index>>, Vec<f64>) {
+    let kernels = vec![vec![0, 1, 2], vec![3, 4, 5], vec![6, 7, 8]];
+    (
+        kernels,
+        vec![100.0, 104.0, 98.0, 110.0, 82.0, 80.0, 300.0, 290.0, 10.0],
+    )
+}
+
+#[test]
+fn the_fastest_tile_of_a_surviving_kernel_wins() {
+    let (kernels, us) = three_kernels();
+    let ranking = Fake::new(&us).run(&kernels, AMPLE);
+    assert_eq!(ranking.winner, Some(5));
+    assert_eq!(ranking.decision, Decision::Margin);
+    assert_eq!(ranking.rows[5].outcome, Outcome::Won);
+    assert_eq!(ranking.rows[5].spread.as_ref().unwrap().median, 80.0);
+}
+
+#[test]
+fn a_slow_kernel_leaves_before_its_tiles_are_tried() {
+    let (kernels, us) = three_kernels();
+    let mut fake = Fake::new(&us);
+    let ranking = fake.run(&kernels, AMPLE);
+    assert_eq!(
+        ranking.rows[6].outcome,
+        Outcome::Eliminated {
+            stage: "kernels",
+            ratio: 3.0
+        }
+    );
+    // Candidate 8 would have been the fastest of all, but its kernel was 3 times too slow with its default tile.
+    assert_eq!(ranking.rows[8].outcome, Outcome::NotRun);
+    assert_eq!(fake.sampled[6], 5);
+    assert_eq!(fake.sampled[7] + fake.sampled[8], 0);
+    assert_eq!(fake.kept[0], [0, 3, 1, 4, 2, 5]);
+}
+
+#[test]
+fn slow_tiles_get_fewer_samples_than_the_finalists() {
+    let (kernels, us) = three_kernels();
+    let mut fake = Fake::new(&us);
+    let ranking = fake.run(&kernels, AMPLE);
+    assert!(fake.sampled[1] < fake.sampled[5], "{:?}", fake.sampled);
+    assert!(matches!(
+        ranking.rows[1].outcome,
+        Outcome::Eliminated { stage: "tiles", .. }
+    ));
+}
+
+#[test]
+fn equal_candidates_nearly_always_go_to_the_first_in_the_default_order() {
+    let mut first = 0;
+    for seed in 1..=100 {
+        let mut fake = Fake::new(&[100.0, 100.2, 100.4, 99.9]);
+        (fake.noise, fake.drift) = (0.03, 0.5);
+        fake.state = seed * 0x9e37_79b9;
+        let ranking = fake.run(&[vec![0], vec![1], vec![2, 3]], AMPLE);
+        first += usize::from(ranking.winner == Some(0));
+    }
+    // The noise of one sample is ten times the difference: now and then it hides the first from the run-off.
+    assert!(first >= 90, "{first} of 100");
+}
+
+#[test]
+fn a_challenger_wins_by_more_than_the_noise() {
+    for seed in 1..=50 {
+        let mut fake = Fake::new(&[100.0, 96.0]);
+        (fake.noise, fake.drift) = (0.03, 0.5);
+        fake.state = seed * 0x9e37_79b9;
+        let ranking = fake.run(&[vec![0], vec![1]], AMPLE);
+        assert_eq!(
+            (ranking.winner, ranking.decision),
+            (Some(1), Decision::Margin),
+            "seed {seed}"
+        );
+        assert_eq!(ranking.rows[0].outcome, Outcome::RunnerUp);
+    }
+}
+
+#[test]
+fn a_clear_run_off_ends_early_and_an_unclear_one_runs_to_its_end() {
+    let mut clear = Fake::new(&[100.0, 97.0]);
+    clear.run(&[vec![0, 1]], AMPLE);
+    let mut unclear = Fake::new(&[100.0, 99.0]);
+    unclear.noise = 0.05;
+    unclear.run(&[vec![0, 1]], AMPLE);
+    assert!(
+        clear.sampled[0] < unclear.sampled[0],
+        "{:?} {:?}",
+        clear.sampled,
+        unclear.sampled
+    );
+    let rules = Rules::with_budget(AMPLE);
+    assert!(unclear.sampled[0] >= rules.pairs);
+}
+
+#[test]
+fn an_inexact_candidate_is_a_row_with_its_reason_and_never_chosen() {
+    let mut fake = Fake::new(&[100.0, 1.0]);
+    fake.refused = vec![1];
+    let ranking = fake.run(&[vec![0], vec![1]], AMPLE);
+    assert_eq!(ranking.winner, Some(0));
+    assert_eq!(ranking.decision, Decision::OnlyOne);
+    assert_eq!(
+        ranking.rows[1].outcome,
+        Outcome::Invalid("row 3: 7, expected 8".to_string())
+    );
+    assert_eq!(fake.sampled[1], 0);
+}
+
+#[test]
+fn without_a_valid_candidate_there_is_no_winner() {
+    let mut fake = Fake::new(&[100.0]);
+    fake.refused = vec![0];
+    let ranking = fake.run(&[vec![0]], AMPLE);
+    assert_eq!(ranking.winner, None);
+}
+
+#[test]
+fn the_budget_is_exceeded_by_little_and_still_gives_a_winner() {
+    let kernels: Vec<Vec<Index>> = (0..10).map(|k| (k * 20..k * 20 + 20).collect()).collect();
+    let us: Vec<f64> = (0..200).map(|c| 1000.0 + f64::from(c)).collect();
+    for budget_ms in [1, 50, 200, 1000, 5000] {
+        let budget = Duration::from_millis(budget_ms);
+        let mut fake = Fake::new(&us);
+        let ranking = fake.run(&kernels, budget);
+        assert!(ranking.winner.is_some());
+        // At the least, one round of the candidates that were admitted in time.
+        let round = Duration::from_micros(4 * 1200) * 200;
+        assert!(
+            fake.clock <= budget.max(Duration::from_millis(100)) + round,
+            "{:?}",
+            fake.clock
+        );
+    }
+}
+
+#[test]
+fn when_time_is_up_during_admission_the_rest_stay_out() {
+    let mut fake = Fake::new(&[100.0, 50.0, 25.0]);
+    fake.admission = Duration::from_secs(1);
+    let ranking = fake.run(&[vec![0], vec![1], vec![2]], Duration::from_secs(3));
+    assert_eq!(ranking.winner, Some(1));
+    assert_eq!(ranking.decision, Decision::Clear);
+    assert_eq!(ranking.rows[2].outcome, Outcome::NotRun);
+}
+
+#[test]
+fn a_cancelled_search_ends_with_what_it_knows() {
+    let (kernels, us) = three_kernels();
+    let mut fake = Fake::new(&us);
+    fake.cancel_after = Duration::from_millis(4);
+    let ranking = fake.run(&kernels, AMPLE);
+    assert_eq!(ranking.winner, Some(0));
+    assert!(fake.clock < Duration::from_millis(20), "{:?}", fake.clock);
+}
+
+#[test]
+fn the_same_bench_gives_the_same_ranking() {
+    let (kernels, us) = three_kernels();
+    let run = || {
+        let mut fake = Fake::new(&us);
+        fake.noise = 0.1;
+        format!("{:?}", fake.run(&kernels, AMPLE))
+    };
+    assert_eq!(run(), run());
+}

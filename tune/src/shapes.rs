@@ -1,0 +1,382 @@
+//! Which matrices a model multiplies with: the tuner's worklist.
+//!
+//! What a product costs depends on its shape and not on its weights, so a model can be tuned for without having it. The
+//! shapes of known models are in `configs/models` (its README states the format) and embedded here; a file of the same
+//! format can be named instead. Kernels never see a model: only the worklist does.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tern_kernels::Shape;
+
+/// The largest number of rows or columns that a shapes file may ask for: eight times the widest known model.
+const SIDE_MAX: usize = 1 << 18;
+
+/// The largest number of weights in one matrix of a shapes file (2 GiB of packed weights at 2 bits).
+const WEIGHTS_MAX: usize = 1 << 33;
+
+/// The largest number of layers, and of equal matrices in one layer.
+const COUNT_MAX: usize = 1 << 16;
+
+/// The files of `configs/models`, sorted by name.
+const EMBEDDED: &[(&str, &str)] = &[
+    (
+        "bitnet-2b4t",
+        include_str!("../../configs/models/bitnet-2b4t.toml"),
+    ),
+    (
+        "bitnet-3b",
+        include_str!("../../configs/models/bitnet-3b.toml"),
+    ),
+    (
+        "bitnet-large",
+        include_str!("../../configs/models/bitnet-large.toml"),
+    ),
+    (
+        "falcon-e-1b",
+        include_str!("../../configs/models/falcon-e-1b.toml"),
+    ),
+    (
+        "falcon-e-3b",
+        include_str!("../../configs/models/falcon-e-3b.toml"),
+    ),
+    (
+        "falcon3-10b-1.58bit",
+        include_str!("../../configs/models/falcon3-10b-1.58bit.toml"),
+    ),
+    (
+        "falcon3-1b-1.58bit",
+        include_str!("../../configs/models/falcon3-1b-1.58bit.toml"),
+    ),
+    (
+        "falcon3-3b-1.58bit",
+        include_str!("../../configs/models/falcon3-3b-1.58bit.toml"),
+    ),
+    (
+        "falcon3-7b-1.58bit",
+        include_str!("../../configs/models/falcon3-7b-1.58bit.toml"),
+    ),
+    (
+        "llama3-8b-1.58",
+        include_str!("../../configs/models/llama3-8b-1.58.toml"),
+    ),
+    (
+        "trilm-3.9b",
+        include_str!("../../configs/models/trilm-3.9b.toml"),
+    ),
+];
+
+/// One distinct product and how often one token needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Work {
+    /// Rows x columns of the matrix.
+    #[serde(serialize_with = "crate::report::as_text")]
+    pub shape: Shape,
+    /// Products of this shape per token.
+    pub count: usize,
+}
+
+impl Work {
+    /// Weights that one token reads for this shape: what the shape's share of a token's time is proportional to.
+    pub fn weights(&self) -> u128 {
+        self.shape.rows as u128 * self.shape.cols as u128 * self.count as u128
+    }
+}
+
+/// Some equal matrices of one layer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatrixShape {
+    /// What the matrices are called in the model, for people.
+    pub name: String,
+    /// Outputs (M).
+    pub rows: usize,
+    /// Inputs (K).
+    pub cols: usize,
+    /// Such matrices in one layer.
+    pub count: usize,
+}
+
+/// The ternary matrices of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelShapes {
+    /// The model's short name: its file's name without `.toml`.
+    pub name: String,
+    /// Where the dimensions come from.
+    pub source: String,
+    /// Equal layers in the model.
+    pub layers: usize,
+    /// The matrices of one layer.
+    #[serde(rename = "matrix")]
+    pub matrices: Vec<MatrixShape>,
+}
+
+/// Why no shapes were found under a name or in a file.
+#[derive(Debug, thiserror::Error)]
+pub enum ShapesError {
+    /// Neither an embedded name nor a file.
+    #[error(
+        "no shapes named `{name}`; known are {known}; a file of your own is given by its path (./{name}.toml)"
+    )]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The embedded names.
+        known: String,
+    },
+    /// The file could not be read.
+    #[error("cannot read shapes from {file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML of this format.
+    #[error("{file} is not a shapes file: {reason}; configs/models/README.md has the format")]
+    Format {
+        /// The file.
+        file: String,
+        /// Line and reason.
+        reason: String,
+    },
+    /// A number in the file is of no use.
+    #[error("{file}: {what} is {found}, expected {expected}")]
+    Value {
+        /// The file.
+        file: String,
+        /// Which number.
+        what: String,
+        /// What it is.
+        found: usize,
+        /// What it may be.
+        expected: String,
+    },
+}
+
+impl ModelShapes {
+    /// Finds embedded shapes by name, or reads them from a file if `name` has a path separator or ends in `.toml`.
+    ///
+    /// # Errors
+    /// An unknown name (the message lists the known ones), or a file that is missing, malformed or absurd.
+    pub fn find(name: &str) -> Result<ModelShapes, ShapesError> {
+        if name.contains(['/', '\\']) || name.ends_with(".toml") {
+            let text =
+                std::fs::read_to_string(Path::new(name)).map_err(|source| ShapesError::Read {
+                    file: name.to_string(),
+                    source,
+                })?;
+            return ModelShapes::from_toml(&text, name);
+        }
+        match EMBEDDED
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        {
+            Some((known, text)) => ModelShapes::from_toml(text, &format!("{known}.toml")),
+            None => Err(ShapesError::Unknown {
+                name: name.to_string(),
+                known: ModelShapes::names().join(", "),
+            }),
+        }
+    }
+
+    /// The names of the embedded models, sorted.
+    pub fn names() -> Vec<&'static str> {
+        EMBEDDED.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// Parses and checks the text of a shapes file; `file` is only for messages.
+    ///
+    /// # Errors
+    /// Text that is not of this format, and dimensions or counts that are zero or absurdly large.
+    pub fn from_toml(text: &str, file: &str) -> Result<ModelShapes, ShapesError> {
+        let model: ModelShapes = toml::from_str(text).map_err(|error| ShapesError::Format {
+            file: file.to_string(),
+            reason: error.to_string().trim_end().to_string(),
+        })?;
+        let check = |what: String, found: usize, max: usize| {
+            if (1..=max).contains(&found) {
+                return Ok(());
+            }
+            let expected = format!("1 to {max}");
+            Err(ShapesError::Value {
+                file: file.to_string(),
+                what,
+                found,
+                expected,
+            })
+        };
+        check("layers".to_string(), model.layers, COUNT_MAX)?;
+        check(
+            "the number of [[matrix]] entries".to_string(),
+            model.matrices.len(),
+            COUNT_MAX,
+        )?;
+        for matrix in &model.matrices {
+            check(format!("rows of `{}`", matrix.name), matrix.rows, SIDE_MAX)?;
+            check(format!("cols of `{}`", matrix.name), matrix.cols, SIDE_MAX)?;
+            check(
+                format!("count of `{}`", matrix.name),
+                matrix.count,
+                COUNT_MAX,
+            )?;
+            let weights = matrix.rows.saturating_mul(matrix.cols);
+            check(
+                format!("rows * cols of `{}`", matrix.name),
+                weights,
+                WEIGHTS_MAX,
+            )?;
+        }
+        Ok(model)
+    }
+
+    /// The distinct shapes of the whole model, most expensive first.
+    pub fn work(&self) -> Vec<Work> {
+        merge_work(self.matrices.iter().map(|matrix| {
+            let shape = Shape {
+                rows: matrix.rows,
+                cols: matrix.cols,
+            };
+            (shape, matrix.count * self.layers)
+        }))
+    }
+}
+
+/// Adds up the counts of equal shapes and orders them by the weights that a token reads, most first (equal ones by
+/// shape, so that the order never depends on the order of the input).
+pub fn merge_work(items: impl IntoIterator<Item = (Shape, usize)>) -> Vec<Work> {
+    let mut counts: BTreeMap<Shape, usize> = BTreeMap::new();
+    for (shape, count) in items {
+        let sum = counts.entry(shape).or_default();
+        *sum = sum.saturating_add(count);
+    }
+    let mut work: Vec<Work> = counts
+        .into_iter()
+        .map(|(shape, count)| Work { shape, count })
+        .collect();
+    work.sort_by_key(|item| std::cmp::Reverse(item.weights()));
+    work
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_file_parses_and_is_named_as_its_file() {
+        for (name, text) in EMBEDDED {
+            let model = ModelShapes::from_toml(text, name).unwrap();
+            assert_eq!(&model.name, name);
+            assert!(
+                model.source.starts_with("https://"),
+                "{name}: {}",
+                model.source
+            );
+            assert!(!model.work().is_empty());
+        }
+        assert!(EMBEDDED.is_sorted_by_key(|(name, _)| *name));
+    }
+
+    #[test]
+    fn every_file_of_the_folder_is_embedded() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/models");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
+                let stem = path.file_stem().unwrap().to_str().unwrap();
+                assert!(
+                    ModelShapes::names().contains(&stem),
+                    "{stem} is not embedded"
+                );
+            }
+        }
+    }
+
+    /// The published sizes (billions of ternary weights) are a check on every dimension at once.
+    #[test]
+    fn shapes_add_up_to_the_published_number_of_ternary_weights() {
+        let published = [
+            ("bitnet-2b4t", 2.084),
+            ("bitnet-large", 0.679),
+            ("bitnet-3b", 3.221),
+            ("llama3-8b-1.58", 6.979),
+            ("falcon3-1b-1.58bit", 1.132),
+            ("falcon3-3b-1.58bit", 2.422),
+            ("falcon3-7b-1.58bit", 6.650),
+            ("falcon3-10b-1.58bit", 9.500),
+            ("falcon-e-1b", 1.585),
+            ("falcon-e-3b", 2.919),
+        ];
+        for (name, billions) in published {
+            let work = ModelShapes::find(name).unwrap().work();
+            let weights: u128 = work.iter().map(Work::weights).sum();
+            assert!(
+                (weights as f64 / 1e9 - billions).abs() < 0.001,
+                "{name}: {weights}"
+            );
+        }
+    }
+
+    #[test]
+    fn equal_shapes_are_merged_and_the_most_expensive_comes_first() {
+        let work = ModelShapes::find("bitnet-2b4t").unwrap().work();
+        let list: Vec<_> = work
+            .iter()
+            .map(|w| (w.shape.rows, w.shape.cols, w.count))
+            .collect();
+        let expected = [
+            (6912, 2560, 60),
+            (2560, 6912, 30),
+            (2560, 2560, 60),
+            (640, 2560, 60),
+        ];
+        assert_eq!(list, expected);
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let message = ModelShapes::find("bitnet-9b").unwrap_err().to_string();
+        assert!(message.contains("`bitnet-9b`"), "{message}");
+        assert!(message.contains("bitnet-2b4t, bitnet-3b"), "{message}");
+    }
+
+    #[test]
+    fn bad_files_say_what_is_wrong() {
+        let message = |text: &str| {
+            ModelShapes::from_toml(text, "mine.toml")
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(message("not toml at all").contains("mine.toml is not a shapes file"));
+        let head = "name = \"a\"\nsource = \"b\"\nlayers = 1\n";
+        assert!(message(head).contains("matrix"));
+        let zero = format!("{head}[[matrix]]\nname = \"q\"\nrows = 0\ncols = 8\ncount = 1\n");
+        assert!(
+            message(&zero).contains("rows of `q` is 0, expected 1 to"),
+            "{}",
+            message(&zero)
+        );
+        let huge =
+            format!("{head}[[matrix]]\nname = \"q\"\nrows = 262144\ncols = 262144\ncount = 1\n");
+        assert!(
+            message(&huge).contains("rows * cols of `q`"),
+            "{}",
+            message(&huge)
+        );
+        let negative = format!("{head}[[matrix]]\nname = \"q\"\nrows = -1\ncols = 8\ncount = 1\n");
+        assert!(message(&negative).contains("not a shapes file"));
+        let unknown = format!("{head}color = 1\n");
+        assert!(message(&unknown).contains("color"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let message = ModelShapes::find("./no/such.toml").unwrap_err().to_string();
+        assert!(message.contains("./no/such.toml"), "{message}");
+    }
+}

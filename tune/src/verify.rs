@@ -1,0 +1,169 @@
+//! Does a profile still hold? Tunes its shapes anew and runs each saved winner off against the new one.
+
+use std::fmt::Write as _;
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+use tern_kernels::{Cpu, Profile, Shape};
+
+use crate::error::TuneError;
+use crate::measure::Candidate;
+use crate::shapes::Work;
+use crate::tune::{
+    Order, Progress, RunoffOptions, TuneOptions, Tuning, paired_runoff, tile_text, tune_orders,
+};
+
+/// A saved winner beside the winner of a new tuning.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agreement {
+    /// The shape.
+    #[serde(serialize_with = "crate::report::as_text")]
+    pub shape: Shape,
+    /// The threads.
+    pub threads: usize,
+    /// Kernel and tile of the profile.
+    pub saved: String,
+    /// Kernel and tile that won now.
+    pub renewed: String,
+    /// Whether they are the same.
+    pub same: bool,
+    /// Time of the saved one over the time of the new one in a paired run-off; 1 if they are the same.
+    pub ratio: f64,
+    /// Median absolute deviation of that ratio over the pairs.
+    pub ratio_mad: f64,
+}
+
+/// How well a profile and a new tuning agree.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verification {
+    /// One row for each entry that was tuned anew.
+    pub entries: Vec<Agreement>,
+    /// The new tuning.
+    pub tuning: Tuning,
+}
+
+/// Tunes every shape and thread count of `profile` anew within `options.budget` (`options.threads` is not used) and
+/// then times each saved winner against the new one, a few seconds each at most.
+///
+/// # Errors
+/// An empty profile, and everything that makes a tuning fail.
+pub fn verify(
+    cpu: &Cpu,
+    profile: &Profile,
+    options: &TuneOptions,
+    progress: &mut dyn FnMut(&Progress),
+    cancel: &AtomicBool,
+) -> Result<Verification, TuneError> {
+    let mut orders: Vec<Order> = profile
+        .entries
+        .iter()
+        .map(|entry| {
+            let shape = Shape {
+                rows: entry.rows,
+                cols: entry.cols,
+            };
+            Order {
+                work: Work { shape, count: 1 },
+                threads: entry.threads,
+            }
+        })
+        .collect();
+    orders.sort_by_key(|order| {
+        (
+            std::cmp::Reverse(order.work.weights()),
+            order.work.shape,
+            order.threads,
+        )
+    });
+    orders.dedup();
+    let tuning = tune_orders(cpu, &orders, options, progress, cancel)?;
+    let runoff = RunoffOptions {
+        pages: options.pages,
+        ..RunoffOptions::default()
+    };
+    let mut entries = Vec::new();
+    for (job, renewed) in tuning.jobs.iter().zip(&tuning.profile.entries) {
+        let saved = profile.entries.iter().find(|saved| {
+            (saved.rows, saved.cols, saved.threads) == (renewed.rows, renewed.cols, renewed.threads)
+        });
+        let candidate = |entry: &tern_kernels::Entry| {
+            let kernel = cpu.kernel(&entry.kernel)?;
+            Some(Candidate {
+                kernel,
+                tile: entry.tile,
+            })
+        };
+        // Loading a profile drops entries whose kernel is not here, so both are.
+        let Some((saved, new)) = saved.and_then(candidate).zip(candidate(renewed)) else {
+            continue;
+        };
+        let same = saved == new;
+        let (ratio, ratio_mad) = match same {
+            true => (1.0, 0.0),
+            false => {
+                progress(&Progress::Stage {
+                    name: "saved against new",
+                    candidates: 2,
+                });
+                let pair = [new, saved];
+                let runoff = paired_runoff(cpu, job.shape, job.threads, pair, &runoff)?;
+                (runoff.ratio.median, runoff.ratio.mad)
+            }
+        };
+        let text = |candidate: &Candidate| {
+            format!("{} {}", candidate.kernel.id, tile_text(&candidate.tile))
+        };
+        entries.push(Agreement {
+            shape: job.shape,
+            threads: job.threads,
+            saved: text(&saved),
+            renewed: text(&new),
+            same,
+            ratio,
+            ratio_mad,
+        });
+    }
+    Ok(Verification { entries, tuning })
+}
+
+impl Verification {
+    /// The share of entries whose saved winner is at most `slack` slower than the new one (0.03 for 3 %), 0 to 1.
+    pub fn within(&self, slack: f64) -> f64 {
+        if self.entries.is_empty() {
+            return 0.0;
+        }
+        let good = self
+            .entries
+            .iter()
+            .filter(|entry| entry.ratio <= 1.0 + slack)
+            .count();
+        good as f64 / self.entries.len() as f64
+    }
+
+    /// A table for the terminal.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{:<14} {:>7}  {:>11}  saved -> new\n",
+            "shape", "threads", "saved/new"
+        );
+        for entry in &self.entries {
+            let winners = match entry.same {
+                true => format!("{} (the same)", entry.saved),
+                false => format!("{} -> {}", entry.saved, entry.renewed),
+            };
+            let ratio = format!("{:.3} ±{:.3}", entry.ratio, entry.ratio_mad);
+            let shape = entry.shape.to_string();
+            let _ = writeln!(
+                text,
+                "{shape:<14} {:>7}  {ratio:>11}  {winners}",
+                entry.threads
+            );
+        }
+        let share = 100.0 * self.within(0.03);
+        let _ = writeln!(
+            text,
+            "{share:.0} % of the saved winners are within 3 % of the new ones."
+        );
+        text
+    }
+}

@@ -1,0 +1,158 @@
+//! What can go wrong with a file, on a real file system. Permission is tested by paths that even root may not write.
+
+use super::*;
+
+/// A directory of its own for each test, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("tern-write-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_file_is_written_and_replaced_and_nothing_else_is_left() {
+    let scratch = Scratch::new("replace");
+    let path = scratch.0.join("profile.toml");
+    write_atomically(&path, "first").unwrap();
+    write_atomically(&path, "second").unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "second");
+    assert_eq!(scratch.names(), ["profile.toml"]);
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let scratch = Scratch::new("missing");
+    let path = scratch.0.join("no").join("such").join("profile.toml");
+    let error = write_atomically(&path, "text").unwrap_err();
+    assert!(matches!(error, WriteError::NoDirectory { .. }), "{error:?}");
+    let message = error.to_string();
+    assert!(message.contains("no/such/profile.toml"), "{message}");
+    assert!(message.contains("does not exist"), "{message}");
+    assert!(scratch.names().is_empty());
+}
+
+#[test]
+fn a_path_below_a_file_is_refused_and_the_file_is_unchanged() {
+    let scratch = Scratch::new("below");
+    let file = scratch.0.join("file");
+    write_atomically(&file, "keep me").unwrap();
+    assert!(write_atomically(&file.join("profile.toml"), "text").is_err());
+    let error = create_directory(&file.join("directory"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("file is in the way"), "{error}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "keep me");
+}
+
+#[test]
+fn a_directory_is_not_a_file() {
+    let scratch = Scratch::new("directory");
+    for path in [scratch.0.clone(), PathBuf::from("/"), PathBuf::from("..")] {
+        let error = write_atomically(&path, "text").unwrap_err();
+        assert!(matches!(error, WriteError::NotAFile(_)), "{error:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_place_where_nobody_may_write_is_refused_with_advice() {
+    // No user may create files in /proc; the kernel says "no such file" or "not permitted", depending on its version.
+    let message = write_atomically(Path::new("/proc/tern.toml"), "text")
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("/proc/tern.toml"), "{message}");
+}
+
+#[test]
+fn each_reason_has_its_own_advice() {
+    let path = Path::new("/somewhere/profile.toml");
+    let message = |kind: io::ErrorKind| WriteError::new(path, 1234, kind.into()).to_string();
+    let denied = message(io::ErrorKind::PermissionDenied);
+    assert!(
+        denied.contains("no permission to write in /somewhere"),
+        "{denied}"
+    );
+    let full = message(io::ErrorKind::StorageFull);
+    assert!(
+        full.contains("no space left") && full.contains("1234 bytes"),
+        "{full}"
+    );
+    assert!(message(io::ErrorKind::ReadOnlyFilesystem).contains("no permission"));
+    assert!(message(io::ErrorKind::Interrupted).contains("/somewhere/profile.toml"));
+}
+
+/// `/dev/full` says "no space left" to every write: what a full disk does.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_the_old_file_and_no_rest() {
+    let scratch = Scratch::new("full");
+    let target = scratch.0.join("profile.toml");
+    fs::write(&target, "old").unwrap();
+    let temporary = scratch.0.join("temporary");
+    std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
+    let source = write_and_rename(&temporary, &target, "new").unwrap_err();
+    let error = WriteError::new(&target, 3, source);
+    assert!(matches!(error, WriteError::Full { .. }), "{error:?}");
+    assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_is_followed() {
+    let scratch = Scratch::new("link");
+    let (real, link) = (scratch.0.join("real.toml"), scratch.0.join("link.toml"));
+    fs::write(&real, "old").unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    write_atomically(&link, "new").unwrap();
+    assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn merging_prefers_new_entries_and_keeps_the_others() {
+    let entry = |rows: usize, threads: usize, median_us: f64| tern_kernels::Entry {
+        rows,
+        cols: 64,
+        threads,
+        kernel: "k".to_string(),
+        fingerprint: "f".to_string(),
+        tile: tern_kernels::plan::DEFAULT_TILE,
+        median_us,
+        mad_us: 0.0,
+        runner_up: None,
+        runner_up_median_us: None,
+    };
+    let profile = |date: &str, entries: Vec<tern_kernels::Entry>| Profile {
+        format: tern_kernels::profile::FORMAT,
+        engine: "0".to_string(),
+        date: date.to_string(),
+        host: tern_kernels::HostInfo::of(&Cpu::detect()),
+        entries,
+    };
+    let old = profile(
+        "2026-01-01",
+        vec![entry(8, 1, 1.0), entry(16, 1, 2.0), entry(16, 2, 3.0)],
+    );
+    let new = profile("2026-02-02", vec![entry(32, 1, 5.0), entry(16, 1, 4.0)]);
+    let merged = merge_profiles(old, new);
+    let times: Vec<f64> = merged.entries.iter().map(|entry| entry.median_us).collect();
+    assert_eq!(times, [1.0, 4.0, 3.0, 5.0]);
+    assert_eq!(merged.date, "2026-02-02");
+}
