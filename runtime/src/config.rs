@@ -22,6 +22,9 @@ use crate::json::Object;
 pub const MAX_COLS: usize = (1 << 24) / 128 - 1;
 const _: () = assert!(MAX_COLS == 131_071);
 
+/// The epsilons accepted. Zero would divide a row of zeros by zero.
+const EPSILON: RangeInclusive<f64> = 1e-30..=1.0;
+
 /// The model's shape and arithmetic, checked: every dimension is positive and plausible.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
@@ -134,7 +137,7 @@ impl Config {
             activation: activation(&root, bitnet)?,
             rms_norm_eps: root.float_or(
                 "rms_norm_eps",
-                0.0..=1.0,
+                EPSILON,
                 if bitnet { 1e-5 } else { 1e-6 },
             )?,
             rope_theta: rope_theta(&root, if bitnet { 500_000.0 } else { 10_000.0 })?,
@@ -243,7 +246,7 @@ fn quantization(root: &Object) -> Result<Quantization, ConfigError> {
     };
     check_exclusions(&quantization)?;
     let linear_norm_eps = match quantization.flag("use_rms_norm")? {
-        true => Some(quantization.float_or("rms_norm_eps", 0.0..=1.0, 1e-6)?),
+        true => Some(quantization.float_or("rms_norm_eps", EPSILON, 1e-6)?),
         false => None,
     };
     Ok(Quantization {

@@ -75,7 +75,7 @@ impl Object {
         match value.as_f64() {
             Some(value) if range.contains(&value) => Ok(value as f32),
             _ => {
-                let expected = format!("a number from {} to {}", range.start(), range.end());
+                let expected = format!("a number from {:?} to {:?}", range.start(), range.end());
                 Err(self.wrong_value(key, expected))
             }
         }

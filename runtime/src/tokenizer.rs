@@ -4,6 +4,8 @@
 //! may carry are switched off (they belong to training), and decoding token by token never splits a
 //! character.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::error::{TokenizerError, shorten};
 
 /// Tokens that end a turn or a text in the models tern runs. Some models name one of them in no
@@ -32,8 +34,8 @@ impl Tokenizer {
             file: file.to_owned(),
             reason,
         };
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|source| error(shorten(source)))?;
+        let mut inner = contain(|| tokenizers::Tokenizer::from_bytes(json))
+            .map_err(|source| error(source.to_string()))?;
         inner.with_padding(None);
         inner
             .with_truncation(None)
@@ -67,7 +69,7 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::Failed`] where the tokenizer has no token for some input.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, special).map_err(failed)?;
+        let encoding = contain(|| self.inner.encode_fast(text, special))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -78,7 +80,7 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::Failed`].
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, skip_special).map_err(failed)
+        contain(|| self.inner.decode(ids, skip_special))
     }
 
     /// Number of tokens, special ones included.
@@ -106,8 +108,16 @@ impl Tokenizer {
     }
 }
 
-fn failed(error: tokenizers::Error) -> TokenizerError {
-    TokenizerError::Failed(shorten(error))
+/// Runs the wrapped crate. It indexes by what `tokenizer.json` says in places (a template that names an
+/// unknown token), so a damaged file can make it panic; that must not end the program.
+fn contain<T>(f: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, TokenizerError> {
+    // The tokenizer is only read, so a panic leaves nothing half-changed.
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => result.map_err(|error| TokenizerError::Failed(shorten(error))),
+        Err(_) => Err(TokenizerError::Failed(
+            "tokenizer.json contradicts itself".to_owned(),
+        )),
+    }
 }
 
 /// Decodes a growing list of ids into pieces of text that are whole characters.

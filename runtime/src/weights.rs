@@ -149,18 +149,28 @@ struct Loader<'a> {
 impl Loader<'_> {
     /// Bytes to be packed or copied. Finds missing tensors before any work is done.
     fn total_bytes(&self) -> Result<u64, CheckpointError> {
-        let mut names = vec!["model.embed_tokens.weight".to_owned()];
+        let Config {
+            vocab_size: rows,
+            hidden_size: cols,
+            ..
+        } = *self.config;
+        let bytes = |name: &str, kind: &str, shape: Shape| {
+            let tensor = self
+                .checkpoint
+                .tensor(name, &format!("{kind} matrix of {shape}"))?;
+            Ok::<u64, CheckpointError>(tensor.data.len() as u64)
+        };
+        let mut total = bytes("model.embed_tokens.weight", "a dense", Shape { rows, cols })?;
         if !self.config.tied_head {
-            names.push("lm_head.weight".to_owned());
+            total += bytes("lm_head.weight", "a dense", Shape { rows, cols })?;
         }
         for layer in 0..self.config.layers {
-            for (name, _) in layer_shapes(self.config) {
-                names.push(format!("model.layers.{layer}.{name}.weight"));
+            for (name, shape) in layer_shapes(self.config) {
+                let name = format!("model.layers.{layer}.{name}.weight");
+                total += bytes(&name, "a ternary", shape)?;
             }
         }
-        let bytes =
-            |name: &String| Ok(self.checkpoint.tensor(name, "a weight matrix")?.data.len() as u64);
-        names.iter().map(bytes).sum()
+        Ok(total)
     }
 
     fn progress(&self, bytes: usize) {

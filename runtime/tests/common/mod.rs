@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use safetensors::{Dtype, SafeTensors};
 use tern_kernels::{Cpu, Force, Pages, Planner, Profile};
-use tern_runtime::{Engine, LoadOptions, Logits, Model, Work};
+use tern_runtime::{Engine, LoadOptions, Logits, Model, ModelBytes, Work};
 
 /// Every fixture model.
 pub const FIXTURES: [&str; 7] = [
@@ -173,4 +173,54 @@ pub fn bits(values: &[f32]) -> u64 {
     values.iter().fold(0xcbf2_9ce4_8422_2325, |hash, value| {
         (hash ^ u64::from(value.to_bits())).wrapping_mul(0x100_0000_01b3)
     })
+}
+
+/// The files of a model in memory, to be damaged.
+#[derive(Clone)]
+pub struct Files {
+    pub config: Vec<u8>,
+    pub weights: Vec<u8>,
+    pub tokenizer: Vec<u8>,
+    pub generation_config: Vec<u8>,
+}
+
+impl Files {
+    pub fn read(fixture: &str) -> Files {
+        let read = |name| fs::read(folder(fixture).join(name)).unwrap();
+        Files {
+            config: read("config.json"),
+            weights: read("model.safetensors"),
+            tokenizer: read("tokenizer.json"),
+            generation_config: read("generation_config.json"),
+        }
+    }
+
+    /// Sets one key of `config.json`, given as a path with dots; `null` stands for absence.
+    pub fn set(mut self, key: &str, value: serde_json::Value) -> Files {
+        let mut config: serde_json::Value = serde_json::from_slice(&self.config).unwrap();
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let (parent, last) = pointer.rsplit_once('/').unwrap();
+        let parent = config.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        parent.insert(last.to_owned(), value);
+        self.config = serde_json::to_vec(&config).unwrap();
+        self
+    }
+
+    pub fn load(&self) -> Result<Model, tern_runtime::LoadError> {
+        let bytes = ModelBytes {
+            config: &self.config,
+            weights: &self.weights,
+            tokenizer: Some(&self.tokenizer),
+            generation_config: Some(&self.generation_config),
+        };
+        Model::from_bytes(&bytes, &Setup::default().options())
+    }
+
+    /// The message of the error that loading gives.
+    pub fn error(&self) -> String {
+        match self.load() {
+            Ok(_) => panic!("this should not load"),
+            Err(error) => error.to_string(),
+        }
+    }
 }
