@@ -3,13 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tern_kernels::{Pages, Shape};
+use tern_kernels::{Cpu, Pages, Shape, Team};
 
 use crate::error::TuneError;
 use crate::measure::{Candidate, Case, Clock, Timer};
-use crate::rotation::Rotation;
+use crate::rotation::{Demand, Rotation};
 use crate::search::{Bench, Index};
 use crate::spread::Spread;
+
+/// Rotation distance where the size of the last-level cache is unknown: larger than that of most CPUs.
+const UNKNOWN_L3: usize = 64 << 20;
 
 /// Where the weights are when a product starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -109,9 +112,9 @@ impl<'a> GemvBench<'a> {
             .build(self.candidates[index].kernel, &self.weights.case)
     }
 
-    /// The team and the weights, for rulers that are timed in the same rounds.
-    pub(crate) fn rulers(&mut self) -> (&mut Timer, &mut Rotation) {
-        (&mut self.timer, &mut self.weights.rotation)
+    /// The team, for rulers that are timed in the same rounds.
+    pub(crate) fn team(&mut self) -> &mut Team {
+        self.timer.team()
     }
 
     /// Starts the clock of `elapsed` again: a bench may serve several searches.
@@ -161,7 +164,7 @@ impl Bench for GemvBench<'_> {
         } = &mut *self.weights;
         let packing = candidate.kernel.packing;
         let (matrices, laps) = match residence {
-            Residence::Memory => (rotation.take_cold(packing, repetitions), 1),
+            Residence::Memory => (rotation.take(packing, repetitions), 1),
             Residence::Cache => (
                 rotation.take_warm(packing).into_iter().collect(),
                 repetitions,
@@ -176,12 +179,20 @@ impl Bench for GemvBench<'_> {
         us
     }
 
-    fn keep(&mut self, candidates: &[Index]) {
-        let packings: Vec<_> = candidates
-            .iter()
-            .map(|&index| self.candidates[index].kernel.packing)
-            .collect();
-        self.weights.rotation.keep(&packings);
+    fn enter(&mut self, candidates: &[Index]) {
+        if self.weights.residence == Residence::Cache {
+            return;
+        }
+        let mut demands: Vec<Demand> = Vec::new();
+        for &index in candidates {
+            let packing = self.candidates[index].kernel.packing;
+            let per_round = self.repetitions[index];
+            match demands.iter_mut().find(|demand| demand.packing == packing) {
+                Some(demand) => demand.per_round += per_round,
+                None => demands.push(Demand { packing, per_round }),
+            }
+        }
+        self.weights.rotation.plan(&demands);
     }
 
     fn elapsed(&self) -> Duration {
@@ -191,4 +202,27 @@ impl Bench for GemvBench<'_> {
     fn cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
     }
+}
+
+/// Bytes of traffic after which weights are cold: twice the last-level cache.
+pub(crate) fn cold_distance(cpu: &Cpu) -> u64 {
+    let caches = &cpu.caches;
+    let last = if caches.l3 > 0 {
+        caches.l3
+    } else {
+        caches.l2.max(UNKNOWN_L3)
+    };
+    2 * last as u64
+}
+
+/// What to say if weights were warmer than they should be.
+pub(crate) fn distance_note(reached: u64, wanted: u64) -> Option<String> {
+    (reached < wanted / 10 * 9).then(|| {
+        format!(
+            "weights were read again after {} MiB instead of {} MiB, because more copies would not fit: \
+             times may be too short",
+            reached >> 20,
+            wanted >> 20
+        )
+    })
 }

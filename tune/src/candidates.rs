@@ -24,47 +24,51 @@ pub(crate) struct Field {
     pub kernels: Vec<Vec<Index>>,
 }
 
-/// All kernels that the planner may choose here, with their tiles; `force` is what it was made with. The planner's own
-/// choice is first, so that a tie leaves things as they are without tuning, then the widest vectors, so that the most
-/// promising are measured even if the time does not suffice for all. The reference takes part only where it is wanted by name.
-///
-/// `left_out` says which kernels need not be tried.
-pub(crate) fn field(
+/// All kernels that the planner may choose here, in order of preference; `force` is what the planner was made with. The
+/// planner's own choice is first, so that a tie leaves things as they are without tuning, then come the widest vectors,
+/// so that the most promising are measured even if the time does not suffice for all. The reference takes part only
+/// where it is wanted by name.
+pub(crate) fn kernels(
     planner: &Planner,
     force: Option<&Force>,
     shape: Shape,
     threads: usize,
-    left_out: &dyn Fn(&Kernel) -> bool,
-) -> Field {
+) -> Vec<Kernel> {
     let wanted = |kernel: &Kernel| match force {
         None => kernel.family != Family::Reference,
         Some(Force::Family(family)) => kernel.family == *family,
         Some(Force::Id(id)) => kernel.id == id,
     };
     let preferred = planner.choose(shape, threads).kernel;
-    let others = planner
-        .cpu()
-        .kernels()
-        .filter(wanted)
-        .filter(|kernel| *kernel != preferred);
-    let mut others: Vec<Kernel> = others.filter(|kernel| !left_out(kernel)).collect();
+    let mut kernels: Vec<Kernel> = planner.cpu().kernels().filter(wanted).collect();
     // A stable sort: within an ISA the registry's order holds.
-    others.sort_by_key(|kernel| std::cmp::Reverse(kernel.isa));
-    let mut field = Field {
-        candidates: Vec::new(),
-        kernels: Vec::new(),
-    };
-    for kernel in std::iter::once(preferred).chain(others) {
-        let first = field.candidates.len();
-        let tiles = tiles(kernel, shape, threads).into_iter();
+    kernels.sort_by_key(|kernel| (*kernel != preferred, std::cmp::Reverse(kernel.isa)));
+    kernels
+}
+
+impl Field {
+    /// All tiles of `kernels`, which come in order of preference.
+    pub(crate) fn new(
+        kernels: impl IntoIterator<Item = Kernel>,
+        shape: Shape,
+        threads: usize,
+    ) -> Field {
+        let mut field = Field {
+            candidates: Vec::new(),
+            kernels: Vec::new(),
+        };
+        for kernel in kernels {
+            let first = field.candidates.len();
+            let tiles = tiles(kernel, shape, threads).into_iter();
+            field
+                .candidates
+                .extend(tiles.map(|tile| Candidate { kernel, tile }));
+            field
+                .kernels
+                .push((first..field.candidates.len()).collect());
+        }
         field
-            .candidates
-            .extend(tiles.map(|tile| Candidate { kernel, tile }));
-        field
-            .kernels
-            .push((first..field.candidates.len()).collect());
     }
-    field
 }
 
 /// The tiles worth trying for a kernel, the default first. None differ only in numbers that change nothing.

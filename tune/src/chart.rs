@@ -14,21 +14,33 @@ use crate::report::{groups, place};
 const WIDTH: i32 = 1240;
 const MARGIN: i32 = 32;
 /// Where bars start: left of it are the contenders' names.
-const BARS_LEFT: i32 = 210;
+const BARS_LEFT: i32 = 200;
 /// Where the longest bar ends: right of it is room for its label.
-const BARS_RIGHT: i32 = 780;
-const BAR_HEIGHT: i32 = 22;
-const ROW_HEIGHT: i32 = 30;
-const GROUP_TITLE_HEIGHT: i32 = 40;
-const GROUP_GAP: i32 = 14;
-const HEADER_HEIGHT: i32 = 128;
+const BARS_RIGHT: i32 = 730;
+const BAR_HEIGHT: i32 = 24;
+const ROW_HEIGHT: i32 = 34;
+const GROUP_TITLE_HEIGHT: i32 = 44;
+const GROUP_GAP: i32 = 12;
+const HEADER_HEIGHT: i32 = 140;
 /// Ticks and the axis title below each panel.
-const AXIS_HEIGHT: i32 = 74;
+const AXIS_HEIGHT: i32 = 88;
 const PANEL_TITLE_HEIGHT: i32 = 40;
 
 const INK: RGBColor = RGBColor(33, 37, 41);
 const FAINT: RGBColor = RGBColor(222, 226, 230);
 const GREY: RGBColor = RGBColor(95, 102, 110);
+
+/// Size and colour of a text. Sizes are in points of `plotters`, 1.24 to the pixel.
+#[derive(Clone, Copy)]
+struct Pen(i32, RGBColor);
+
+const TITLE: Pen = Pen(29, INK);
+const SUBTITLE: Pen = Pen(20, GREY);
+const HEADING: Pen = Pen(24, INK);
+const SHAPE: Pen = Pen(20, INK);
+const NAME: Pen = Pen(19, INK);
+const LABEL: Pen = Pen(18, INK);
+const TICK: Pen = Pen(18, GREY);
 
 /// Colours that also differ in brightness, for print and for the colour-blind (after Okabe and Ito).
 fn colour(row: &ComparisonRow) -> RGBColor {
@@ -84,18 +96,17 @@ fn draw(
 ) -> Drawn {
     area.fill(&WHITE)?;
     let title = "Ternary matrix-vector products: lookup tables against multiply-add and add/sub";
-    text(area, title, (MARGIN, 36), 24, INK, HPos::Left)?;
+    text(area, title, (MARGIN, 38), TITLE, HPos::Left)?;
     text(
         area,
         &comparison.setting(),
-        (MARGIN, 70),
-        17,
-        GREY,
+        (MARGIN, 76),
+        SUBTITLE,
         HPos::Left,
     )?;
     if let Some(bandwidth) = &comparison.bandwidth {
         let line = format!("streaming bandwidth {bandwidth}");
-        text(area, &line, (MARGIN, 96), 17, GREY, HPos::Left)?;
+        text(area, &line, (MARGIN, 104), SUBTITLE, HPos::Left)?;
     }
     let mut top = HEADER_HEIGHT;
     for (residence, groups) in panels {
@@ -105,52 +116,48 @@ fn draw(
     area.present()
 }
 
-/// One panel: its title, the grid, the groups of bars, the axis.
+/// The horizontal axis of a panel: from 0 to the fastest contender.
+struct Axis {
+    most: f64,
+    step: f64,
+}
+
+impl Axis {
+    fn of(groups: &[&[ComparisonRow]]) -> Axis {
+        let rows = groups.iter().flat_map(|group| group.iter());
+        let most = rows.map(|row| row.weights_per_s / 1e9).fold(0.0, f64::max);
+        Axis {
+            most,
+            step: tick_step(most),
+        }
+    }
+
+    /// The pixel of a value.
+    fn at(&self, value: f64) -> i32 {
+        let pixels = f64::from(BARS_RIGHT - BARS_LEFT) / self.most.max(f64::MIN_POSITIVE);
+        BARS_LEFT + (value * pixels).round() as i32
+    }
+
+    fn ticks(&self) -> impl Iterator<Item = f64> {
+        let count = (self.most / self.step).floor() as i32;
+        (0..=count).map(|tick| f64::from(tick) * self.step)
+    }
+}
+
+/// One panel: its title, the groups of bars, the axis.
 fn draw_panel(
     area: &Area<'_>,
     residence: Residence,
     groups: &[&[ComparisonRow]],
     top: i32,
 ) -> Drawn {
-    let bottom = top + panel_height(groups) - AXIS_HEIGHT;
     let heading = match residence {
         Residence::Memory => place(residence).to_string(),
         Residence::Cache => format!("{} (fewer rows, so that they fit)", place(residence)),
     };
-    text(
-        area,
-        &heading,
-        (MARGIN, top + PANEL_TITLE_HEIGHT / 2),
-        20,
-        INK,
-        HPos::Left,
-    )?;
-    let rows = groups.iter().flat_map(|group| group.iter());
-    let most = rows.map(|row| row.weights_per_s / 1e9).fold(0.0, f64::max);
-    let step = tick_step(most);
-    let pixels = f64::from(BARS_RIGHT - BARS_LEFT) / most.max(f64::MIN_POSITIVE);
-    let at = |value: f64| BARS_LEFT + (value * pixels).round() as i32;
-    let mut tick = 0.0;
-    while tick <= most {
-        let line = vec![(at(tick), top + PANEL_TITLE_HEIGHT), (at(tick), bottom)];
-        area.draw(&PathElement::new(line, FAINT.stroke_width(1)))?;
-        let label = if step < 1.0 {
-            format!("{tick:.1}")
-        } else {
-            format!("{tick:.0}")
-        };
-        text(
-            area,
-            &label,
-            (at(tick), bottom + 16),
-            15,
-            GREY,
-            HPos::Center,
-        )?;
-        tick += step;
-    }
-    let axis = "10⁹ weights a second; longer is faster; whiskers: median absolute deviation";
-    text(area, axis, (BARS_LEFT, bottom + 42), 15, GREY, HPos::Left)?;
+    let middle = top + PANEL_TITLE_HEIGHT / 2;
+    text(area, &heading, (MARGIN, middle), HEADING, HPos::Left)?;
+    let axis = Axis::of(groups);
     let mut y = top + PANEL_TITLE_HEIGHT;
     for group in groups {
         let first = &group[0];
@@ -158,26 +165,36 @@ fn draw_panel(
             0 | 1 => first.shape.to_string(),
             count => format!("{}, {count} times a token", first.shape),
         };
-        text(
-            area,
-            &title,
-            (MARGIN, y + GROUP_TITLE_HEIGHT / 2 + 4),
-            17,
-            INK,
-            HPos::Left,
-        )?;
+        let middle = y + GROUP_TITLE_HEIGHT / 2 + 4;
+        text(area, &title, (MARGIN, middle), SHAPE, HPos::Left)?;
         y += GROUP_TITLE_HEIGHT;
+        let bottom = y + group.len() as i32 * ROW_HEIGHT;
+        for x in axis.ticks().map(|tick| axis.at(tick)) {
+            area.draw(&PathElement::new(
+                vec![(x, y), (x, bottom)],
+                FAINT.stroke_width(1),
+            ))?;
+        }
         for row in *group {
-            draw_bar(area, row, y, &at)?;
+            draw_bar(area, row, y, &axis)?;
             y += ROW_HEIGHT;
         }
         y += GROUP_GAP;
     }
-    Ok(())
+    for tick in axis.ticks() {
+        let label = if axis.step < 1.0 {
+            format!("{tick:.1}")
+        } else {
+            format!("{tick:.0}")
+        };
+        text(area, &label, (axis.at(tick), y + 8), TICK, HPos::Center)?;
+    }
+    let caption = "10⁹ weights a second; longer is faster; whiskers: median absolute deviation";
+    text(area, caption, (BARS_LEFT, y + 38), TICK, HPos::Left)
 }
 
 /// One bar with its name on the left and its numbers on the right.
-fn draw_bar(area: &Area<'_>, row: &ComparisonRow, y: i32, at: &impl Fn(f64) -> i32) -> Drawn {
+fn draw_bar(area: &Area<'_>, row: &ComparisonRow, y: i32, axis: &Axis) -> Drawn {
     let middle = y + ROW_HEIGHT / 2;
     let gigaweights = row.weights_per_s / 1e9;
     let (top, bottom) = (middle - BAR_HEIGHT / 2, middle + BAR_HEIGHT / 2);
@@ -185,33 +202,28 @@ fn draw_bar(area: &Area<'_>, row: &ComparisonRow, y: i32, at: &impl Fn(f64) -> i
         area,
         &row.contender(),
         (BARS_LEFT - 12, middle),
-        16,
-        INK,
+        NAME,
         HPos::Right,
     )?;
-    let bar = [
-        (BARS_LEFT, top),
-        (at(gigaweights).max(BARS_LEFT + 1), bottom),
-    ];
-    area.draw(&Rectangle::new(bar, colour(row).filled()))?;
+    let end = axis.at(gigaweights).max(BARS_LEFT + 1);
+    area.draw(&Rectangle::new(
+        [(BARS_LEFT, top), (end, bottom)],
+        colour(row).filled(),
+    ))?;
     // Time scatters by its MAD; speed is its inverse, so the share is the same for small scatter.
     let scatter = gigaweights * row.time_us.relative_mad().min(1.0);
-    let (from, to) = (
-        at(gigaweights - scatter),
-        at(gigaweights + scatter).min(BARS_RIGHT + 40),
-    );
+    let from = axis.at(gigaweights - scatter);
+    let to = axis.at(gigaweights + scatter).min(BARS_RIGHT + 20);
     area.draw(&PathElement::new(
         vec![(from, middle), (to, middle)],
         INK.stroke_width(1),
     ))?;
-    text(
-        area,
-        &label(row),
-        (to.max(bar[1].0) + 10, middle),
-        15,
-        INK,
-        HPos::Left,
-    )
+    // The label's own background keeps the grid out of it.
+    let (label, x) = (label(row), to.max(end) + 10);
+    let width = (f64::from(LABEL.0) / 1.24 * 0.52 * label.chars().count() as f64) as i32;
+    let background = [(x - 3, top), (x + width, bottom)];
+    area.draw(&Rectangle::new(background, WHITE.filled()))?;
+    text(area, &label, (x, middle), LABEL, HPos::Left)
 }
 
 /// What stands beside a bar: `116.2   1.31x addsub   1.12x mad   93 % of bandwidth`.
@@ -250,20 +262,11 @@ fn tick_step(most: f64) -> f64 {
         .unwrap_or(power)
 }
 
-fn text(
-    area: &Area<'_>,
-    text: &str,
-    at: (i32, i32),
-    size: i32,
-    colour: RGBColor,
-    side: HPos,
-) -> Drawn {
+fn text(area: &Area<'_>, text: &str, at: (i32, i32), pen: Pen, side: HPos) -> Drawn {
+    let Pen(size, colour) = pen;
     let style = ("sans-serif", size).into_text_style(area).color(&colour);
-    area.draw(&Text::new(
-        text.to_string(),
-        at,
-        style.pos(Pos::new(side, VPos::Center)),
-    ))
+    let style = style.pos(Pos::new(side, VPos::Center));
+    area.draw(&Text::new(text.to_string(), at, style))
 }
 
 #[cfg(test)]

@@ -8,24 +8,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tern_kernels::{Cpu, Family, Pages, Planner, Shape, Team, Tile, memory};
+use tern_kernels::{Cpu, Family, Kernel, Pages, Planner, Shape, Team, Tile, memory};
 
 use crate::bandwidth::{Bandwidth, Ruler, RulerSamples};
-use crate::bench::{GemvBench, Residence, Weights};
-use crate::candidates::{Field, field};
+use crate::bench::{GemvBench, Residence, Weights, cold_distance, distance_note};
+use crate::candidates::{Field, kernels};
+use crate::contender::{Contender, best_of, contenders, promising};
 use crate::error::TuneError;
 use crate::host;
 use crate::measure::Clock;
-use crate::search::{Bench, Index, Rules, search};
+use crate::progress::Progress;
+use crate::screen::{cache_shape, cache_times};
+use crate::search::{Bench, Index};
 use crate::shapes::Work;
 use crate::spread::Spread;
-use crate::tune::{Progress, cold_distance, distance_note};
 
-/// The part of a shape's time in which contenders are tuned; the rest is for the run that is reported.
-const TUNING_SHARE: f64 = 0.7;
+/// The part of a shape's time in which kernels are screened, at most.
+const SCREENING_SHARE: f64 = 0.2;
 
-/// Second-level cache where its size is unknown, a small one.
-const UNKNOWN_L2: usize = 512 << 10;
+/// The part of a shape's time in which contenders are tuned; what is left is for the run that is reported.
+const TUNING_SHARE: f64 = 0.6;
 
 /// How to compare.
 #[derive(Clone, Debug)]
@@ -134,13 +136,6 @@ pub struct Comparison {
     pub seconds: f64,
 }
 
-/// A family or a variant of one, with its kernels in the field.
-struct Contender {
-    family: Family,
-    variant: &'static str,
-    kernels: Vec<Vec<Index>>,
-}
-
 /// Compares the contenders on every shape.
 ///
 /// # Errors
@@ -196,27 +191,6 @@ pub fn compare(
     Ok(run.finish(clock.elapsed().as_secs_f64()))
 }
 
-/// As many rows of `shape` as half of the second-level caches of `threads` cores hold at two bits a weight.
-fn cache_shape(cpu: &Cpu, shape: Shape, threads: usize) -> Shape {
-    let l2 = if cpu.caches.l2 > 0 {
-        cpu.caches.l2
-    } else {
-        UNKNOWN_L2
-    };
-    let rows = l2 / 2 * threads / shape.cols.div_ceil(4);
-    // Whole strips of any packing for every thread: a ragged end would say nothing about the instructions.
-    let whole = 256 * threads;
-    let rows = if rows > whole {
-        rows / whole * whole
-    } else {
-        rows.max(1)
-    };
-    Shape {
-        rows: rows.min(shape.rows),
-        cols: shape.cols,
-    }
-}
-
 /// A comparison under way.
 struct Run<'a> {
     cpu: &'a Cpu,
@@ -267,7 +241,8 @@ impl<'a> Run<'a> {
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<(), TuneError> {
         let (shape, threads) = (work.shape, self.options.threads);
-        let field = field(&self.planner, None, shape, threads, &|_| false);
+        let kernels = self.kernels(shape, budget.mul_f64(SCREENING_SHARE), progress)?;
+        let field = Field::new(kernels, shape, threads);
         let contenders = contenders(&field);
         let (pages, distance) = (self.options.pages, cold_distance(self.cpu));
         let mut weights = match residence {
@@ -285,7 +260,7 @@ impl<'a> Run<'a> {
                 name: contender.family.name(),
                 candidates: contender.kernels.iter().map(Vec::len).sum(),
             });
-            match tune_contender(&mut bench, contender, each) {
+            match best_of(&mut bench, contender, each) {
                 Ok(winner) => winners.push((contender, winner)),
                 Err(reason) => failure = failure.or(Some(reason)),
             }
@@ -317,6 +292,23 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The kernels that may be the best of their contender.
+    fn kernels(
+        &self,
+        shape: Shape,
+        budget: Duration,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Vec<Kernel>, TuneError> {
+        let kernels = kernels(&self.planner, None, shape, self.options.threads);
+        progress(&Progress::Stage {
+            name: "screening",
+            candidates: kernels.len(),
+        });
+        let pages = self.options.pages;
+        let times = cache_times(self.cpu, &kernels, shape, pages, budget, self.cancel)?;
+        Ok(promising(&kernels, &times))
+    }
+
     /// Interleaved rounds over `indices` and, if `ruled`, over the streaming bandwidth. One list of times for each.
     fn race(
         &mut self,
@@ -326,7 +318,8 @@ impl<'a> Run<'a> {
     ) -> (Vec<Vec<f64>>, RulerSamples) {
         let mut times = vec![Vec::new(); indices.len()];
         let mut samples = RulerSamples::default();
-        // The first round, which may still copy weights, is not counted.
+        bench.enter(indices);
+        // The first round only warms up.
         for &index in indices {
             bench.sample(index);
         }
@@ -341,8 +334,7 @@ impl<'a> Run<'a> {
                 times[at].push(bench.sample(indices[at]));
             }
             if ruled {
-                let (timer, rotation) = bench.rulers();
-                rotation.note_traffic(self.ruler.round(self.cpu, timer.team(), &mut samples));
+                self.ruler.round(self.cpu, bench.team(), &mut samples);
             }
         }
         (times, samples)
@@ -372,91 +364,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The contenders of a field, in the order of their first kernels.
-fn contenders(field: &Field) -> Vec<Contender> {
-    let mut contenders: Vec<Contender> = Vec::new();
-    for tiles in &field.kernels {
-        let Some(&first) = tiles.first() else {
-            continue;
-        };
-        let kernel = field.candidates[first].kernel;
-        let (family, variant) = (kernel.family, kernel.variant);
-        match contenders
-            .iter_mut()
-            .find(|c| (c.family, c.variant) == (family, variant))
-        {
-            Some(contender) => contender.kernels.push(tiles.clone()),
-            None => contenders.push(Contender {
-                family,
-                variant,
-                kernels: vec![tiles.clone()],
-            }),
-        }
-    }
-    contenders
-}
-
-/// Finds a contender's best kernel and tile. The reason if it has none that is exact.
-fn tune_contender(
-    bench: &mut GemvBench<'_>,
-    contender: &Contender,
-    budget: Duration,
-) -> Result<Index, String> {
-    bench.restart();
-    let map: Vec<Index> = contender.kernels.iter().flatten().copied().collect();
-    let mut next = 0;
-    let local: Vec<Vec<Index>> = contender
-        .kernels
-        .iter()
-        .map(|tiles| {
-            let first = next;
-            next += tiles.len();
-            (first..next).collect()
-        })
-        .collect();
-    let mut subset = Subset { bench, map: &map };
-    let ranking = search(
-        &mut subset,
-        &local,
-        &Rules::with_budget(budget),
-        &mut |_, _| {},
-    );
-    let invalid = ranking.rows.iter().find_map(|row| match &row.outcome {
-        crate::search::Outcome::Invalid(reason) => Some(reason.clone()),
-        _ => None,
-    });
-    let reason = invalid.unwrap_or_else(|| "there was no time".to_string());
-    ranking.winner.map(|winner| map[winner]).ok_or(reason)
-}
-
-/// Some of a bench's candidates, numbered from 0.
-struct Subset<'a, 'b> {
-    bench: &'a mut GemvBench<'b>,
-    map: &'a [Index],
-}
-
-impl Bench for Subset<'_, '_> {
-    fn admit(&mut self, candidate: Index) -> Result<(), String> {
-        self.bench.admit(self.map[candidate])
-    }
-
-    fn sample(&mut self, candidate: Index) -> f64 {
-        self.bench.sample(self.map[candidate])
-    }
-
-    fn keep(&mut self, _: &[Index]) {
-        // The other contenders' copies are needed again in the run that is reported.
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.bench.elapsed()
-    }
-
-    fn cancelled(&self) -> bool {
-        self.bench.cancelled()
-    }
-}
-
 /// The rows of one shape, fastest first.
 fn rows(
     field: &Field,
@@ -467,7 +374,7 @@ fn rows(
     residence: Residence,
 ) -> Vec<ComparisonRow> {
     let median = |times: &Vec<f64>| Spread::of(times.clone()).map_or(f64::INFINITY, |s| s.median);
-    let best_of = |family: Family| {
+    let fastest = |family: Family| {
         let entrants = winners
             .iter()
             .zip(&times)
@@ -477,7 +384,7 @@ fn rows(
             .min_by(|a, b| median(a).total_cmp(&median(b)))
             .cloned()
     };
-    let (addsub, mad) = (best_of(Family::Addsub), best_of(Family::Mad));
+    let (addsub, mad) = (fastest(Family::Addsub), fastest(Family::Mad));
     let stream_bytes_per_s = ruled.best_gb_per_s().map(|gb| gb * 1e9);
     let mut rows: Vec<ComparisonRow> = winners
         .iter()
@@ -517,86 +424,6 @@ fn rows(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cache_sized_shape_keeps_its_columns_and_fits() {
-        let mut cpu = Cpu::detect();
-        cpu.caches.l2 = 2 << 20;
-        let shape = cache_shape(
-            &cpu,
-            Shape {
-                rows: 6912,
-                cols: 2560,
-            },
-            1,
-        );
-        assert_eq!(
-            shape,
-            Shape {
-                rows: 1536,
-                cols: 2560
-            }
-        );
-        assert_eq!(
-            cache_shape(&cpu, Shape { rows: 64, cols: 64 }, 1),
-            Shape { rows: 64, cols: 64 }
-        );
-        let wide = cache_shape(
-            &cpu,
-            Shape {
-                rows: 3072,
-                cols: 23040,
-            },
-            2,
-        );
-        assert!(wide.rows * wide.cols / 4 <= 2 << 20, "{wide}");
-        cpu.caches.l2 = 0;
-        assert!(
-            cache_shape(
-                &cpu,
-                Shape {
-                    rows: 6912,
-                    cols: 2560
-                },
-                1
-            )
-            .rows
-                > 0
-        );
-    }
-
-    #[test]
-    fn contenders_are_families_and_their_variants() {
-        let planner = Planner::new(Cpu::detect(), None, None).unwrap();
-        let field = field(
-            &planner,
-            None,
-            Shape {
-                rows: 640,
-                cols: 2560,
-            },
-            1,
-            &|_| false,
-        );
-        let contenders = contenders(&field);
-        let kernels: usize = contenders
-            .iter()
-            .map(|contender| contender.kernels.len())
-            .sum();
-        assert_eq!(kernels, field.kernels.len());
-        let mut names: Vec<String> = contenders
-            .iter()
-            .map(|c| contender_name(c.family, c.variant))
-            .collect();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), contenders.len());
-        assert!(
-            contenders
-                .iter()
-                .all(|contender| contender.family != Family::Reference)
-        );
-    }
 
     #[test]
     fn a_tiny_comparison_is_complete() {

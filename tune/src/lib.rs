@@ -11,7 +11,7 @@
 //! * [`bandwidth()`]: how fast this machine reads memory, the ruler for both.
 //! * [`write`]: profiles and records on disk, whole or not at all.
 //!
-//! Inside: `measure.rs` has the only clock, `rotation.rs` keeps weights cold, `search.rs` decides.
+//! Inside: `measure.rs` has the only clock, `rotation.rs` keeps weights cold, `screen.rs` and `search.rs` decide.
 //!
 //! # Example
 //!
@@ -40,12 +40,17 @@ mod bench;
 mod candidates;
 mod chart;
 pub mod compare;
+mod contender;
 pub mod environment;
 mod error;
 mod host;
+mod job;
 mod measure;
+mod progress;
 mod report;
 mod rotation;
+mod runoff;
+mod screen;
 mod search;
 pub mod shapes;
 mod spread;
@@ -59,13 +64,14 @@ pub use compare::{CompareOptions, Comparison, ComparisonRow, compare};
 pub use environment::Environment;
 pub use error::TuneError;
 pub use host::now_utc;
+pub use job::{Job, Trial};
 pub use measure::Candidate;
+pub use progress::Progress;
+pub use runoff::{Runoff, RunoffOptions, paired_runoff};
 pub use search::{Decision, Outcome};
 pub use shapes::{MatrixShape, ModelShapes, ShapesError, Work, merge_work};
 pub use spread::Spread;
-pub use tune::{
-    Job, Progress, Runoff, RunoffOptions, Trial, TuneOptions, Tuning, paired_runoff, tune,
-};
+pub use tune::{TuneOptions, Tuning, tune};
 pub use verify::{Agreement, Verification, verify};
 pub use write::{
     WriteError, create_directory, default_profile_path, merge_profiles, write_atomically,

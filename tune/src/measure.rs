@@ -5,6 +5,7 @@
 //! stray interrupt do not matter; what it is compared with was sampled in the same round (see `search.rs`).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -162,10 +163,10 @@ impl Timer {
 
     /// Prepares the activations for the kernels of one packing, if that was not yet done.
     pub(crate) fn prepare(&mut self, kernel: Kernel, case: &Case) -> Result<(), MemoryError> {
-        if !self.operands.contains_key(&kernel.packing) {
+        if let Entry::Vacant(vacant) = self.operands.entry(kernel.packing) {
             let mut operand = Operand::new(kernel, case.shape.cols)?;
             operand.build(&case.activations);
-            self.operands.insert(kernel.packing, operand);
+            vacant.insert(operand);
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use tern_kernels::{Family, Shape};
 use crate::bench::Residence;
 use crate::compare::{Comparison, ComparisonRow};
 use crate::environment::Environment;
+use crate::progress::tile_text;
 use crate::spread::Spread;
-use crate::tune::tile_text;
 use crate::write::{WriteError, create_directory, write_atomically};
 
 /// Serialises what prints itself as that text: shapes, families.

@@ -26,8 +26,8 @@ pub(crate) trait Bench {
     fn admit(&mut self, candidate: Index) -> Result<(), String>;
     /// One sample: microseconds per product.
     fn sample(&mut self, candidate: Index) -> f64;
-    /// Only `candidates` go on: what only the others needed may be freed.
-    fn keep(&mut self, candidates: &[Index]);
+    /// Rounds over exactly these candidates come next, all of them admitted.
+    fn enter(&mut self, candidates: &[Index]);
     /// Time since the search began.
     fn elapsed(&self) -> Duration;
     /// Whether the user wants to stop.
@@ -80,6 +80,9 @@ const ERRORS_MIN: f64 = 2.0;
 /// Pairs after which a clear run-off may end early.
 const PAIRS_MIN: usize = 15;
 
+/// With fewer pairs than this their scatter says nothing about the noise.
+const PAIRS_FOR_VERDICT: usize = 7;
+
 /// Why the winner won.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -118,7 +121,7 @@ pub enum Outcome {
     RunnerUp,
     /// Lost in a race, at this multiple of that race's best median.
     Eliminated {
-        /// `kernels` or `tiles`.
+        /// `screening` (see `screen.rs`), `kernels` or `tiles`.
         stage: &'static str,
         /// Its median over the leader's.
         ratio: f64,
@@ -127,6 +130,27 @@ pub enum Outcome {
     Invalid(String),
     /// Not measured: its kernel was too slow with the default tile, or the time was up.
     NotRun,
+}
+
+impl Outcome {
+    /// Sorts rows for people: who went further comes first, whatever the times of earlier stages were.
+    pub(crate) fn order(&self) -> (u8, f64) {
+        match self {
+            Outcome::Won => (0, 0.0),
+            Outcome::RunnerUp => (1, 0.0),
+            Outcome::Eliminated {
+                stage: "tiles",
+                ratio,
+            } => (2, *ratio),
+            Outcome::Eliminated {
+                stage: "kernels",
+                ratio,
+            } => (3, *ratio),
+            Outcome::Eliminated { ratio, .. } => (4, *ratio),
+            Outcome::Invalid(_) => (5, 0.0),
+            Outcome::NotRun => (6, 0.0),
+        }
+    }
 }
 
 impl std::fmt::Display for Outcome {
@@ -195,7 +219,6 @@ pub(crate) fn search(
             turns_min: left.len(),
             deadline: rules.budget.mul_f64(0.85),
         };
-        search.bench.keep(&all_tiles);
         left = search.admit(&all_tiles, rules.budget.mul_f64(0.65));
         search.forget(&left);
         for bar in rules.tile_bars {
@@ -285,6 +308,7 @@ impl<'a> Search<'a> {
         if entered.len() < 2 {
             return entered;
         }
+        self.bench.enter(&entered);
         let turns = (0..rounds * entered.len()).map(|turn| {
             let (round, position) = (turn / entered.len(), turn % entered.len());
             entered[if round % 2 == 0 {
@@ -366,21 +390,35 @@ impl<'a> Search<'a> {
             self.outcomes[candidate] = Some(Outcome::Eliminated { stage, ratio });
         }
         if !self.has_time() {
-            let mut order = [incumbent, challenger];
-            order.sort_by(|&a, &b| self.median(a).total_cmp(&self.median(b)));
-            return self.ranking(Some(order[0]), Some(order[1]), Decision::Interrupted);
+            return self.interrupted(incumbent, challenger);
         }
         notify("run-off", 2);
-        self.bench.keep(&[incumbent, challenger]);
+        self.bench.enter(&[incumbent, challenger]);
         let (rounds, budget) = (self.rules.pairs, self.rules.budget);
         let pairs = run_off(self.bench, incumbent, challenger, rounds, budget);
         let verdict = pairs.verdict();
         (self.samples[incumbent], self.samples[challenger]) = (pairs.a, pairs.b);
         match verdict {
-            Verdict::Second => self.ranking(Some(challenger), Some(incumbent), Decision::Margin),
-            Verdict::First => self.ranking(Some(incumbent), Some(challenger), Decision::Margin),
-            Verdict::Tie => self.ranking(Some(incumbent), Some(challenger), Decision::TieRule),
+            None => self.interrupted(incumbent, challenger),
+            Some(Verdict::Second) => {
+                self.ranking(Some(challenger), Some(incumbent), Decision::Margin)
+            }
+            Some(Verdict::First) => {
+                self.ranking(Some(incumbent), Some(challenger), Decision::Margin)
+            }
+            Some(Verdict::Tie) => {
+                self.ranking(Some(incumbent), Some(challenger), Decision::TieRule)
+            }
         }
+    }
+
+    /// The result when the time is up: the one with the better median leads.
+    fn interrupted(self, incumbent: Index, challenger: Index) -> Ranking {
+        let (winner, other) = match self.median(challenger) < self.median(incumbent) {
+            true => (challenger, incumbent),
+            false => (incumbent, challenger),
+        };
+        self.ranking(Some(winner), Some(other), Decision::Interrupted)
     }
 
     /// The last two: the leader, and the first in order of those close to it (or else the second fastest). The first
@@ -456,19 +494,20 @@ impl Pairs {
         Spread::ratio(&self.b, &self.a)
     }
 
-    /// Which of the two is faster by more than the noise and by a gain that is worth a change.
-    fn verdict(&self) -> Verdict {
-        let Some(ratio) = self.ratio() else {
-            return Verdict::Tie;
-        };
+    /// Which of the two is faster by more than the noise and by a gain that is worth a change; `None` if there are too
+    /// few pairs to tell.
+    fn verdict(&self) -> Option<Verdict> {
+        let ratio = self
+            .ratio()
+            .filter(|ratio| ratio.samples.len() >= PAIRS_FOR_VERDICT)?;
         let bar = GAIN_MIN.max(ERRORS_MIN * ratio.error());
-        if 1.0 - ratio.median > bar {
+        Some(if 1.0 - ratio.median > bar {
             Verdict::Second
         } else if ratio.median - 1.0 > bar {
             Verdict::First
         } else {
             Verdict::Tie
-        }
+        })
     }
 
     /// Whether more pairs would hardly change the verdict: the difference is several errors away from the bar.

@@ -1,7 +1,10 @@
 //! Tuning for real, on matrices so small that it takes no time.
 
 use super::*;
-use tern_kernels::Source;
+use crate::measure::Candidate;
+use crate::runoff::{RunoffOptions, paired_runoff};
+use crate::search::Decision;
+use tern_kernels::{Family, Shape, Source};
 
 /// This CPU with caches so small that a test needs few copies.
 fn small_cpu() -> Cpu {
@@ -109,7 +112,7 @@ fn a_job_has_a_row_for_every_candidate_and_its_evidence() {
             assert_ne!(other, &entry.kernel);
         }
     }
-    // Later jobs leave out what was hopeless in the first.
+    // Those that were screened out have a row too.
     let kernels = cpu
         .kernels()
         .filter(|kernel| kernel.family != Family::Reference);

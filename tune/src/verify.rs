@@ -8,10 +8,10 @@ use tern_kernels::{Cpu, Profile, Shape};
 
 use crate::error::TuneError;
 use crate::measure::Candidate;
+use crate::progress::{Progress, tile_text};
+use crate::runoff::{RunoffOptions, paired_runoff};
 use crate::shapes::Work;
-use crate::tune::{
-    Order, Progress, RunoffOptions, TuneOptions, Tuning, paired_runoff, tile_text, tune_orders,
-};
+use crate::tune::{Order, TuneOptions, Tuning, tune_orders};
 
 /// A saved winner beside the winner of a new tuning.
 #[derive(Clone, Debug, Serialize)]

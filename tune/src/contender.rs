@@ -1,0 +1,184 @@
+//! Contenders of a comparison: families, or variants of one, each with its own best kernel and tile.
+
+use tern_kernels::{Family, Kernel};
+
+use crate::bench::GemvBench;
+use crate::candidates::Field;
+use crate::screen::{CacheTime, verdicts};
+use crate::search::{Bench, Index, Outcome, Rules, search};
+
+use std::time::Duration;
+
+/// A family, or a variant of one, with its kernels in a field.
+pub(crate) struct Contender {
+    pub family: Family,
+    pub variant: &'static str,
+    /// For each kernel the indices of its tiles.
+    pub kernels: Vec<Vec<Index>>,
+}
+
+/// The contenders of a field, in the order of their first kernels.
+pub(crate) fn contenders(field: &Field) -> Vec<Contender> {
+    let mut contenders: Vec<Contender> = Vec::new();
+    for tiles in &field.kernels {
+        let Some(&first) = tiles.first() else {
+            continue;
+        };
+        let kernel = field.candidates[first].kernel;
+        let (family, variant) = (kernel.family, kernel.variant);
+        match contenders
+            .iter_mut()
+            .find(|c| (c.family, c.variant) == (family, variant))
+        {
+            Some(contender) => contender.kernels.push(tiles.clone()),
+            None => contenders.push(Contender {
+                family,
+                variant,
+                kernels: vec![tiles.clone()],
+            }),
+        }
+    }
+    contenders
+}
+
+/// Those of `kernels` that may be the best of their contender, by their times in cache.
+pub(crate) fn promising(kernels: &[Kernel], times: &[CacheTime]) -> Vec<Kernel> {
+    let same = |a: &Kernel, b: &Kernel| (a.family, a.variant) == (b.family, b.variant);
+    let may_win = |kernel: &Kernel| {
+        let rivals = kernels
+            .iter()
+            .zip(times)
+            .filter(|(rival, _)| same(rival, kernel));
+        let (rivals, times): (Vec<Kernel>, Vec<CacheTime>) =
+            rivals.map(|(rival, time)| (*rival, time.clone())).unzip();
+        let out = verdicts(&rivals, &times);
+        rivals
+            .iter()
+            .zip(out)
+            .any(|(rival, out)| rival == kernel && out.is_none())
+    };
+    kernels.iter().copied().filter(may_win).collect()
+}
+
+/// Finds a contender's best kernel and tile. The reason if it has none that is exact.
+pub(crate) fn best_of(
+    bench: &mut GemvBench<'_>,
+    contender: &Contender,
+    budget: Duration,
+) -> Result<Index, String> {
+    bench.restart();
+    let map: Vec<Index> = contender.kernels.iter().flatten().copied().collect();
+    let mut next = 0;
+    let number = |tiles: &Vec<Index>| {
+        let first = next;
+        next += tiles.len();
+        (first..next).collect()
+    };
+    let local: Vec<Vec<Index>> = contender.kernels.iter().map(number).collect();
+    let mut subset = Subset { bench, map: &map };
+    let ranking = search(
+        &mut subset,
+        &local,
+        &Rules::with_budget(budget),
+        &mut |_, _| {},
+    );
+    let invalid = ranking.rows.iter().find_map(|row| match &row.outcome {
+        Outcome::Invalid(reason) => Some(reason.clone()),
+        _ => None,
+    });
+    let reason = invalid.unwrap_or_else(|| "there was no time".to_string());
+    ranking.winner.map(|winner| map[winner]).ok_or(reason)
+}
+
+/// Some of a bench's candidates, numbered from 0.
+struct Subset<'a, 'b> {
+    bench: &'a mut GemvBench<'b>,
+    map: &'a [Index],
+}
+
+impl Bench for Subset<'_, '_> {
+    fn admit(&mut self, candidate: Index) -> Result<(), String> {
+        self.bench.admit(self.map[candidate])
+    }
+
+    fn sample(&mut self, candidate: Index) -> f64 {
+        self.bench.sample(self.map[candidate])
+    }
+
+    fn enter(&mut self, candidates: &[Index]) {
+        let candidates: Vec<Index> = candidates.iter().map(|&c| self.map[c]).collect();
+        self.bench.enter(&candidates);
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.bench.elapsed()
+    }
+
+    fn cancelled(&self) -> bool {
+        self.bench.cancelled()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tern_kernels::{Cpu, Shape};
+
+    fn kernels() -> Vec<Kernel> {
+        Cpu::detect()
+            .kernels()
+            .filter(|kernel| kernel.family != Family::Reference)
+            .collect()
+    }
+
+    #[test]
+    fn contenders_are_families_and_their_variants() {
+        let field = Field::new(
+            kernels(),
+            Shape {
+                rows: 640,
+                cols: 2560,
+            },
+            1,
+        );
+        let contenders = contenders(&field);
+        let count: usize = contenders
+            .iter()
+            .map(|contender| contender.kernels.len())
+            .sum();
+        assert_eq!(count, field.kernels.len());
+        let mut names: Vec<_> = contenders.iter().map(|c| (c.family, c.variant)).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), contenders.len());
+    }
+
+    #[test]
+    fn a_slow_family_keeps_its_best_kernel() {
+        let kernels = kernels();
+        // Everything but `lut` is a hundred times as slow; within a family all are equal.
+        let time = |kernel: &Kernel| {
+            if kernel.family == Family::Lut {
+                1.0
+            } else {
+                100.0
+            }
+        };
+        let times: Vec<CacheTime> = kernels
+            .iter()
+            .map(|kernel| Some(Ok(time(kernel))))
+            .collect();
+        assert_eq!(promising(&kernels, &times).len(), kernels.len());
+        let times: Vec<CacheTime> = (0..kernels.len())
+            .map(|index| Some(Ok(2f64.powi(index as i32))))
+            .collect();
+        let left = promising(&kernels, &times);
+        assert!(left.len() < kernels.len());
+        for family in [Family::Lut, Family::Mad, Family::Addsub] {
+            assert!(
+                left.iter().any(|kernel| kernel.family == family),
+                "{family}"
+            );
+        }
+    }
+}

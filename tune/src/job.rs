@@ -1,0 +1,173 @@
+//! The result for one shape and thread count: a row for every candidate, and the entry for the profile.
+
+use serde::Serialize;
+use tern_kernels::{Entry, Family, Kernel, Shape, Tile};
+
+use crate::bench::GemvBench;
+use crate::candidates::Field;
+use crate::error::TuneError;
+use crate::measure::Candidate;
+use crate::progress::Progress;
+use crate::search::{Decision, Outcome, Ranking};
+use crate::spread::Spread;
+
+/// One candidate's row of a job.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trial {
+    /// Id of the kernel.
+    pub kernel: &'static str,
+    /// Its family's name.
+    #[serde(serialize_with = "crate::report::as_text")]
+    pub family: Family,
+    /// The tile.
+    pub tile: Tile,
+    /// Microseconds per product in the last stage that it reached.
+    pub spread: Option<Spread>,
+    /// Microseconds to prepare one token's activations, which all matrices with the same input share; measured for the
+    /// last two.
+    pub build: Option<Spread>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// The search for one shape and thread count.
+#[derive(Clone, Debug, Serialize)]
+pub struct Job {
+    /// The shape.
+    #[serde(serialize_with = "crate::report::as_text")]
+    pub shape: Shape,
+    /// The threads.
+    pub threads: usize,
+    /// Every candidate: the winner first, then the runner-up, then the rest by how far and how fast they came.
+    pub trials: Vec<Trial>,
+    /// Why the winner won.
+    pub decision: Decision,
+    /// How long the search took, packing included.
+    pub seconds: f64,
+}
+
+impl Job {
+    /// Writes down a search. `screened` are kernels that were left out before it, with the reason.
+    ///
+    /// # Errors
+    /// No candidate was valid.
+    pub(crate) fn new(
+        (shape, threads): (Shape, usize),
+        field: &Field,
+        ranking: &Ranking,
+        screened: &[(Kernel, Outcome)],
+        bench: &mut GemvBench<'_>,
+    ) -> Result<Job, TuneError> {
+        if ranking.winner.is_none() {
+            let reason = ranking.rows.iter().find_map(|row| match &row.outcome {
+                Outcome::Invalid(reason) => Some(reason.clone()),
+                _ => None,
+            });
+            let reason = reason.unwrap_or_else(|| "there was no time".to_string());
+            return Err(TuneError::NoCandidate {
+                shape,
+                threads,
+                reason,
+            });
+        }
+        let mut trials: Vec<Trial> = Vec::new();
+        for (index, (candidate, row)) in field.candidates.iter().zip(&ranking.rows).enumerate() {
+            let last_two = matches!(row.outcome, Outcome::Won | Outcome::RunnerUp);
+            trials.push(Trial {
+                spread: row.spread.clone(),
+                build: if last_two { bench.build(index) } else { None },
+                ..Trial::unmeasured(candidate, row.outcome.clone())
+            });
+        }
+        trials.extend(screened.iter().map(|(kernel, outcome)| {
+            let candidate = Candidate {
+                kernel: *kernel,
+                tile: tern_kernels::plan::DEFAULT_TILE,
+            };
+            Trial::unmeasured(&candidate, outcome.clone())
+        }));
+        trials.sort_by(|a, b| a.outcome.order().partial_cmp(&b.outcome.order()).unwrap());
+        Ok(Job {
+            shape,
+            threads,
+            trials,
+            decision: ranking.decision,
+            seconds: 0.0,
+        })
+    }
+
+    /// The profile's entry. Its runner-up is the best *other kernel*, which tells more than another tile of the winner.
+    pub(crate) fn entry(&self, kernel: Kernel) -> Entry {
+        let winner = &self.trials[0];
+        let spread = winner.spread.as_ref();
+        let (median_us, mad_us) = spread.map_or((0.0, 0.0), |spread| (spread.median, spread.mad));
+        let runner_up = self.best_other(median_us);
+        Entry {
+            rows: self.shape.rows,
+            cols: self.shape.cols,
+            threads: self.threads,
+            kernel: kernel.id.to_string(),
+            fingerprint: kernel.fingerprint.to_string(),
+            tile: winner.tile,
+            median_us: rounded(median_us),
+            mad_us: rounded(mad_us),
+            runner_up: runner_up.map(|(id, _)| id.to_string()),
+            runner_up_median_us: runner_up.map(|(_, ratio)| rounded(ratio * median_us)),
+        }
+    }
+
+    /// Id of the best other kernel that was timed on this shape, and its time over the winner's.
+    fn best_other(&self, winner_us: f64) -> Option<(&'static str, f64)> {
+        let others = self
+            .trials
+            .iter()
+            .filter(|trial| trial.kernel != self.trials[0].kernel);
+        others
+            .filter_map(|trial| match &trial.outcome {
+                Outcome::RunnerUp => {
+                    Some((trial.kernel, trial.spread.as_ref()?.median / winner_us))
+                }
+                Outcome::Eliminated {
+                    stage: "kernels" | "tiles",
+                    ratio,
+                } => Some((trial.kernel, *ratio)),
+                _ => None,
+            })
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// The line that announces the winner.
+    pub(crate) fn done(&self) -> Progress {
+        let winner = &self.trials[0];
+        let median_us = winner.spread.as_ref().map_or(0.0, |spread| spread.median);
+        Progress::Done {
+            shape: self.shape,
+            threads: self.threads,
+            kernel: winner.kernel,
+            tile: winner.tile,
+            median_us,
+            decision: self.decision,
+            ahead_of: self.best_other(median_us),
+        }
+    }
+}
+
+impl Trial {
+    fn unmeasured(candidate: &Candidate, outcome: Outcome) -> Trial {
+        let Candidate { kernel, tile } = *candidate;
+        let (spread, build) = (None, None);
+        Trial {
+            kernel: kernel.id,
+            family: kernel.family,
+            tile,
+            spread,
+            build,
+            outcome,
+        }
+    }
+}
+
+/// Nanoseconds are as fine as a profile needs; more digits only make diffs longer.
+fn rounded(us: f64) -> f64 {
+    (us * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,204 @@
+//! Which kernels cannot win, found out cheaply.
+//!
+//! Packing a large matrix for a kernel takes longer than timing it, and there are dozens of kernels. But a product from
+//! memory takes as long as its bytes or as its instructions, whichever is longer, so it can only get slower when either
+//! grows. A kernel that reads no fewer bytes a weight than another one and is clearly slower on the same weights in cache is
+//! therefore dominated: it cannot win from memory either. Times in cache need only a few rows, and one thread.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tern_kernels::plan::DEFAULT_TILE;
+use tern_kernels::{Cpu, Kernel, Pages, Shape};
+
+use crate::bench::{GemvBench, Weights};
+use crate::error::TuneError;
+use crate::measure::Candidate;
+use crate::search::{Bench, Outcome};
+use crate::spread::Spread;
+
+/// A kernel must be this many times as slow as one that reads no more bytes to be left out: room for noise, for tiles
+/// that suit one of them better, and for what the model above leaves out.
+const CLEARLY: f64 = 1.3;
+
+/// Interleaved samples of each kernel.
+const ROUNDS: usize = 5;
+
+/// Second-level cache where its size is unknown, a small one.
+const UNKNOWN_L2: usize = 512 << 10;
+
+/// As many rows of `shape` as half of the second-level caches of `threads` cores hold at two bits a weight.
+pub(crate) fn cache_shape(cpu: &Cpu, shape: Shape, threads: usize) -> Shape {
+    let l2 = if cpu.caches.l2 > 0 {
+        cpu.caches.l2
+    } else {
+        UNKNOWN_L2
+    };
+    let rows = l2 / 2 * threads / shape.cols.div_ceil(4);
+    // Whole strips of any packing for every thread: a ragged end would say nothing about the instructions.
+    let whole = 256 * threads;
+    let rows = if rows > whole {
+        rows / whole * whole
+    } else {
+        rows.max(1)
+    };
+    Shape {
+        rows: rows.min(shape.rows),
+        cols: shape.cols,
+    }
+}
+
+/// A kernel's median time in cache, in microseconds; the reason if it is not exact; `None` if there was no time.
+pub(crate) type CacheTime = Option<Result<f64, String>>;
+
+/// Times `kernels` with the default tile on a part of `shape` that fits one core's second-level cache.
+///
+/// # Errors
+/// The system refuses memory or threads.
+pub(crate) fn cache_times(
+    cpu: &Cpu,
+    kernels: &[Kernel],
+    shape: Shape,
+    pages: Pages,
+    budget: Duration,
+    cancel: &AtomicBool,
+) -> Result<Vec<CacheTime>, TuneError> {
+    let candidates: Vec<Candidate> = kernels
+        .iter()
+        .map(|&kernel| Candidate {
+            kernel,
+            tile: DEFAULT_TILE,
+        })
+        .collect();
+    let mut weights = Weights::in_cache(cache_shape(cpu, shape, 1), pages);
+    let mut bench = GemvBench::new(&mut weights, &candidates, 1, cancel)?;
+    Ok(medians(&mut bench, kernels.len(), budget))
+}
+
+fn medians(bench: &mut dyn Bench, candidates: usize, budget: Duration) -> Vec<CacheTime> {
+    let mut admitted: Vec<Option<Result<(), String>>> = vec![None; candidates];
+    for (index, slot) in admitted.iter_mut().enumerate() {
+        if bench.elapsed() >= budget || bench.cancelled() {
+            break;
+        }
+        *slot = Some(bench.admit(index));
+    }
+    let mut samples: Vec<Vec<f64>> = vec![Vec::new(); candidates];
+    for round in 0..ROUNDS {
+        for (index, samples) in samples.iter_mut().enumerate() {
+            let late = round > 0 && (bench.elapsed() >= budget || bench.cancelled());
+            if !late && admitted[index] == Some(Ok(())) {
+                samples.push(bench.sample(index));
+            }
+        }
+    }
+    let median = |samples: Vec<f64>| Spread::of(samples).map(|spread| spread.median);
+    let times = admitted
+        .into_iter()
+        .zip(samples)
+        .map(|(admitted, samples)| match admitted? {
+            Ok(()) => median(samples).map(Ok),
+            Err(reason) => Some(Err(reason)),
+        });
+    times.collect()
+}
+
+/// For each kernel the reason to leave it out, or `None` if it may win. `times` are those of [`cache_times`].
+pub(crate) fn verdicts(kernels: &[Kernel], times: &[CacheTime]) -> Vec<Option<Outcome>> {
+    let measured = |time: &CacheTime| time.as_ref().and_then(|time| time.as_ref().ok().copied());
+    let points: Vec<Option<(f64, f64)>> = kernels
+        .iter()
+        .zip(times)
+        .map(|(kernel, time)| Some((kernel.packing.code.bits_per_weight(), measured(time)?)))
+        .collect();
+    let dominated = dominated(&points);
+    times
+        .iter()
+        .zip(dominated)
+        .map(|(time, ratio)| match time {
+            Some(Err(reason)) => Some(Outcome::Invalid(reason.clone())),
+            _ => ratio.map(|ratio| Outcome::Eliminated {
+                stage: "screening",
+                ratio,
+            }),
+        })
+        .collect()
+}
+
+/// For each (bits a weight, time in cache) how many times as slow it is as the fastest that reads no more bits, if it is
+/// dominated.
+fn dominated(points: &[Option<(f64, f64)>]) -> Vec<Option<f64>> {
+    let known = || points.iter().flatten();
+    points
+        .iter()
+        .map(|point| {
+            let &(bits, time) = point.as_ref()?;
+            let no_larger = known().filter(|(other_bits, _)| *other_bits <= bits);
+            let best = no_larger
+                .map(|(_, time)| *time)
+                .fold(f64::INFINITY, f64::min);
+            (time > CLEARLY * best).then_some(time / best)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_slower_and_no_smaller_is_dominated() {
+        let points = [
+            Some((1.6, 100.0)),
+            Some((1.6, 129.0)),
+            Some((1.6, 200.0)),
+            Some((1.75, 60.0)),
+            Some((2.0, 70.0)),
+            Some((2.0, 90.0)),
+            None,
+        ];
+        let out = [None, None, Some(2.0), None, None, Some(1.5), None];
+        assert_eq!(dominated(&points), out);
+    }
+
+    #[test]
+    fn a_cache_sized_shape_keeps_its_columns_and_fits() {
+        let mut cpu = Cpu::detect();
+        cpu.caches.l2 = 2 << 20;
+        let shape = |rows, cols| Shape { rows, cols };
+        assert_eq!(cache_shape(&cpu, shape(6912, 2560), 1), shape(1536, 2560));
+        assert_eq!(cache_shape(&cpu, shape(64, 64), 1), shape(64, 64));
+        let wide = cache_shape(&cpu, shape(3072, 23040), 2);
+        assert!(wide.rows * wide.cols / 4 <= 2 << 20, "{wide}");
+        cpu.caches.l2 = 0;
+        assert!(cache_shape(&cpu, shape(6912, 2560), 1).rows > 0);
+    }
+
+    #[test]
+    fn kernels_are_timed_in_cache_and_scalar_ones_do_not_pass_beside_vectors() {
+        let cpu = Cpu::detect();
+        let kernels: Vec<Kernel> = cpu.kernels().collect();
+        let never = AtomicBool::new(false);
+        let shape = Shape {
+            rows: 512,
+            cols: 1024,
+        };
+        let ample = Duration::from_secs(60);
+        let times = cache_times(&cpu, &kernels, shape, Pages::Small, ample, &never).unwrap();
+        assert!(
+            times
+                .iter()
+                .all(|time| matches!(time, Some(Ok(us)) if *us > 0.0))
+        );
+        let verdicts = verdicts(&kernels, &times);
+        assert!(verdicts.iter().any(Option::is_none), "someone must be left");
+        // No time at all: nothing is known, so nobody is left out.
+        let times = cache_times(&cpu, &kernels, shape, Pages::Small, Duration::ZERO, &never);
+        let times = times.unwrap();
+        assert!(
+            super::verdicts(&kernels, &times)
+                .iter()
+                .all(Option::is_none)
+        );
+    }
+}
