@@ -39,6 +39,8 @@ mod contract;
 pub mod cpu;
 pub mod gemv;
 mod generated;
+#[cfg(test)]
+mod internal_tests;
 pub mod memory;
 pub mod operand;
 pub mod pack;

@@ -1,0 +1,230 @@
+//! Tests that call kernels through their raw contract: bytes around every buffer, and kernels that must be caught.
+
+use crate::contract::{BuildArgs, GemvArgs};
+use crate::cpu::Cpu;
+use crate::pack::PackedMatrix;
+use crate::packing::Code;
+use crate::registry::KernelDesc;
+use crate::{Pages, kernels, reference};
+
+/// Kernels whose window is one step too long. They exist only for the test that must find them wrong.
+mod overflowing {
+    #![expect(non_snake_case, reason = "kernels are named by their ids")]
+    #![allow(
+        unused_imports,
+        dead_code,
+        reason = "which kernels there are depends on the configs and the target"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/overflowing.rs"));
+}
+
+/// A buffer between two pages: the one before is full of canary bytes, the one after must not be touched at all.
+///
+/// The mapping is two pages longer than its file, so that reading or writing beyond the end of the buffer ends the process.
+struct Fenced {
+    map: memmap2::MmapMut,
+    start: usize,
+    len: usize,
+}
+
+/// Bytes before the buffer, and in what is not yet written.
+const CANARY: u8 = 0xa5;
+
+impl Fenced {
+    fn new(len: usize) -> Fenced {
+        const PAGE: usize = 4096;
+        let whole = len.next_multiple_of(PAGE) + PAGE;
+        let name = format!(
+            "tern-fence-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        );
+        let path = std::env::temp_dir().join(name);
+        let open = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path);
+        let file = open.expect("a temporary file");
+        std::fs::remove_file(&path).expect("removes its name");
+        file.set_len(whole as u64)
+            .expect("room in the temporary directory");
+        // SAFETY: the file has no name any more, so nothing else can change it.
+        let map = unsafe {
+            memmap2::MmapOptions::new()
+                .len(whole + 2 * PAGE)
+                .map_mut(&file)
+        };
+        let mut map = map.expect("maps the file");
+        map[..whole].fill(CANARY);
+        Fenced {
+            map,
+            start: whole - len,
+            len,
+        }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.map[self.start..][..self.len]
+    }
+
+    fn check(&self, what: &str) {
+        let before = &self.map[..self.start];
+        assert!(
+            before.iter().all(|&b| b == CANARY),
+            "{what}: bytes before the buffer changed"
+        );
+    }
+}
+
+/// The sums of `trits` (row by row) and `q` by one kernel through its raw contract, in one K block, in fenced buffers.
+fn fenced_sums(kernel: &KernelDesc, rows: usize, trits: &[i8], q: &[i8]) -> Vec<i32> {
+    let (packing, cols) = (kernel.packing, q.len());
+    let fill = |row: usize, out: &mut [i8]| out.copy_from_slice(&trits[row * cols..][..cols]);
+    let matrix = PackedMatrix::pack(packing, rows, cols, Pages::Small, &fill).expect("packs");
+    let (steps, panels) = (packing.steps(cols), packing.panels_for(rows));
+    assert_eq!(packing.blocks(cols), 1, "one K block");
+
+    let mut weights = Fenced::new(matrix.bytes());
+    weights.bytes().copy_from_slice(matrix.data());
+    let mut activations = Fenced::new(packing.padded_cols(cols));
+    activations.bytes().fill(0);
+    for (byte, &q) in activations.bytes().iter_mut().zip(q) {
+        *byte = q as u8;
+    }
+    let mut operand = Fenced::new(steps * kernel.operand_step_bytes);
+    let mut out = Fenced::new(panels * packing.lanes * 4);
+    out.bytes().fill(0);
+
+    let build = BuildArgs {
+        activations: activations.bytes().as_ptr().cast(),
+        operand: operand.bytes().as_mut_ptr(),
+        steps,
+    };
+    // SAFETY: the buffers have the lengths of the contract, and the callers check the ISA.
+    unsafe { (kernel.build)(&build) };
+    let bias = if kernel.biased {
+        -q.iter().map(|&q| i32::from(q)).sum::<i32>()
+    } else {
+        0
+    };
+    let args = GemvArgs {
+        weights: weights.bytes().as_ptr(),
+        operand: operand.bytes().as_ptr(),
+        out: out.bytes().as_mut_ptr().cast(),
+        steps,
+        strips: panels / packing.panels,
+        singles: panels % packing.panels,
+        correction: bias,
+        prefetch: 1 << 20,
+    };
+    // SAFETY: as above; the weights are packed for this kernel.
+    unsafe { (kernel.gemv)(&args) };
+    for (buffer, name) in [
+        (&weights, "weights"),
+        (&activations, "activations"),
+        (&operand, "operand"),
+        (&out, "out"),
+    ] {
+        buffer.check(&format!("{} {name}", kernel.id));
+    }
+    let sums = out
+        .bytes()
+        .chunks_exact(4)
+        .map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+    sums.take(rows).collect()
+}
+
+fn expected(rows: usize, trits: &[i8], q: &[i8]) -> Vec<i32> {
+    let mut sums = vec![0; rows];
+    reference::gemv(rows, q.len(), |m, k| trits[m * q.len() + k], q, &mut sums);
+    sums
+}
+
+#[test]
+fn kernels_touch_nothing_outside_their_buffers() {
+    let cpu = Cpu::detect();
+    let mut ran = 0;
+    for kernel in kernels().filter(|k| cpu.has(k.isa)) {
+        let step = kernel.packing.code.step_cols();
+        let longest = kernel.packing.block.min(3 * kernel.window.min(32) + 1) * step;
+        for cols in [1, step, step + 1, longest - 1, longest] {
+            for rows in [1, kernel.packing.lanes * kernel.packing.panels + 1] {
+                let trits: Vec<i8> = (0..rows * cols)
+                    .map(|i| (i * 7 % 11 % 3) as i8 - 1)
+                    .collect();
+                let q: Vec<i8> = (0..cols).map(|k| (k * 37) as i8).collect();
+                let sums = fenced_sums(kernel, rows, &trits, &q);
+                assert_eq!(
+                    sums,
+                    expected(rows, &trits, &q),
+                    "{} {rows}x{cols}",
+                    kernel.id
+                );
+            }
+        }
+        ran += 1;
+    }
+    assert!(ran > 1, "only the reference ran");
+}
+
+/// The activations and weights that fill a window of `kernel` to its bound, in every way that an extreme can be reached.
+fn extremes(kernel: &KernelDesc) -> Vec<(Vec<i8>, Vec<i8>)> {
+    let cols = kernel.window * kernel.packing.code.step_cols();
+    let all = |trit: i8, activation: i8| (vec![trit; cols], vec![activation; cols]);
+    let mut cases: Vec<_> = [-1, 1]
+        .into_iter()
+        .flat_map(|t| [all(t, -128), all(t, 127)])
+        .collect();
+    // Digits are largest where a sum just misses the next multiple of the radix: walk one activation of every group.
+    for trit in [-1, 1] {
+        for a in -128..=127i8 {
+            cases.push((vec![trit; cols], vec![a; cols]));
+        }
+    }
+    // Every second column clear: a group's sum then reaches other digits.
+    if kernel.packing.code != Code::B2 {
+        for a in -128..=127i8 {
+            let trits = (0..cols)
+                .map(|k| i8::from(k % 5 != 4 && k % 2 == 0))
+                .collect();
+            cases.push((trits, vec![a; cols]));
+        }
+    }
+    cases
+}
+
+/// Whether `kernel` returns the reference's sums for all of [`extremes`].
+fn survives(kernel: &KernelDesc) -> bool {
+    extremes(kernel)
+        .iter()
+        .all(|(trits, q)| fenced_sums(kernel, 1, trits, q) == expected(1, trits, q))
+}
+
+#[test]
+fn a_window_that_is_one_longer_is_caught() {
+    let cpu = Cpu::detect();
+    let mut caught = Vec::new();
+    for wrong in overflowing::KERNELS.iter().filter(|k| cpu.has(k.isa)) {
+        let same = |k: &&KernelDesc| {
+            (k.isa, k.packing.code, k.variant, k.window + 1)
+                == (wrong.isa, wrong.packing.code, wrong.variant, wrong.window)
+        };
+        let right = kernels()
+            .find(same)
+            .expect("a kernel whose window is one shorter");
+        assert!(survives(right), "{} overflows within its window", right.id);
+        assert!(
+            !survives(wrong),
+            "{} has a window beyond the bound, but no test found it",
+            wrong.id
+        );
+        caught.push(wrong.id);
+    }
+    eprintln!("overflows found: {caught:?}");
+    assert!(
+        caught.is_empty() == !cpu.has(crate::Isa::Avx2),
+        "no vector kernel was probed"
+    );
+}
