@@ -228,6 +228,13 @@ impl KernelSpec {
         if self.panels == 0 || self.block == 0 || self.window == 0 {
             return Err("panels, block and window must be at least 1".into());
         }
+        // No skeleton fits more panels than there are registers; the caps also keep the arithmetic below in range.
+        if self.panels > 64 || self.block > 1 << 20 {
+            return Err(format!(
+                "panels = {} and block = {} are beyond any use (at most 64 and 2^20)",
+                self.panels, self.block
+            ));
+        }
         if self.isa == Isa::Scalar && self.panels != 1 {
             return Err(format!(
                 "panels = {}, but scalar kernels work on one panel",

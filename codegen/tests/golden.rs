@@ -1,0 +1,87 @@
+//! Golden copies: one small kernel for each ISA and family, with its build function, so that a change to a skeleton shows in
+//! review as the Rust that it emits. `TERN_BLESS=1 cargo test -p tern-codegen` rewrites them.
+
+use std::path::PathBuf;
+
+use tern_codegen::KernelSet;
+
+/// One small kernel a line: the ISA's config, then the id.
+const KERNELS: [(&str, &str, &str); 11] = [
+    (
+        "scalar",
+        "family = 'lut'\ncode = 't5'",
+        "gemv_lut_t5__scalar_p1k14",
+    ),
+    (
+        "scalar",
+        "family = 'mad'\ncode = 'b2'",
+        "gemv_mad_b2__scalar_p1k14",
+    ),
+    (
+        "scalar",
+        "family = 'addsub'\ncode = 'planes'",
+        "gemv_addsub_planes__scalar_p1k14",
+    ),
+    (
+        "avx2",
+        "family = 'lut'\ncode = 't3'",
+        "gemv_lut_t3__avx2_p1k14",
+    ),
+    (
+        "avx2",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'classic'\nwindow = 14",
+        "gemv_mad_b2__avx2_classic_p1k14w14",
+    ),
+    (
+        "avx2",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'\nwindow = 7",
+        "gemv_mad_b2__avx2_shiftfree_p1k14w7",
+    ),
+    (
+        "avx2",
+        "family = 'addsub'\ncode = 'planes'",
+        "gemv_addsub_planes__avx2_p1k14",
+    ),
+    (
+        "avx512bw",
+        "family = 'addsub'\ncode = 'planes'",
+        "gemv_addsub_planes__avx512bw_p1k14",
+    ),
+    (
+        "avx512vnni",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
+        "gemv_mad_b2__avx512vnni_shiftfree_p1k14",
+    ),
+    (
+        "avx512vbmi",
+        "family = 'lut'\ncode = 't5'",
+        "gemv_lut_t5__avx512vbmi_p1k14",
+    ),
+    (
+        "avx512vbmi",
+        "family = 'lut'\ncode = 't7'",
+        "gemv_lut_t7__avx512vbmi_p1k14",
+    ),
+];
+
+#[test]
+fn kernels_read_as_they_did_when_they_were_reviewed() {
+    let bless = std::env::var_os("TERN_BLESS").is_some();
+    for (isa, row, id) in KERNELS {
+        let config = format!("[[gemv]]\n{row}\npanels = [1]\nblock = [14]\n");
+        let set = KernelSet::from_texts([(format!("{isa}.toml"), config)]).unwrap();
+        let text = set.show(id).unwrap();
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{id}.rs"));
+        if bless {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            golden == text,
+            "{id} is emitted differently than in {}; if the change is meant, review it after\n\
+             TERN_BLESS=1 cargo test -p tern-codegen",
+            path.display()
+        );
+    }
+}

@@ -1,0 +1,241 @@
+/// `gemv_lut_t5__avx512vbmi_p1k14`: lookup of five trits, mirrored on avx512vbmi.
+///
+/// Packing `t5_l64_p1_k14`: 64 rows x 5 columns in 64 bytes a step and panel, 1.600 bits a weight.
+/// 10 of 32 vector registers. Narrow sums are widened every 7 steps (bound 7), K blocks hold 14 steps (bound 1799).
+/// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
+///
+/// # Safety
+///
+/// `args` meets the contract of [`GemvArgs`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub unsafe fn gemv_lut_t5__avx512vbmi_p1k14(args: &GemvArgs) {
+    let GemvArgs { operand, steps, correction, prefetch, .. } = *args;
+    // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
+    // and the CPU's ISA.
+    unsafe {
+        let mut weights = args.weights;
+        let mut out = args.out.cast::<u8>();
+        for _ in 0..args.strips {
+            let mut low_words0 = _mm512_setzero_si512();
+            let mut low_odd0 = _mm512_setzero_si512();
+            let mut high_words0 = _mm512_setzero_si512();
+            let mut high_odd0 = _mm512_setzero_si512();
+            let mut at = operand;
+            let mut left = steps;
+            while left >= 7 {
+                let mut low0 = _mm512_set1_epi8(-128);
+                let mut high0 = _mm512_set1_epi8(-128);
+                for _ in 0..7 {
+                    _mm_prefetch::<
+                        _MM_HINT_T1,
+                    >(weights.wrapping_add(prefetch + 0).cast());
+                    let (low_table0, low_table1) = (
+                        _mm512_loadu_si512(at.add(0).cast()),
+                        _mm512_loadu_si512(at.add(64).cast()),
+                    );
+                    let (high_table0, high_table1) = (
+                        _mm512_loadu_si512(at.add(128).cast()),
+                        _mm512_loadu_si512(at.add(192).cast()),
+                    );
+                    let codes = _mm512_loadu_si512(weights.add(0).cast());
+                    let signs = _mm512_movepi8_mask(codes);
+                    let (found_low, found_high) = (
+                        _mm512_permutex2var_epi8(low_table0, codes, low_table1),
+                        _mm512_permutex2var_epi8(high_table0, codes, high_table1),
+                    );
+                    low0 = _mm512_add_epi8(
+                        low0,
+                        _mm512_mask_sub_epi8(
+                            found_low,
+                            signs,
+                            _mm512_setzero_si512(),
+                            found_low,
+                        ),
+                    );
+                    high0 = _mm512_add_epi8(
+                        high0,
+                        _mm512_mask_sub_epi8(
+                            found_high,
+                            signs,
+                            _mm512_setzero_si512(),
+                            found_high,
+                        ),
+                    );
+                    weights = weights.add(64);
+                    at = at.add(256);
+                }
+                low_words0 = _mm512_add_epi16(low_words0, low0);
+                low_odd0 = _mm512_add_epi16(low_odd0, _mm512_srli_epi16::<8>(low0));
+                high_words0 = _mm512_add_epi16(high_words0, high0);
+                high_odd0 = _mm512_add_epi16(high_odd0, _mm512_srli_epi16::<8>(high0));
+                left -= 7;
+            }
+            if left > 0 {
+                let mut low0 = _mm512_set1_epi8(-128);
+                let mut high0 = _mm512_set1_epi8(-128);
+                for _ in 0..left {
+                    _mm_prefetch::<
+                        _MM_HINT_T1,
+                    >(weights.wrapping_add(prefetch + 0).cast());
+                    let (low_table0, low_table1) = (
+                        _mm512_loadu_si512(at.add(0).cast()),
+                        _mm512_loadu_si512(at.add(64).cast()),
+                    );
+                    let (high_table0, high_table1) = (
+                        _mm512_loadu_si512(at.add(128).cast()),
+                        _mm512_loadu_si512(at.add(192).cast()),
+                    );
+                    let codes = _mm512_loadu_si512(weights.add(0).cast());
+                    let signs = _mm512_movepi8_mask(codes);
+                    let (found_low, found_high) = (
+                        _mm512_permutex2var_epi8(low_table0, codes, low_table1),
+                        _mm512_permutex2var_epi8(high_table0, codes, high_table1),
+                    );
+                    low0 = _mm512_add_epi8(
+                        low0,
+                        _mm512_mask_sub_epi8(
+                            found_low,
+                            signs,
+                            _mm512_setzero_si512(),
+                            found_low,
+                        ),
+                    );
+                    high0 = _mm512_add_epi8(
+                        high0,
+                        _mm512_mask_sub_epi8(
+                            found_high,
+                            signs,
+                            _mm512_setzero_si512(),
+                            found_high,
+                        ),
+                    );
+                    weights = weights.add(64);
+                    at = at.add(256);
+                }
+                low_words0 = _mm512_add_epi16(low_words0, low0);
+                low_odd0 = _mm512_add_epi16(low_odd0, _mm512_srli_epi16::<8>(low0));
+                high_words0 = _mm512_add_epi16(high_words0, high0);
+                high_odd0 = _mm512_add_epi16(high_odd0, _mm512_srli_epi16::<8>(high0));
+            }
+            let (radix, low16, total) = (
+                _mm512_set1_epi32(36),
+                _mm512_set1_epi32(65535),
+                _mm512_set1_epi32(correction - 4736 * steps.div_ceil(7) as i32),
+            );
+            let low_even0 = _mm512_sub_epi16(
+                low_words0,
+                _mm512_slli_epi16::<8>(low_odd0),
+            );
+            let high_even0 = _mm512_sub_epi16(
+                high_words0,
+                _mm512_slli_epi16::<8>(high_odd0),
+            );
+            _mm512_storeu_si512(
+                out.add(0).cast(),
+                _mm512_add_epi32(
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_and_si512(low_even0, low16),
+                            _mm512_mullo_epi32(
+                                _mm512_and_si512(high_even0, low16),
+                                radix,
+                            ),
+                        ),
+                        total,
+                    ),
+                    _mm512_loadu_si512(out.add(0).cast()),
+                ),
+            );
+            _mm512_storeu_si512(
+                out.add(64).cast(),
+                _mm512_add_epi32(
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_and_si512(low_odd0, low16),
+                            _mm512_mullo_epi32(_mm512_and_si512(high_odd0, low16), radix),
+                        ),
+                        total,
+                    ),
+                    _mm512_loadu_si512(out.add(64).cast()),
+                ),
+            );
+            _mm512_storeu_si512(
+                out.add(128).cast(),
+                _mm512_add_epi32(
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_srli_epi32::<16>(low_even0),
+                            _mm512_mullo_epi32(
+                                _mm512_srli_epi32::<16>(high_even0),
+                                radix,
+                            ),
+                        ),
+                        total,
+                    ),
+                    _mm512_loadu_si512(out.add(128).cast()),
+                ),
+            );
+            _mm512_storeu_si512(
+                out.add(192).cast(),
+                _mm512_add_epi32(
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_srli_epi32::<16>(low_odd0),
+                            _mm512_mullo_epi32(_mm512_srli_epi32::<16>(high_odd0), radix),
+                        ),
+                        total,
+                    ),
+                    _mm512_loadu_si512(out.add(192).cast()),
+                ),
+            );
+            out = out.add(256);
+        }
+    }
+}
+
+/// Prepares activations for the kernels of packing `t5_l64_p1_k14`.
+///
+/// Emitted by `codegen/src/skeleton/operand.rs`. Change that file, not this text.
+///
+/// # Safety
+///
+/// `args` meets the contract of [`BuildArgs`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub unsafe fn build_t5__avx512vbmi(args: &BuildArgs) {
+    // SAFETY: by the contract of `BuildArgs`, which gives both ranges, apart from each other.
+    let (activations, operand) = unsafe {
+        (
+            core::slice::from_raw_parts(args.activations.cast::<i8>(), args.steps * 5),
+            core::slice::from_raw_parts_mut(args.operand, args.steps * 256),
+        )
+    };
+    for (step, out) in activations.chunks_exact(5).zip(operand.chunks_exact_mut(256)) {
+        const TRITS: [[i16; 128]; 5] = {
+            let (mut trits, mut n) = ([[0; 128]; 5], 0);
+            while n < 122 {
+                let (mut rest, mut place) = (n + 121, 0);
+                while place < 5 {
+                    trits[place][n] = (rest % 3) as i16 - 1;
+                    rest /= 3;
+                    place += 1;
+                }
+                n += 1;
+            }
+            trits
+        };
+        for (group, out) in step.chunks_exact(5).zip(out.chunks_exact_mut(256)) {
+            let mut sums = [0; 128];
+            for (&a, trits) in group.iter().zip(&TRITS) {
+                for (sum, t) in sums.iter_mut().zip(trits) {
+                    *sum += t * i16::from(a);
+                }
+            }
+            let (low, high) = out.split_at_mut(128);
+            for ((sum, low), high) in sums.iter().zip(low).zip(high) {
+                let digit = ((i32::from(*sum + 18) * 1820) >> 16) as i16;
+                *high = digit as u8;
+                *low = (*sum - 36 * digit) as u8;
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Configs: what is accepted becomes kernels, what is not is refused with file, row and reason.
+
+use std::path::{Path, PathBuf};
+
+use tern_codegen::isa::Isa;
+use tern_codegen::{Error, KernelSet, budget, config_dir, write};
+
+/// The message that a config for `isa` is refused with.
+fn refusal(isa: &str, config: &str) -> String {
+    let set = KernelSet::from_texts([(format!("{isa}.toml"), config.to_owned())]);
+    match set {
+        Ok(set) => panic!("accepted {:?}", set.specs()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A row of a lookup kernel with five trits.
+fn t5(panels: &str, block: &str, more: &str) -> String {
+    format!(
+        "[[gemv]]\nfamily = \"lut\"\ncode = \"t5\"\npanels = {panels}\nblock = {block}\n{more}\n"
+    )
+}
+
+fn assert_mentions(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is missing in: {message}");
+    }
+}
+
+#[test]
+fn a_tile_that_does_not_divide_is_refused() {
+    let message = refusal("avx512vbmi", &t5("[1]", "[48]", ""));
+    assert_mentions(
+        &message,
+        &["avx512vbmi.toml", "row 1", "block = 48", "window of 7"],
+    );
+}
+
+#[test]
+fn too_many_registers_are_refused() {
+    let good = t5("[1]", "[49]", "");
+    let message = refusal("avx512vbmi", &format!("{good}{}", t5("[16]", "[49]", "")));
+    assert_mentions(
+        &message,
+        &["row 2", "panels = 16", "40 vector registers", "has 32"],
+    );
+}
+
+#[test]
+fn a_window_beyond_the_bound_is_refused() {
+    let message = refusal("avx512vbmi", &t5("[1]", "[48]", "window = 8"));
+    assert_mentions(&message, &["row 1", "window = 8", "after 7", "overflow"]);
+    let mad = "[[gemv]]\nfamily = \"mad\"\ncode = \"b2\"\nvariant = \"shiftfree\"\npanels = [1]\nblock = [9]\nwindow = 9\n";
+    assert_mentions(&refusal("avx2", mad), &["window = 9", "after 8"]);
+}
+
+#[test]
+fn a_block_beyond_the_bound_of_16_bits_is_refused() {
+    let message = refusal("avx512vbmi", &t5("[1]", "[1806]", ""));
+    assert_mentions(&message, &["block = 1806", "after 1799"]);
+}
+
+#[test]
+fn what_an_isa_cannot_spell_is_refused() {
+    let message = refusal("avx2", &t5("[1]", "[7]", ""));
+    assert_mentions(&message, &["avx2 has no lut kernel for code t5", "lut t3"]);
+    assert_mentions(
+        &refusal("scalar", &t5("[2]", "[7]", "")),
+        &["panels = 2", "one panel"],
+    );
+}
+
+#[test]
+fn variants_belong_to_mad() {
+    let message = refusal("avx512vbmi", &t5("[1]", "[7]", "variant = \"classic\""));
+    assert_mentions(&message, &["variant \"classic\" belongs to mad"]);
+    let mad = "[[gemv]]\nfamily = \"mad\"\ncode = \"b2\"\npanels = [1]\nblock = [8]\n";
+    assert_mentions(
+        &refusal("avx512vnni", mad),
+        &["variant = \"classic\" or \"shiftfree\""],
+    );
+}
+
+#[test]
+fn nothing_that_is_zero_empty_double_or_unknown_is_accepted() {
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[0]", "[7]", "")),
+        &["at least 1"],
+    );
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[1]", "[0]", "")),
+        &["at least 1"],
+    );
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[]", "[7]", "")),
+        &["must not be empty"],
+    );
+    assert_mentions(&refusal("avx512vbmi", &t5("[1, 1]", "[7]", "")), &["twice"]);
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[1]", "[7]", "colour = 3")),
+        &["colour"],
+    );
+    assert_mentions(&refusal("avx512vbmi", "[[gemv"), &["avx512vbmi.toml"]);
+    assert_mentions(
+        &refusal("sse9", ""),
+        &["sse9.toml", "must be an ISA", "avx2"],
+    );
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[18446744073709551615]", "[7]", "")),
+        &["avx512vbmi.toml"],
+    );
+}
+
+#[test]
+fn a_directory_without_configs_is_refused() {
+    let dir = std::env::temp_dir().join(format!("tern-no-configs-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let error = write(&dir, "x86_64", &dir).unwrap_err();
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert!(matches!(error, Error::NoConfigs(_)), "{error}");
+    assert!(matches!(
+        write(Path::new("/nowhere"), "x86_64", &dir),
+        Err(Error::Io { .. })
+    ));
+}
+
+#[test]
+fn ids_are_distinct_and_named_after_their_parts() {
+    let set = KernelSet::from_dir(&config_dir()).unwrap();
+    let mut ids: Vec<String> = set.specs().iter().map(|spec| spec.id()).collect();
+    for (spec, id) in set.specs().iter().zip(&ids) {
+        let (what, how) = id.split_once("__").unwrap();
+        assert_eq!(
+            what,
+            format!("gemv_{}_{}", spec.family.name(), spec.code.name())
+        );
+        assert!(
+            how.starts_with(spec.isa.name())
+                && how.contains(&format!("p{}k{}", spec.panels, spec.block))
+        );
+        assert!(set.show(id).is_ok());
+    }
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), set.specs().len());
+    assert!(
+        ids.len() <= 60,
+        "{} kernels: the build time is bounded",
+        ids.len()
+    );
+    assert!(matches!(
+        set.show("gemv_lut_t5__avx512vbmi_p9k9"),
+        Err(Error::UnknownKernel(_))
+    ));
+}
+
+#[test]
+fn the_same_configs_give_the_same_bytes() {
+    let emit = |name: &str| {
+        let out = std::env::temp_dir().join(format!("tern-emit-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&out).unwrap();
+        write(&config_dir(), "x86_64", &out).unwrap();
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(&out)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
+        paths.sort();
+        let texts: Vec<_> = paths
+            .iter()
+            .map(|p| {
+                (
+                    p.file_name().unwrap().to_owned(),
+                    std::fs::read_to_string(p).unwrap(),
+                )
+            })
+            .collect();
+        std::fs::remove_dir_all(&out).unwrap();
+        texts
+    };
+    let (first, second) = (emit("a"), emit("b"));
+    assert_eq!(first, second);
+    assert_eq!(
+        first.len(),
+        Isa::ALL.len() + 2,
+        "one file an ISA, the registry and the overflowing kernels"
+    );
+    for (name, text) in &first {
+        assert!(
+            !text.contains("comment!("),
+            "{name:?} holds a comment marker"
+        );
+        assert!(
+            !text.contains(env!("CARGO_MANIFEST_DIR")),
+            "{name:?} holds a path of this machine"
+        );
+    }
+}
+
+#[test]
+fn another_target_gets_only_what_it_can_compile() {
+    let out = std::env::temp_dir().join(format!("tern-emit-arm-{}", std::process::id()));
+    std::fs::create_dir_all(&out).unwrap();
+    write(&config_dir(), "aarch64", &out).unwrap();
+    let text = std::fs::read_to_string(out.join("kernels.rs")).unwrap();
+    let files = std::fs::read_dir(&out).unwrap().count();
+    std::fs::remove_dir_all(&out).unwrap();
+    assert!(text.contains("gemv_lut_t5__scalar") && !text.contains("x86"));
+    assert_eq!(files, 3);
+}
+
+#[test]
+fn the_least_of_all_windows_is_used_unless_a_row_says_less() {
+    let set = KernelSet::from_texts([(
+        "avx512vbmi.toml".to_owned(),
+        t5("[1]", "[42]", "window = 6"),
+    )])
+    .unwrap();
+    let spec = &set.specs()[0];
+    assert_eq!((spec.window, budget::window_max(spec)), (6, Ok(7)));
+    assert_eq!(spec.id(), "gemv_lut_t5__avx512vbmi_p1k42w6");
+}
