@@ -16,14 +16,15 @@ use crate::spread::Spread;
 /// The buffer is this many times the last-level cache.
 const CACHES: usize = 8;
 
-/// Buffer size at the least: two windows.
+/// Buffer size at the least.
 const BUFFER_MIN: usize = 64 << 20;
 
 /// Taken for the last-level cache where its size is unknown.
 const UNKNOWN_L3: usize = 64 << 20;
 
-/// What one sample reads, all threads together: about a millisecond, and small beside the buffer.
-const WINDOW: usize = 32 << 20;
+/// What each thread reads in one sample. Some hundred microseconds, as long as a kernel's sample: on a busy machine longer
+/// ones are interrupted more often, and the shares of bandwidth would come out too high.
+const WINDOW: usize = 4 << 20;
 
 /// Read streams of each thread that are tried.
 const STREAMS: [usize; 3] = [1, 2, 4];
@@ -139,10 +140,7 @@ impl Ruler {
         };
         let wanted = l3.saturating_mul(CACHES).max(BUFFER_MIN);
         let bytes = wanted.min(limit);
-        let window = (WINDOW / threads)
-            .max(1 << 20)
-            .min(bytes / threads)
-            .max(1 << 12);
+        let window = WINDOW.min(bytes / threads).max(1 << 12);
         // Whole windows, so that no sample is cut short at the end of the buffer.
         let part_bytes = (bytes / threads / window).max(1) * window;
         let mut parts = Vec::with_capacity(threads);

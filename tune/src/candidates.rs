@@ -71,20 +71,33 @@ impl Field {
     }
 }
 
-/// The tiles worth trying for a kernel, the default first. None differ only in numbers that change nothing.
+/// The tiles worth trying for a kernel, the default first. None differ only in numbers that change nothing. Those that
+/// differ from the default in one thing come before those that differ in two: if the time does not suffice for all, the
+/// more telling ones were measured.
 fn tiles(kernel: Kernel, shape: Shape, threads: usize) -> Vec<Tile> {
     if kernel.family == Family::Reference {
         return vec![DEFAULT_TILE];
     }
-    let mut tiles = Vec::new();
-    for (k_blocks, chunk) in orders(kernel.packing, shape, threads) {
-        for prefetch in std::iter::once(DEFAULT_TILE.prefetch).chain(PREFETCHES) {
-            tiles.push(Tile {
-                k_blocks,
-                chunk,
-                prefetch,
-            });
-        }
+    let orders = orders(kernel.packing, shape, threads);
+    let tile = |(k_blocks, chunk): (usize, usize), prefetch| Tile {
+        k_blocks,
+        chunk,
+        prefetch,
+    };
+    let others = PREFETCHES
+        .into_iter()
+        .filter(|&prefetch| prefetch != DEFAULT_TILE.prefetch);
+    let others: Vec<usize> = others.collect();
+    let mut tiles: Vec<Tile> = orders
+        .iter()
+        .map(|&order| tile(order, DEFAULT_TILE.prefetch))
+        .collect();
+    tiles.splice(
+        1..1,
+        others.iter().map(|&prefetch| tile(orders[0], prefetch)),
+    );
+    for &order in &orders[1..] {
+        tiles.extend(others.iter().map(|&prefetch| tile(order, prefetch)));
     }
     tiles
 }
@@ -107,4 +120,51 @@ fn orders(packing: Packing, shape: Shape, threads: usize) -> Vec<(usize, usize)>
         }
     }
     orders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tern_kernels::Cpu;
+
+    #[test]
+    fn the_default_tile_is_first_and_no_tile_comes_twice() {
+        let cpu = Cpu::detect();
+        for (rows, cols) in [(6912, 2560), (2560, 6912), (64, 64), (1, 1)] {
+            for threads in [1, 2, 64] {
+                for kernel in cpu.kernels() {
+                    let tiles = tiles(kernel, Shape { rows, cols }, threads);
+                    assert_eq!(tiles[0], DEFAULT_TILE);
+                    let mut sorted = tiles.clone();
+                    sorted.sort();
+                    sorted.dedup();
+                    assert_eq!(sorted.len(), tiles.len(), "{} {rows}x{cols}", kernel.id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_planners_choice_is_first_and_the_reference_only_on_demand() {
+        let planner = Planner::new(Cpu::detect(), None, None).unwrap();
+        let shape = Shape {
+            rows: 640,
+            cols: 2560,
+        };
+        let all = kernels(&planner, None, shape, 1);
+        assert_eq!(all[0], planner.choose(shape, 1).kernel);
+        assert!(all.iter().all(|kernel| kernel.family != Family::Reference));
+        let expected = planner
+            .cpu()
+            .kernels()
+            .filter(|k| k.family != Family::Reference)
+            .count();
+        assert_eq!(all.len(), expected);
+
+        let force = Force::Family(Family::Reference);
+        let planner = Planner::new(Cpu::detect(), None, Some(force.clone())).unwrap();
+        let forced = kernels(&planner, Some(&force), shape, 1);
+        assert_eq!(forced.len(), 1);
+        assert_eq!(forced[0].family, Family::Reference);
+    }
 }

@@ -152,17 +152,9 @@ pub fn compare(
     }
     let clock = Clock::start();
     let mut run = Run::new(cpu, options, cancel)?;
-    let residences = [Residence::Memory, Residence::Cache];
-    let residences = &residences[..if options.cache { 2 } else { 1 }];
-    let jobs: Vec<(Residence, Work)> = residences
-        .iter()
-        .flat_map(|&r| work.iter().map(move |&w| (r, w)))
-        .collect();
-    for (index, &(residence, item)) in jobs.iter().enumerate() {
-        let shape = match residence {
-            Residence::Memory => item.shape,
-            Residence::Cache => cache_shape(cpu, item.shape, options.threads),
-        };
+    let jobs = jobs(cpu, work, options);
+    for (index, &(residence, work)) in jobs.iter().enumerate() {
+        let shape = work.shape;
         let stopped = cancel.load(Ordering::Relaxed);
         if stopped || (clock.elapsed() >= options.budget && !run.rows.is_empty()) {
             run.cancelled |= stopped;
@@ -178,17 +170,22 @@ pub fn compare(
         });
         let left = options.budget.saturating_sub(clock.elapsed());
         let share = left.div_f64((total - index) as f64);
-        run.job(
-            Work {
-                shape,
-                count: item.count,
-            },
-            residence,
-            share,
-            progress,
-        )?;
+        run.job(work, residence, share, progress)?;
     }
     Ok(run.finish(clock.elapsed().as_secs_f64()))
+}
+
+/// The shapes to compare, each with its residence. Several shapes may come down to the same part that fits the caches.
+fn jobs(cpu: &Cpu, work: &[Work], options: &CompareOptions) -> Vec<(Residence, Work)> {
+    let mut jobs: Vec<(Residence, Work)> = work.iter().map(|&w| (Residence::Memory, w)).collect();
+    for item in work.iter().filter(|_| options.cache) {
+        let shape = cache_shape(cpu, item.shape, options.threads);
+        let job = (Residence::Cache, Work { shape, count: 1 });
+        if !jobs.contains(&job) {
+            jobs.push(job);
+        }
+    }
+    jobs
 }
 
 /// A comparison under way.

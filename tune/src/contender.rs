@@ -41,16 +41,40 @@ pub(crate) fn contenders(field: &Field) -> Vec<Contender> {
     contenders
 }
 
+/// A variant whose best kernel is this many times as slow as the best of its family is no contender of its own: on a CPU
+/// with vectors nobody asks how the scalar form compares.
+const STRAGGLER: f64 = 3.0;
+
 /// Those of `kernels` that may be the best of their contender, by their times in cache.
 pub(crate) fn promising(kernels: &[Kernel], times: &[CacheTime]) -> Vec<Kernel> {
-    let same = |a: &Kernel, b: &Kernel| (a.family, a.variant) == (b.family, b.variant);
+    let measured = kernels
+        .iter()
+        .zip(times)
+        .filter_map(|(kernel, time)| match time {
+            Some(Ok(us)) => Some((kernel, *us)),
+            _ => None,
+        });
+    let fastest = |of: &dyn Fn(&Kernel) -> bool| {
+        measured
+            .clone()
+            .filter(|(kernel, _)| of(kernel))
+            .map(|(_, us)| us)
+            .fold(f64::INFINITY, f64::min)
+    };
     let may_win = |kernel: &Kernel| {
-        let rivals = kernels
+        let same =
+            |other: &Kernel| (other.family, other.variant) == (kernel.family, kernel.variant);
+        let in_family = fastest(&|other| other.family == kernel.family);
+        let own = fastest(&same);
+        if own.is_finite() && own > STRAGGLER * in_family {
+            return false;
+        }
+        let (rivals, times): (Vec<Kernel>, Vec<CacheTime>) = kernels
             .iter()
-            .zip(times)
-            .filter(|(rival, _)| same(rival, kernel));
-        let (rivals, times): (Vec<Kernel>, Vec<CacheTime>) =
-            rivals.map(|(rival, time)| (*rival, time.clone())).unzip();
+            .copied()
+            .zip(times.iter().cloned())
+            .filter(|(k, _)| same(k))
+            .unzip();
         let out = verdicts(&rivals, &times);
         rivals
             .iter()

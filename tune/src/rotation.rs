@@ -15,7 +15,7 @@ use tern_kernels::{MemoryError, PackedMatrix, Packing};
 const COPIES_MAX: usize = 30_000;
 
 /// Spare distance: a race does not visit its packings at exactly even intervals.
-const SPARE: f64 = 1.25;
+const SPARE: f64 = 1.1;
 
 /// What one packing needs in a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
