@@ -128,6 +128,10 @@ impl Isa {
     }
 }
 
+/// x86-64 ISAs that have no kernels yet, by their variant in `tern_kernels::Isa`: they can be detected and named all the same.
+pub const WITHOUT_KERNELS: [(&str, &[&str]); 2] =
+    [("Ssse3", &["ssse3"]), ("AvxVnni", &["avx2", "avxvnni"])];
+
 /// A piece of emitted Rust: an expression or a statement.
 pub type Tokens = TokenStream;
 

@@ -3,7 +3,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::isa::Isa;
+use crate::isa::{Isa, WITHOUT_KERNELS};
 use crate::spec::{Error, Family, KernelSpec};
 use crate::{KernelSet, budget, build_name, build_text, emit, kernel_text, skeleton};
 
@@ -12,16 +12,22 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let modules = isas
         .iter()
         .map(|isa| module(*isa, &format!("/{}.rs", isa.name())));
-    let detections = isas.iter().map(|isa| {
-        let variant = format_ident!("{}", isa.variant());
-        let features = isa.features();
-        match isa.arch() {
-            None => quote!(Isa::#variant => true),
-            Some(_) => {
-                quote!(Isa::#variant => #(std::arch::is_x86_feature_detected!(#features))&&*)
-            }
+    let detection = |variant: &str, features: &[&str]| {
+        let variant = format_ident!("{variant}");
+        match features {
+            [] => quote!(Isa::#variant => true),
+            _ => quote!(Isa::#variant => #(std::arch::is_x86_feature_detected!(#features))&&*),
         }
-    });
+    };
+    let vector = isas.iter().any(|isa| isa.arch().is_some());
+    let detections = isas
+        .iter()
+        .map(|isa| detection(isa.variant(), isa.features()));
+    let others = WITHOUT_KERNELS
+        .iter()
+        .filter(|_| vector)
+        .map(|(v, f)| detection(v, f));
+    let detections = detections.chain(others);
     let rows: Vec<TokenStream> = isas
         .iter()
         .flat_map(|isa| set.of_isa(*isa))

@@ -28,6 +28,15 @@ fn number(n: usize) -> Literal {
     Literal::usize_unsuffixed(n)
 }
 
+/// `base`, or `base.add(offset)`.
+fn at(base: &str, offset: usize) -> TokenStream {
+    let (base, offset_written) = (format_ident!("{base}"), number(offset));
+    match offset {
+        0 => quote!(#base),
+        _ => quote!(#base.add(#offset_written)),
+    }
+}
+
 /// A comment line of the generated text: `emit` turns the marker into `// …`.
 fn comment(text: &str) -> TokenStream {
     quote!(comment!(#text);)
@@ -107,8 +116,14 @@ fn strip(
     let bytes = panels * spec.panel_step_bytes();
     // One prefetch for each cache line that the step reads.
     let prefetches = (0..bytes).step_by(64).map(|line| {
-        let line = number(line);
-        let fetch = words.prefetch(quote!(weights.wrapping_add(prefetch + #line)));
+        let ahead = match line {
+            0 => quote!(prefetch),
+            _ => {
+                let line = number(line);
+                quote!(prefetch + #line)
+            }
+        };
+        let fetch = words.prefetch(quote!(weights.wrapping_add(#ahead)));
         quote!(#fetch;)
     });
     let (bytes, operand_bytes) = (number(bytes), number(operand::step_bytes(spec)));
@@ -169,7 +184,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
     let numbers = match spec.isa {
         Isa::Scalar => " Sums are `i32` throughout.".to_owned(),
         isa => format!(
-            " {} of {} vector registers. Narrow sums are widened every {} steps (bound {}), K blocks hold {} steps (bound {}).",
+            " {} of {} vector registers. Steps before narrow sums are widened: {} (bound {}). Steps in a K block: {} (bound {}).",
             budget::registers(spec),
             isa.registers(),
             spec.window,

@@ -241,7 +241,7 @@ impl KernelSpec {
                 self.panels
             ));
         }
-        if self.block % self.window != 0 {
+        if !self.block.is_multiple_of(self.window) {
             return Err(format!(
                 "block = {} is not divided by the window of {} steps",
                 self.block, self.window

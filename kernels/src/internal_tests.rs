@@ -224,7 +224,7 @@ fn a_window_that_is_one_longer_is_caught() {
     }
     eprintln!("overflows found: {caught:?}");
     assert!(
-        caught.is_empty() == !cpu.has(crate::Isa::Avx2),
+        !caught.is_empty() || !cpu.has(crate::Isa::Avx2),
         "no vector kernel was probed"
     );
 }

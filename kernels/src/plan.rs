@@ -177,7 +177,7 @@ impl Planner {
             Some(Force::Family(family)) => kernel.family == *family,
             Some(Force::Id(id)) => kernel.id == id,
         };
-        if let Some(mut choice) = self.from_profile(shape, threads, wanted) {
+        if let Some(mut choice) = self.profiled(shape, threads, wanted) {
             if self.force.is_some() {
                 choice.source = Source::Forced;
             }
@@ -203,7 +203,7 @@ impl Planner {
     }
 
     /// The profile's entry for the shape, or the nearest one.
-    fn from_profile(
+    fn profiled(
         &self,
         shape: Shape,
         threads: usize,

@@ -6,7 +6,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Skeleton, bytes, ident, number};
+use super::{Skeleton, at, bytes, ident};
 use crate::isa::Vocabulary;
 use crate::spec::KernelSpec;
 
@@ -36,8 +36,8 @@ impl Skeleton for Addsub<'_> {
                 .enumerate()
                 .map(move |(index, plane)| {
                     let offset = panel * self.spec.panel_step_bytes() + index * self.spec.lanes();
-                    let (bits, offset) = (ident(plane, panel), number(offset));
-                    let load = self.words.load(quote!(weights.add(#offset)));
+                    let bits = ident(plane, panel);
+                    let load = self.words.load(at("weights", offset));
                     quote!(let mut #bits = #load;)
                 })
         });
@@ -61,10 +61,9 @@ impl Addsub<'_> {
     /// One column: both digits of its activation, added and subtracted under the highest bits of the planes, which move up.
     fn column(&self, panels: usize, column: usize) -> TokenStream {
         let w = self.words;
-        let (low_at, high_at) = (number(8 * column), number(8 * column + 4));
         let (low, high) = (
-            w.load_splat32(quote!(at.add(#low_at))),
-            w.load_splat32(quote!(at.add(#high_at))),
+            w.load_splat32(at("at", 8 * column)),
+            w.load_splat32(at("at", 8 * column + 4)),
         );
         let last = column + 1 == self.spec.code.step_cols();
         let panels = (0..panels).map(|panel| {

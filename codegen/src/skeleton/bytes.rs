@@ -8,7 +8,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
-use super::{ident, number};
+use super::{at, ident, number};
 use crate::budget::{BYTE_EXCESS, Digits, T7_EXCESS};
 use crate::isa::Vocabulary;
 use crate::spec::{Code, KernelSpec};
@@ -117,10 +117,10 @@ fn store(words: &dyn Vocabulary, spec: &KernelSpec, panel: usize, quarter: usize
         half("low"),
         words.multiply32(half("high"), quote!(radix)),
     );
-    let offset = number((panel * 4 + quarter) * spec.lanes());
-    let before = words.load(quote!(out.add(#offset)));
+    let rows = at("out", (panel * 4 + quarter) * spec.lanes());
+    let before = words.load(rows.clone());
     let sum = words.add(32, words.add(32, value, quote!(total)), before);
-    let store = words.store(quote!(out.add(#offset)), sum);
+    let store = words.store(rows, sum);
     quote!(#store;)
 }
 

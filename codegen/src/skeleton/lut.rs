@@ -11,7 +11,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Skeleton, bytes, ident, number};
+use super::{Skeleton, at, bytes, ident};
 use crate::isa::Vocabulary;
 use crate::spec::{Code, KernelSpec};
 
@@ -56,14 +56,12 @@ impl Lut<'_> {
     /// Vector `index` of the step's weights of a panel.
     fn weights(&self, panel: usize, index: usize) -> TokenStream {
         let offset = panel * self.spec.panel_step_bytes() + index * self.spec.lanes();
-        let offset = number(offset);
-        self.words.load(quote!(weights.add(#offset)))
+        self.words.load(at("weights", offset))
     }
 
     /// The table vector at `offset` bytes of the step's tables.
     fn table(&self, offset: usize) -> TokenStream {
-        let offset = number(offset);
-        self.words.load_table(quote!(at.add(#offset)))
+        self.words.load_table(at("at", offset))
     }
 
     /// `<digit sum> += <looked up, with its sign>;`
@@ -122,11 +120,11 @@ impl Lut<'_> {
     /// One group of [`Lut::step_t3`].
     fn group_t3(&self, panels: usize, group: usize) -> TokenStream {
         let w = self.words;
-        let at = group * 2 * w.table_bytes();
-        let (low, high) = (self.table(at), self.table(at + w.table_bytes()));
+        let start = group * 2 * w.table_bytes();
+        let (low, high) = (self.table(start), self.table(start + w.table_bytes()));
         let lookups = (0..panels).map(|panel| {
             let (pair, signs) = (ident("pair", panel), ident("signs", panel));
-            let load = (group % 2 == 0).then(|| {
+            let load = group.is_multiple_of(2).then(|| {
                 let codes = self.weights(panel, group / 2);
                 quote!(let #pair = #codes;)
             });
@@ -167,8 +165,8 @@ impl Lut<'_> {
         let halves = (0..2).map(|half| {
             let codes = (0..panels).map(|panel| self.codes_t7(panel, half));
             let lookups = (0..4).map(|code| {
-                let at = (4 * half + code) * 2 * w.table_bytes();
-                let (low, high) = (self.table(at), self.table(at + w.table_bytes()));
+                let start = (4 * half + code) * 2 * w.table_bytes();
+                let (low, high) = (self.table(start), self.table(start + w.table_bytes()));
                 let adds = (0..panels).map(|panel| {
                     let codes = ident(&format!("codes{panel}_"), code);
                     let low = w.lookup(&[quote!(low_table)], quote!(#codes));

@@ -8,7 +8,7 @@
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
 
-use super::{Skeleton, ident, number};
+use super::{Skeleton, at, ident};
 use crate::budget::{Planes, planes};
 use crate::isa::Vocabulary;
 use crate::spec::{KernelSpec, Variant};
@@ -75,13 +75,12 @@ impl Skeleton for Mad<'_> {
     fn step(&self, panels: usize) -> TokenStream {
         let w = self.words;
         let activations = (0..4).map(|plane| {
-            let (name, offset) = (ident("activations", plane), number(4 * plane));
-            let load = w.load_splat32(quote!(at.add(#offset)));
+            let name = ident("activations", plane);
+            let load = w.load_splat32(at("at", 4 * plane));
             quote!(let #name = #load;)
         });
         let dots = (0..panels).map(|panel| {
-            let offset = number(panel * self.spec.panel_step_bytes());
-            let codes = w.load(quote!(weights.add(#offset)));
+            let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
             let planes = self
                 .planes()
                 .planes
@@ -154,10 +153,10 @@ impl Skeleton for Mad<'_> {
                 .into_iter()
                 .reduce(|a, b| w.add(32, a, b))
                 .unwrap_or_else(|| w.zero());
-            let offset = number(panel * self.spec.lanes() * 4);
-            let before = w.load(quote!(out.add(#offset)));
+            let rows = at("out", panel * self.spec.lanes() * 4);
+            let before = w.load(rows.clone());
             let sum = w.add(32, w.add(32, value, quote!(total)), before);
-            let store = w.store(quote!(out.add(#offset)), sum);
+            let store = w.store(rows, sum);
             quote!(#store;)
         });
         quote!(#(#stores)*)

@@ -133,7 +133,7 @@ fn sums(entries: usize, start: i32, activations: TokenStream) -> TokenStream {
         let mut sums = [#start; #entries];
         for (&a, trits) in #activations.iter().zip(&TRITS) {
             for (sum, t) in sums.iter_mut().zip(trits) {
-                *sum += t * i16::from(a);
+                *sum += t * a;
             }
         }
     }
@@ -144,10 +144,12 @@ fn mirrored(code: Code) -> TokenStream {
     let (group, entries) = if code == Code::T3 { (3, 16) } else { (5, 128) };
     let (trits, digits) = (balanced_trits(group, entries), signed_digits(code));
     let sums = sums(entries, 0, quote!(group));
+    let widened = (0..group).map(number);
     let [group, entries, both] = [group, entries, 2 * entries].map(number);
     quote! {
         #trits
         for (group, out) in step.chunks_exact(#group).zip(out.chunks_exact_mut(#both)) {
+            let group = [#(i16::from(group[#widened])),*];
             #sums
             let (low, high) = out.split_at_mut(#entries);
             for ((sum, low), high) in sums.iter().zip(low).zip(high) {
@@ -189,9 +191,10 @@ fn halves() -> TokenStream {
 
 /// All 243 signed sums of five trits as `i16`, in the byte order of the target, indexed by magnitude and sign.
 fn scalar_table() -> TokenStream {
-    let (trits, sums) = (balanced_trits(5, 128), sums(128, 0, quote!(step)));
+    let (trits, sums) = (balanced_trits(5, 128), sums(128, 0, quote!(group)));
     quote! {
         #trits
+        let group = [0, 1, 2, 3, 4].map(|i| i16::from(step[i]));
         #sums
         let (plus, minus) = out.split_at_mut(256);
         for ((sum, plus), minus) in

@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use super::{comment, features, ident, number};
+use super::{at, comment, features, ident, number};
 use crate::isa::Isa;
 
 /// `pub unsafe fn read__<isa>(args: &ReadArgs) -> u64 { … }`
@@ -31,18 +31,20 @@ pub fn read(isa: Isa) -> TokenStream {
         }
     };
     let width = isa.vector_bytes().max(8);
-    let or = |sum: TokenStream, value: TokenStream| match isa.vocabulary() {
-        None => quote!(#sum | #value),
-        // `sum ? -1 : value` for each bit.
-        Some(w) => w.merge_bits(sum.clone(), sum, value),
-    };
     let steps = (0..256 / width).map(|step| {
-        let (sum, offset) = (ident("sum", step % 4), number(step * width));
-        let merged = or(quote!(#sum), quote!(value));
+        let (sum, start) = (ident("sum", step % 4), at("block", step * width));
+        let merge = match isa.vocabulary() {
+            None => quote!(#sum |= value;),
+            Some(w) => {
+                // `sum ? sum : value` for each bit.
+                let merged = w.merge_bits(quote!(#sum), quote!(#sum), quote!(value));
+                quote!(#sum = #merged;)
+            }
+        };
         quote! {
-            let at = block.add(#offset);
+            let at = #start;
             let value = #load;
-            #sum = #merged;
+            #merge
         }
     });
     let folds = (0..4).map(|i| {

@@ -1,7 +1,7 @@
 /// `gemv_addsub_planes__avx512bw_p1k14`: masked additions and subtractions on avx512bw.
 ///
 /// Packing `planes_l64_p1_k14`: 64 rows x 8 columns in 128 bytes a step and panel, 2.000 bits a weight.
-/// 11 of 32 vector registers. Narrow sums are widened every 1 steps (bound 1), K blocks hold 14 steps (bound 257).
+/// 11 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
 /// Emitted by `codegen/src/skeleton/addsub.rs`. Change that file, not this text.
 ///
 /// # Safety
@@ -24,12 +24,12 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k14(args: &GemvArgs) {
             for _ in 0..steps {
                 let mut low0 = _mm512_set1_epi8(-128);
                 let mut high0 = _mm512_set1_epi8(-128);
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 0).cast());
+                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
                 _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 64).cast());
-                let mut plus0 = _mm512_loadu_si512(weights.add(0).cast());
+                let mut plus0 = _mm512_loadu_si512(weights.cast());
                 let mut minus0 = _mm512_loadu_si512(weights.add(64).cast());
                 let (low_digit0, high_digit0) = (
-                    _mm512_set1_epi32(at.add(0).cast::<i32>().read_unaligned()),
+                    _mm512_set1_epi32(at.cast::<i32>().read_unaligned()),
                     _mm512_set1_epi32(at.add(4).cast::<i32>().read_unaligned()),
                 );
                 let condition = _mm512_movepi8_mask(plus0);
@@ -143,7 +143,7 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k14(args: &GemvArgs) {
                 _mm512_slli_epi16::<8>(high_odd0),
             );
             _mm512_storeu_si512(
-                out.add(0).cast(),
+                out.cast(),
                 _mm512_add_epi32(
                     _mm512_add_epi32(
                         _mm512_add_epi32(
@@ -155,7 +155,7 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k14(args: &GemvArgs) {
                         ),
                         total,
                     ),
-                    _mm512_loadu_si512(out.add(0).cast()),
+                    _mm512_loadu_si512(out.cast()),
                 ),
             );
             _mm512_storeu_si512(

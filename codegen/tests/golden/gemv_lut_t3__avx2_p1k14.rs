@@ -1,7 +1,7 @@
 /// `gemv_lut_t3__avx2_p1k14`: lookup of three trits, mirrored on avx2.
 ///
 /// Packing `t3_l32_p1_k14`: 32 rows x 24 columns in 160 bytes a step and panel, 1.667 bits a weight.
-/// 10 of 16 vector registers. Narrow sums are widened every 1 steps (bound 1), K blocks hold 14 steps (bound 257).
+/// 10 of 16 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
 /// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
 ///
 /// # Safety
@@ -24,16 +24,16 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
             for _ in 0..steps {
                 let mut low0 = _mm256_set1_epi8(-128);
                 let mut high0 = _mm256_set1_epi8(-128);
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 0).cast());
+                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
                 _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 64).cast());
                 _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 128).cast());
                 let nibble = _mm256_set1_epi8(15);
                 let mut signs0 = _mm256_loadu_si256(weights.add(128).cast());
                 let (low_table, high_table) = (
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(0).cast())),
+                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.cast())),
                     _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(16).cast())),
                 );
-                let pair0 = _mm256_loadu_si256(weights.add(0).cast());
+                let pair0 = _mm256_loadu_si256(weights.cast());
                 let codes = _mm256_and_si256(pair0, nibble);
                 let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
                 low0 = _mm256_add_epi8(
@@ -173,7 +173,7 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                 _mm256_slli_epi16::<8>(high_odd0),
             );
             _mm256_storeu_si256(
-                out.add(0).cast(),
+                out.cast(),
                 _mm256_add_epi32(
                     _mm256_add_epi32(
                         _mm256_add_epi32(
@@ -185,7 +185,7 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                         ),
                         total,
                     ),
-                    _mm256_loadu_si256(out.add(0).cast()),
+                    _mm256_loadu_si256(out.cast()),
                 ),
             );
             _mm256_storeu_si256(
@@ -266,10 +266,11 @@ pub unsafe fn build_t3__avx2(args: &BuildArgs) {
             trits
         };
         for (group, out) in step.chunks_exact(3).zip(out.chunks_exact_mut(32)) {
+            let group = [i16::from(group[0]), i16::from(group[1]), i16::from(group[2])];
             let mut sums = [0; 16];
             for (&a, trits) in group.iter().zip(&TRITS) {
                 for (sum, t) in sums.iter_mut().zip(trits) {
-                    *sum += t * i16::from(a);
+                    *sum += t * a;
                 }
             }
             let (low, high) = out.split_at_mut(16);

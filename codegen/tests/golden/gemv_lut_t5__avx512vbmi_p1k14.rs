@@ -1,7 +1,7 @@
 /// `gemv_lut_t5__avx512vbmi_p1k14`: lookup of five trits, mirrored on avx512vbmi.
 ///
 /// Packing `t5_l64_p1_k14`: 64 rows x 5 columns in 64 bytes a step and panel, 1.600 bits a weight.
-/// 10 of 32 vector registers. Narrow sums are widened every 7 steps (bound 7), K blocks hold 14 steps (bound 1799).
+/// 10 of 32 vector registers. Steps before narrow sums are widened: 7 (bound 7). Steps in a K block: 14 (bound 1799).
 /// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
 ///
 /// # Safety
@@ -26,18 +26,16 @@ pub unsafe fn gemv_lut_t5__avx512vbmi_p1k14(args: &GemvArgs) {
                 let mut low0 = _mm512_set1_epi8(-128);
                 let mut high0 = _mm512_set1_epi8(-128);
                 for _ in 0..7 {
-                    _mm_prefetch::<
-                        _MM_HINT_T1,
-                    >(weights.wrapping_add(prefetch + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
                     let (low_table0, low_table1) = (
-                        _mm512_loadu_si512(at.add(0).cast()),
+                        _mm512_loadu_si512(at.cast()),
                         _mm512_loadu_si512(at.add(64).cast()),
                     );
                     let (high_table0, high_table1) = (
                         _mm512_loadu_si512(at.add(128).cast()),
                         _mm512_loadu_si512(at.add(192).cast()),
                     );
-                    let codes = _mm512_loadu_si512(weights.add(0).cast());
+                    let codes = _mm512_loadu_si512(weights.cast());
                     let signs = _mm512_movepi8_mask(codes);
                     let (found_low, found_high) = (
                         _mm512_permutex2var_epi8(low_table0, codes, low_table1),
@@ -74,18 +72,16 @@ pub unsafe fn gemv_lut_t5__avx512vbmi_p1k14(args: &GemvArgs) {
                 let mut low0 = _mm512_set1_epi8(-128);
                 let mut high0 = _mm512_set1_epi8(-128);
                 for _ in 0..left {
-                    _mm_prefetch::<
-                        _MM_HINT_T1,
-                    >(weights.wrapping_add(prefetch + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
                     let (low_table0, low_table1) = (
-                        _mm512_loadu_si512(at.add(0).cast()),
+                        _mm512_loadu_si512(at.cast()),
                         _mm512_loadu_si512(at.add(64).cast()),
                     );
                     let (high_table0, high_table1) = (
                         _mm512_loadu_si512(at.add(128).cast()),
                         _mm512_loadu_si512(at.add(192).cast()),
                     );
-                    let codes = _mm512_loadu_si512(weights.add(0).cast());
+                    let codes = _mm512_loadu_si512(weights.cast());
                     let signs = _mm512_movepi8_mask(codes);
                     let (found_low, found_high) = (
                         _mm512_permutex2var_epi8(low_table0, codes, low_table1),
@@ -131,7 +127,7 @@ pub unsafe fn gemv_lut_t5__avx512vbmi_p1k14(args: &GemvArgs) {
                 _mm512_slli_epi16::<8>(high_odd0),
             );
             _mm512_storeu_si512(
-                out.add(0).cast(),
+                out.cast(),
                 _mm512_add_epi32(
                     _mm512_add_epi32(
                         _mm512_add_epi32(
@@ -143,7 +139,7 @@ pub unsafe fn gemv_lut_t5__avx512vbmi_p1k14(args: &GemvArgs) {
                         ),
                         total,
                     ),
-                    _mm512_loadu_si512(out.add(0).cast()),
+                    _mm512_loadu_si512(out.cast()),
                 ),
             );
             _mm512_storeu_si512(
@@ -224,10 +220,17 @@ pub unsafe fn build_t5__avx512vbmi(args: &BuildArgs) {
             trits
         };
         for (group, out) in step.chunks_exact(5).zip(out.chunks_exact_mut(256)) {
+            let group = [
+                i16::from(group[0]),
+                i16::from(group[1]),
+                i16::from(group[2]),
+                i16::from(group[3]),
+                i16::from(group[4]),
+            ];
             let mut sums = [0; 128];
             for (&a, trits) in group.iter().zip(&TRITS) {
                 for (sum, t) in sums.iter_mut().zip(trits) {
-                    *sum += t * i16::from(a);
+                    *sum += t * a;
                 }
             }
             let (low, high) = out.split_at_mut(128);

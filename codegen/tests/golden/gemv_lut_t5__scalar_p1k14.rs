@@ -60,10 +60,11 @@ pub unsafe fn build_t5__scalar(args: &BuildArgs) {
             }
             trits
         };
+        let group = [0, 1, 2, 3, 4].map(|i| i16::from(step[i]));
         let mut sums = [0; 128];
-        for (&a, trits) in step.iter().zip(&TRITS) {
+        for (&a, trits) in group.iter().zip(&TRITS) {
             for (sum, t) in sums.iter_mut().zip(trits) {
-                *sum += t * i16::from(a);
+                *sum += t * a;
             }
         }
         let (plus, minus) = out.split_at_mut(256);

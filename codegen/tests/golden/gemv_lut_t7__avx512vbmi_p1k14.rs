@@ -1,7 +1,7 @@
 /// `gemv_lut_t7__avx512vbmi_p1k14`: lookup of three and a half trits on avx512vbmi.
 ///
 /// Packing `t7_l64_p1_k14`: 64 rows x 28 columns in 384 bytes a step and panel, 1.714 bits a weight.
-/// 11 of 32 vector registers. Narrow sums are widened every 1 steps (bound 1), K blocks hold 14 steps (bound 257).
+/// 11 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
 /// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
 ///
 /// # Safety
@@ -24,7 +24,7 @@ pub unsafe fn gemv_lut_t7__avx512vbmi_p1k14(args: &GemvArgs) {
             for _ in 0..steps {
                 let mut low0 = _mm512_setzero_si512();
                 let mut high0 = _mm512_setzero_si512();
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 0).cast());
+                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
                 _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 64).cast());
                 _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 128).cast());
                 _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 192).cast());
@@ -32,7 +32,7 @@ pub unsafe fn gemv_lut_t7__avx512vbmi_p1k14(args: &GemvArgs) {
                 _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 320).cast());
                 let (two_bits, four_bits) = (_mm512_set1_epi8(3), _mm512_set1_epi8(15));
                 let (codes0_0, codes0_1, codes0_2) = (
-                    _mm512_loadu_si512(weights.add(0).cast()),
+                    _mm512_loadu_si512(weights.cast()),
                     _mm512_loadu_si512(weights.add(64).cast()),
                     _mm512_loadu_si512(weights.add(128).cast()),
                 );
@@ -50,7 +50,7 @@ pub unsafe fn gemv_lut_t7__avx512vbmi_p1k14(args: &GemvArgs) {
                     _mm512_srli_epi16::<2>(codes0_2),
                 );
                 let (low_table, high_table) = (
-                    _mm512_loadu_si512(at.add(0).cast()),
+                    _mm512_loadu_si512(at.cast()),
                     _mm512_loadu_si512(at.add(64).cast()),
                 );
                 low0 = _mm512_add_epi8(
@@ -184,7 +184,7 @@ pub unsafe fn gemv_lut_t7__avx512vbmi_p1k14(args: &GemvArgs) {
                 _mm512_slli_epi16::<8>(high_odd0),
             );
             _mm512_storeu_si512(
-                out.add(0).cast(),
+                out.cast(),
                 _mm512_add_epi32(
                     _mm512_add_epi32(
                         _mm512_add_epi32(
@@ -196,7 +196,7 @@ pub unsafe fn gemv_lut_t7__avx512vbmi_p1k14(args: &GemvArgs) {
                         ),
                         total,
                     ),
-                    _mm512_loadu_si512(out.add(0).cast()),
+                    _mm512_loadu_si512(out.cast()),
                 ),
             );
             _mm512_storeu_si512(
@@ -281,7 +281,7 @@ pub unsafe fn build_t7__avx512vbmi(args: &BuildArgs) {
                 let mut sums = [512; 64];
                 for (&a, trits) in code.iter().zip(&TRITS) {
                     for (sum, t) in sums.iter_mut().zip(trits) {
-                        *sum += t * i16::from(a);
+                        *sum += t * a;
                     }
                 }
                 let (low, high) = out.split_at_mut(64);

@@ -1,7 +1,7 @@
 /// `gemv_mad_b2__avx2_classic_p1k14w14`: two-bit multiply-add, classic on avx2.
 ///
 /// Packing `b2_l8_p1_k14`: 8 rows x 16 columns in 32 bytes a step and panel, 2.000 bits a weight.
-/// 8 of 16 vector registers. Narrow sums are widened every 14 steps (bound 16), K blocks hold 14 steps (bound 8191).
+/// 8 of 16 vector registers. Steps before narrow sums are widened: 14 (bound 16). Steps in a K block: 14 (bound 8191).
 /// Emitted by `codegen/src/skeleton/mad.rs`. Change that file, not this text.
 ///
 /// # Safety
@@ -23,11 +23,9 @@ pub unsafe fn gemv_mad_b2__avx2_classic_p1k14w14(args: &GemvArgs) {
             while left >= 14 {
                 let mut sum0_0 = _mm256_setzero_si256();
                 for _ in 0..14 {
-                    _mm_prefetch::<
-                        _MM_HINT_T1,
-                    >(weights.wrapping_add(prefetch + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
                     let activations0 = _mm256_set1_epi32(
-                        at.add(0).cast::<i32>().read_unaligned(),
+                        at.cast::<i32>().read_unaligned(),
                     );
                     let activations1 = _mm256_set1_epi32(
                         at.add(4).cast::<i32>().read_unaligned(),
@@ -38,7 +36,7 @@ pub unsafe fn gemv_mad_b2__avx2_classic_p1k14w14(args: &GemvArgs) {
                     let activations3 = _mm256_set1_epi32(
                         at.add(12).cast::<i32>().read_unaligned(),
                     );
-                    let codes = _mm256_loadu_si256(weights.add(0).cast());
+                    let codes = _mm256_loadu_si256(weights.cast());
                     sum0_0 = _mm256_add_epi16(
                         sum0_0,
                         _mm256_maddubs_epi16(
@@ -88,11 +86,9 @@ pub unsafe fn gemv_mad_b2__avx2_classic_p1k14w14(args: &GemvArgs) {
             if left > 0 {
                 let mut sum0_0 = _mm256_setzero_si256();
                 for _ in 0..left {
-                    _mm_prefetch::<
-                        _MM_HINT_T1,
-                    >(weights.wrapping_add(prefetch + 0).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
                     let activations0 = _mm256_set1_epi32(
-                        at.add(0).cast::<i32>().read_unaligned(),
+                        at.cast::<i32>().read_unaligned(),
                     );
                     let activations1 = _mm256_set1_epi32(
                         at.add(4).cast::<i32>().read_unaligned(),
@@ -103,7 +99,7 @@ pub unsafe fn gemv_mad_b2__avx2_classic_p1k14w14(args: &GemvArgs) {
                     let activations3 = _mm256_set1_epi32(
                         at.add(12).cast::<i32>().read_unaligned(),
                     );
-                    let codes = _mm256_loadu_si256(weights.add(0).cast());
+                    let codes = _mm256_loadu_si256(weights.cast());
                     sum0_0 = _mm256_add_epi16(
                         sum0_0,
                         _mm256_maddubs_epi16(
@@ -150,10 +146,10 @@ pub unsafe fn gemv_mad_b2__avx2_classic_p1k14w14(args: &GemvArgs) {
                 );
             }
             _mm256_storeu_si256(
-                out.add(0).cast(),
+                out.cast(),
                 _mm256_add_epi32(
                     _mm256_add_epi32(wide0, total),
-                    _mm256_loadu_si256(out.add(0).cast()),
+                    _mm256_loadu_si256(out.cast()),
                 ),
             );
             out = out.add(32);

@@ -1,7 +1,7 @@
 /// `gemv_mad_b2__avx512vnni_shiftfree_p1k14`: two-bit multiply-add, shiftfree on avx512vnni.
 ///
 /// Packing `b2_l16_p1_k14`: 16 rows x 16 columns in 64 bytes a step and panel, 2.000 bits a weight.
-/// 14 of 32 vector registers. Narrow sums are widened every 1 steps (bound 1), K blocks hold 14 steps (bound 8191).
+/// 14 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 8191).
 /// Emitted by `codegen/src/skeleton/mad.rs`. Change that file, not this text.
 ///
 /// # Safety
@@ -23,10 +23,8 @@ pub unsafe fn gemv_mad_b2__avx512vnni_shiftfree_p1k14(args: &GemvArgs) {
             let mut sum0_3 = _mm512_setzero_si512();
             let mut at = operand;
             for _ in 0..steps {
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 0).cast());
-                let activations0 = _mm512_set1_epi32(
-                    at.add(0).cast::<i32>().read_unaligned(),
-                );
+                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
+                let activations0 = _mm512_set1_epi32(at.cast::<i32>().read_unaligned());
                 let activations1 = _mm512_set1_epi32(
                     at.add(4).cast::<i32>().read_unaligned(),
                 );
@@ -36,7 +34,7 @@ pub unsafe fn gemv_mad_b2__avx512vnni_shiftfree_p1k14(args: &GemvArgs) {
                 let activations3 = _mm512_set1_epi32(
                     at.add(12).cast::<i32>().read_unaligned(),
                 );
-                let codes = _mm512_loadu_si512(weights.add(0).cast());
+                let codes = _mm512_loadu_si512(weights.cast());
                 sum0_0 = _mm512_dpbusd_epi32(
                     sum0_0,
                     _mm512_and_si512(codes, _mm512_set1_epi8(3)),
@@ -61,7 +59,7 @@ pub unsafe fn gemv_mad_b2__avx512vnni_shiftfree_p1k14(args: &GemvArgs) {
                 at = at.add(16);
             }
             _mm512_storeu_si512(
-                out.add(0).cast(),
+                out.cast(),
                 _mm512_add_epi32(
                     _mm512_add_epi32(
                         _mm512_add_epi32(
@@ -73,7 +71,7 @@ pub unsafe fn gemv_mad_b2__avx512vnni_shiftfree_p1k14(args: &GemvArgs) {
                         ),
                         total,
                     ),
-                    _mm512_loadu_si512(out.add(0).cast()),
+                    _mm512_loadu_si512(out.cast()),
                 ),
             );
             out = out.add(64);
