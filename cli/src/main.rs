@@ -1,1 +1,46 @@
-fn main() {}
+//! The `tern` command: arguments in, library calls, text or JSON out.
+//!
+//! Everything that can be known lives in the libraries; this crate only parses, asks and prints. Results go to standard
+//! output, all else (progress, notes, warnings, errors) to standard error, so that output can be piped. Exit codes: 0 for
+//! success, 1 for failure, 2 for a wrong command line, 130 when Ctrl-C ended the work.
+
+mod args;
+mod bundled;
+mod commands;
+mod files;
+mod interrupt;
+mod load;
+mod output;
+mod plan;
+mod progress;
+mod table;
+mod worklist;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// How a command ended, when it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// The work is done.
+    Done,
+    /// The user stopped it; what it says is about the part that was done.
+    Interrupted,
+}
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    output::set_quiet(cli.quiet);
+    let result = interrupt::install().and_then(|()| commands::run(cli.command));
+    match result {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
+        // Whoever read our output has seen enough: `tern codegen list | head -1` is no failure.
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The command line: the commands, and the options that several of them share.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use tern_kernels::{Cpu, Force, Isa, Pages};
+
+use crate::commands::{codegen, compare, cpu, demo, inspect, logits, perplexity, run, tune};
+
+/// More threads than this are a slip of the finger.
+pub const THREADS_MAX: u64 = 1024;
+
+/// Runs ternary (1.58-bit) language models on CPUs, with kernels tuned for the CPU at hand.
+///
+/// The weights of a ternary model are -1, 0 and 1, so its matrix-vector products need no multiplication. Which way to do
+/// without it is fastest (lookup tables, masked additions, or multiplying after all) depends on the CPU. tern contains
+/// many variants of each, measures them, writes the winners to a profile and runs models with them. All variants give
+/// exactly the same numbers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tern",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 110
+)]
+#[command(after_help = "\
+First steps:
+  tern demo                                   see it work: half a minute, writes nothing
+  tern tune                                   find the fastest kernels for this CPU, once
+  tern run demo -p 'ROMEO:' --temp 0.8        continue a text with the bundled model
+  tern run ./bitnet-b1.58-2B-4T -p 'Hello'    or with a model folder from Hugging Face
+
+`tern help COMMAND` explains a command, with examples.")]
+pub struct Cli {
+    /// Print no progress and no remarks, only results, warnings and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show it all in half a minute: tune, compare, generate text
+    Demo(demo::Args),
+    /// Continue a text
+    Run(run::Args),
+    /// Find the fastest kernels for this CPU and save them as a profile
+    Tune(tune::Args),
+    /// Compare lookup tables with add/sub and multiply-add on this CPU
+    Compare(compare::Args),
+    /// Show what a model is made of and which kernels it will use, and why
+    Inspect(inspect::Args),
+    /// Measure how well a model predicts a text
+    Perplexity(perplexity::Args),
+    /// Write a model's logits to a file, to compare with other programs
+    Logits(logits::Args),
+    /// Describe this CPU: instruction sets, caches, memory bandwidth, profile
+    Cpu(cpu::Args),
+    /// List, show or write the source of the generated kernels
+    Codegen(codegen::Args),
+}
+
+/// Options of everything that runs a model.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Engine options")]
+pub struct EngineArgs {
+    #[command(flatten)]
+    pub threads: ThreadsArg,
+    #[command(flatten)]
+    pub profile: ProfileArg,
+    #[command(flatten)]
+    pub kernel: KernelArg,
+    #[command(flatten)]
+    pub isa: IsaArg,
+}
+
+/// `--threads`.
+#[derive(Clone, Debug, Args)]
+pub struct ThreadsArg {
+    /// Threads that share the work [default: all usable cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=THREADS_MAX))]
+    threads: Option<u64>,
+}
+
+impl ThreadsArg {
+    /// The number of threads on `cpu`.
+    pub fn on(&self, cpu: &Cpu) -> usize {
+        match self.threads {
+            Some(threads) => threads as usize,
+            None => cpu.cores.max(1),
+        }
+    }
+
+    /// Whether the user chose the number.
+    pub fn is_given(&self) -> bool {
+        self.threads.is_some()
+    }
+}
+
+/// `--profile`.
+#[derive(Clone, Debug, Args)]
+pub struct ProfileArg {
+    /// Take kernels from this profile, or from `none` [default: this CPU's profile, as `tern tune` saved it]
+    #[arg(long, value_name = "FILE|none", env = "TERN_PROFILE", value_parser = ProfileChoice::from_str)]
+    profile: Option<ProfileChoice>,
+}
+
+impl ProfileArg {
+    /// The user's choice.
+    pub fn choice(&self) -> ProfileChoice {
+        self.profile.clone().unwrap_or(ProfileChoice::Find)
+    }
+}
+
+/// Which profile to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProfileChoice {
+    /// The one of this CPU, if there is one.
+    Find,
+    /// None: built-in defaults.
+    None,
+    /// This file, which must exist.
+    File(PathBuf),
+}
+
+impl FromStr for ProfileChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            // `TERN_PROFILE= tern …` is how a shell unsets a variable for one command.
+            "" => ProfileChoice::Find,
+            "none" => ProfileChoice::None,
+            path => ProfileChoice::File(path.into()),
+        })
+    }
+}
+
+/// `--kernel`.
+#[derive(Clone, Debug, Args)]
+pub struct KernelArg {
+    /// Use this kernel family (lut, mad, addsub, reference) or this kernel for every matrix, whatever the profile says
+    #[arg(long = "kernel", value_name = "FAMILY|ID", value_parser = Force::from_str)]
+    pub force: Option<Force>,
+}
+
+/// `--max-isa`.
+#[derive(Clone, Debug, Args)]
+pub struct IsaArg {
+    /// Use no instruction set beyond this one, in the order scalar, ssse3, avx2, avxvnni, avx512bw, avx512vnni,
+    /// avx512vbmi (on ARM: scalar, neon, dotprod, i8mm)
+    #[arg(long, value_name = "ISA", env = "TERN_MAX_ISA", value_parser = Isa::from_str)]
+    max_isa: Option<Isa>,
+}
+
+impl IsaArg {
+    /// This CPU, within the cap.
+    pub fn cpu(&self) -> Cpu {
+        let cpu = Cpu::detect();
+        match self.max_isa {
+            Some(max) => cpu.capped(max),
+            None => cpu,
+        }
+    }
+}
+
+/// `--pages`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PagesArg {
+    /// Memory pages of the weights
+    #[arg(long, value_enum, default_value_t = PageSize::Huge)]
+    pages: PageSize,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PageSize {
+    /// 2 MiB pages, where the system gives them
+    Huge,
+    /// The system's ordinary pages, usually 4 KiB
+    Small,
+}
+
+impl PagesArg {
+    /// The pages, as the libraries name them.
+    pub fn pages(self) -> Pages {
+        match self.pages {
+            PageSize::Huge => Pages::Huge,
+            PageSize::Small => Pages::Small,
+        }
+    }
+}
+
+/// Ends the program as clap does for a wrong command line, for what clap cannot see: exit code 2.
+pub fn usage_error(command: &str, kind: ErrorKind, message: impl std::fmt::Display) -> ! {
+    let mut cli = Cli::command();
+    cli.build();
+    let command = cli
+        .find_subcommand_mut(command)
+        .expect("commands know their names");
+    command.error(kind, message).exit()
+}
+
+/// `--json`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct JsonArg {
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A list of numbers separated by commas: thread counts, token ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbers(pub Vec<u32>);
+
+impl FromStr for Numbers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |part: &str| {
+            let bad = |_| {
+                format!(
+                    "`{part}` is no whole number from 0 to {}; expected a list such as 1,2,3",
+                    u32::MAX
+                )
+            };
+            part.trim().parse().map_err(bad)
+        };
+        text.split(',')
+            .map(number)
+            .collect::<Result<_, _>>()
+            .map(Numbers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let example = format!("tern {}", command.get_name());
+            assert!(
+                help.contains("Example") && help.contains(&example),
+                "{}: {help}",
+                command.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn lists_of_numbers() {
+        assert_eq!("1,2, 3".parse(), Ok(Numbers(vec![1, 2, 3])));
+        for bad in ["", "1,,2", "1;2", "-1", "4294967296"] {
+            assert!(bad.parse::<Numbers>().is_err(), "{bad}");
+        }
+    }
+}

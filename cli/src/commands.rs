@@ -1,0 +1,29 @@
+//! One module for each command: its arguments, what it asks the libraries, how it prints the answer.
+
+pub mod codegen;
+pub mod compare;
+pub mod cpu;
+pub mod demo;
+pub mod inspect;
+pub mod logits;
+pub mod perplexity;
+pub mod run;
+pub mod tune;
+
+use crate::Ending;
+use crate::args::Command;
+
+/// Runs a command.
+pub fn run(command: Command) -> anyhow::Result<Ending> {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Tune(args) => tune::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
+        Command::Logits(args) => logits::run(&args),
+        Command::Cpu(args) => cpu::run(&args),
+        Command::Codegen(args) => codegen::run(&args),
+    }
+}

@@ -1,0 +1,153 @@
+//! `tern compare`: lookup tables against add/sub and multiply-add on this CPU.
+
+use std::path::PathBuf;
+
+use tern_tune::{CompareOptions, Environment, compare};
+
+use crate::Ending;
+use crate::args::{IsaArg, JsonArg, PagesArg, ThreadsArg};
+use crate::files::check_writable;
+use crate::interrupt::Watch;
+use crate::output::{plural, print, print_json, remark, warn};
+use crate::progress::Measuring;
+use crate::worklist::{Seconds, ShapesArgs, worklist};
+
+/// What is compared on unless the user says otherwise: the best-known ternary model.
+const DEFAULT_SHAPES: &str = "bitnet-2b4t";
+
+/// Compares lookup tables with add/sub and multiply-add on this CPU.
+///
+/// For each matrix shape every family is tuned first, by itself, so that each is at its best; then the winners are timed
+/// in one interleaved run together with the streaming bandwidth of the memory. So it needs no profile. With --out the
+/// numbers are written as CSV, with all samples, an SVG chart, and the circumstances of the run, for a record that can be
+/// repeated.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tern compare                                         BitNet 2B4T, all cores
+  tern compare --shapes llama3-8b-1.58 --threads 1
+  tern compare --threads 1 --cache --out bench-results/here
+  tern compare --threads 1 --pages small               what huge pages are worth")]
+pub struct Args {
+    #[command(flatten)]
+    shapes: ShapesArgs,
+    /// Write comparison.csv, samples.csv, comparison.svg, table.txt and environment.toml to this directory, which is
+    /// created if it is missing
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Time to take for everything together
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(60.0))]
+    budget: Seconds,
+    /// Also compare with the weights in the second-level cache (fewer rows, so that they fit)
+    #[arg(long)]
+    cache: bool,
+    /// Rounds of the final run
+    #[arg(long, value_name = "N", default_value_t = 31, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    #[command(flatten)]
+    pages: PagesArg,
+    #[command(flatten)]
+    json: JsonArg,
+    #[command(flatten)]
+    threads: ThreadsArg,
+    #[command(flatten)]
+    isa: IsaArg,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<Ending> {
+    let cpu = args.isa.cpu();
+    let threads = args.threads.on(&cpu);
+    let worklist = match args.shapes.is_empty() {
+        true => worklist(&[], &[DEFAULT_SHAPES.to_owned()])?,
+        false => args.shapes.worklist()?,
+    };
+    if let Some(directory) = &args.out {
+        // Before the minute, not after it.
+        tern_tune::create_directory(directory)?;
+        check_writable(&directory.join("comparison.csv"))?;
+    }
+    let options = CompareOptions {
+        threads,
+        pages: args.pages.pages(),
+        budget: args.budget.duration(),
+        cache: args.cache,
+        rounds: args.rounds as usize,
+    };
+    remark(format_args!(
+        "comparing on {} of {} with {} for {} s",
+        plural(worklist.work.len(), "shape"),
+        worklist.names.join(", "),
+        plural(threads, "thread"),
+        args.budget
+    ));
+    let watch = Watch::new();
+    let mut progress = Measuring::new();
+    let found = compare(
+        &cpu,
+        &worklist.work,
+        &options,
+        &mut |step| progress.step(step),
+        watch.flag(),
+    )?;
+    drop(progress);
+    match args.json.json {
+        true => print_json(&found)?,
+        false => print(found.table())?,
+    }
+    if found.cancelled || watch.stopped() {
+        if args.out.is_some() {
+            warn("stopped, nothing was written");
+        }
+        return Ok(Ending::Interrupted);
+    }
+    if let Some(directory) = &args.out {
+        let environment = Environment::new(
+            &cpu,
+            env!("TERN_RUSTC"),
+            &command_line(),
+            threads,
+            options.pages,
+        );
+        let written = found.write(directory, &environment)?;
+        written
+            .iter()
+            .for_each(|path| remark(format_args!("wrote {}", path.display())));
+    }
+    Ok(Ending::Done)
+}
+
+/// The command that repeats this run, quoted for a shell. The program's own path is left out.
+fn command_line() -> String {
+    let arguments = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once("tern".to_owned())
+        .chain(arguments.map(quoted))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn quoted(argument: String) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    match !argument.is_empty() && argument.chars().all(is_plain) {
+        true => argument,
+        false => format!("'{}'", argument.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(
+            quoted("--shapes=bitnet-2b4t".to_owned()),
+            "--shapes=bitnet-2b4t"
+        );
+        assert_eq!(quoted("my model".to_owned()), "'my model'");
+        assert_eq!(quoted("it's".to_owned()), r"'it'\''s'");
+        assert_eq!(quoted(String::new()), "''");
+    }
+}

@@ -1,0 +1,196 @@
+//! `tern inspect`: what a model is made of, and which kernels it will use.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use tern_runtime::Summary;
+use tern_runtime::config::{ScaleRule, WeightSource};
+
+use crate::Ending;
+use crate::args::{EngineArgs, JsonArg};
+use crate::load::ModelArg;
+use crate::output::{BOLD, bytes, count, paint, plural, print, print_json};
+use crate::plan::ProfileUse;
+use crate::table::{Align, Table};
+
+/// Shows what a model is made of and which kernels it will use, and why.
+///
+/// Of a model folder only config.json and the headers of the weight files are read. The last columns of the table say
+/// which kernel and tile the plan chose for each matrix and where that came from: the profile, its nearest entry, the
+/// built-in default, or --kernel.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tern inspect demo
+  tern inspect ./bitnet-b1.58-2B-4T --threads 4
+  tern inspect demo --profile none --max-isa avx2     what a CPU without AVX-512 would use
+  tern inspect demo --json | jq '.matrices[] | {name, kernel, source}'")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArg,
+    #[command(flatten)]
+    json: JsonArg,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    profile: &'a ProfileUse,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<Ending> {
+    let setup = args.engine.setup()?;
+    let profile = setup.profile;
+    let summary = args.model.model.summary(setup.planner, setup.threads)?;
+    if args.json.json {
+        print_json(&Report {
+            summary: &summary,
+            profile: &profile,
+        })?;
+    } else {
+        print(format_args!(
+            "{}\n{}\n{}",
+            facts(&summary),
+            sizes(&summary),
+            matrices(&summary)
+        ))?;
+    }
+    Ok(Ending::Done)
+}
+
+/// Name and value pairs, one a line.
+fn facts(summary: &Summary) -> String {
+    let config = &summary.config;
+    let weights = match config.quantization.weights {
+        WeightSource::Offline => "packed in the file",
+        WeightSource::Online => "made from master weights while loading (absmean)",
+    };
+    let scale = match config.quantization.scale {
+        ScaleRule::Multiply => "scales multiply",
+        ScaleRule::Divide => "scales divide",
+    };
+    let linear_norms = match config.quantization.linear_norm_eps {
+        Some(_) => ", a norm before every linear layer",
+        None => "",
+    };
+    let sub_norms = if config.has_sub_norms() {
+        ", sub-norms"
+    } else {
+        ""
+    };
+    let head = if config.tied_head {
+        "tied to the embedding"
+    } else {
+        "separate"
+    };
+    let parameters = &summary.parameters;
+    let total = parameters.ternary + parameters.dense + parameters.norms;
+    let lines = [
+        ("model", summary.model.clone()),
+        (
+            "architecture",
+            format!(
+                "{:?}, {} of width {}, feed-forward {} ({:?}){sub_norms}",
+                config.architecture,
+                plural(config.layers, "layer"),
+                config.hidden_size,
+                config.intermediate_size,
+                config.activation,
+            ),
+        ),
+        (
+            "attention",
+            format!(
+                "{} of width {}, {} for keys and values, RoPE base {}",
+                plural(config.heads, "head"),
+                config.head_dim,
+                config.kv_heads,
+                config.rope_theta
+            ),
+        ),
+        (
+            "vocabulary",
+            format!("{} tokens, head {head}", config.vocab_size),
+        ),
+        ("context", format!("{} positions", config.context)),
+        (
+            "ternary weights",
+            format!("{weights}, {scale}{linear_norms}"),
+        ),
+        (
+            "parameters",
+            format!(
+                "{} ({} ternary, {} dense)",
+                count(total),
+                count(parameters.ternary),
+                count(parameters.dense)
+            ),
+        ),
+    ];
+    lines.iter().fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{} {value}", paint(BOLD, format_args!("{name:<16}")));
+        text
+    })
+}
+
+/// Bytes by part.
+fn sizes(summary: &Summary) -> String {
+    let parts = &summary.bytes;
+    let context = summary.config.context;
+    let mut table = Table::new(&[
+        ("memory", Align::Left),
+        ("bytes", Align::Right),
+        ("", Align::Right),
+    ]);
+    let mut row =
+        |name: &str, value: u64| table.row([name.to_owned(), value.to_string(), bytes(value)]);
+    row("ternary matrices, packed", parts.ternary);
+    row("token embedding", parts.embedding);
+    if parts.head > 0 {
+        row("head", parts.head);
+    }
+    row("norms", parts.norms);
+    row(
+        "all weights",
+        parts.ternary + parts.embedding + parts.head + parts.norms,
+    );
+    row("read for each token", parts.read_per_token);
+    row("keys and values of a position", parts.cache_per_position);
+    row(
+        &format!("keys and values of {context} positions"),
+        summary.cache_bytes(context),
+    );
+    table.to_string()
+}
+
+/// The plan.
+fn matrices(summary: &Summary) -> String {
+    let mut table = Table::new(&[
+        ("matrix", Align::Left),
+        ("rows x cols", Align::Right),
+        ("count", Align::Right),
+        ("bits", Align::Right),
+        ("kernel", Align::Left),
+        ("tile", Align::Left),
+        ("chosen by", Align::Left),
+    ]);
+    for matrix in &summary.matrices {
+        table.row([
+            matrix.name.to_owned(),
+            format!("{}x{}", matrix.rows, matrix.cols),
+            matrix.count.to_string(),
+            format!("{:.3}", matrix.bits_per_weight),
+            matrix.kernel.to_owned(),
+            format!(
+                "k{} c{} p{}",
+                matrix.tile_k_blocks, matrix.tile_chunk, matrix.tile_prefetch
+            ),
+            matrix.source.clone(),
+        ]);
+    }
+    format!("{table}planned for {}\n", plural(summary.threads, "thread"))
+}

@@ -1,0 +1,329 @@
+//! `tern tune`: finds the fastest kernels for this CPU and saves them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::error::ErrorKind;
+use serde::Serialize;
+use tern_kernels::{Cpu, Entry, Profile, ProfileError};
+use tern_tune::{
+    TuneOptions, Tuning, Verification, default_profile_path, merge_profiles, tune, verify,
+    write_profile,
+};
+
+use crate::Ending;
+use crate::args::{IsaArg, JsonArg, KernelArg, Numbers, PagesArg, THREADS_MAX, usage_error};
+use crate::files::check_writable;
+use crate::interrupt::Watch;
+use crate::load::ModelName;
+use crate::output::{one_line, paint, plural, print, print_json, remark, warn};
+use crate::plan::entries;
+use crate::progress::Measuring;
+use crate::table::{Align, Table};
+use crate::worklist::{Seconds, ShapesArgs, Worklist, worklist};
+
+/// What is tuned for unless the user says otherwise, besides the bundled model: the best-known ternary model.
+const DEFAULT_SHAPES: &str = "bitnet-2b4t";
+
+/// `--check` passes if this share of the entries is at most [`CHECK_SLACK`] slower than a new winner.
+const CHECK_SHARE: f64 = 0.9;
+
+/// See [`CHECK_SHARE`].
+const CHECK_SLACK: f64 = 0.03;
+
+/// Finds the fastest kernels for this CPU and saves them as a profile.
+///
+/// For each matrix shape and thread count, all kernels that this CPU runs and their tiles race on weights in memory. The
+/// winners go to a profile (TOML, made to be read and edited), which every later command finds by itself. Entries for
+/// other shapes that the profile holds already are kept. Interrupted by Ctrl-C, nothing is written.
+///
+/// Without --model and --shapes it tunes for the bundled demo model and for bitnet-2b4t.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tern tune                                      a minute, once for each CPU
+  tern tune --model ./bitnet-b1.58-2B-4T         for the shapes of a model
+  tern tune --shapes llama3-8b-1.58 --threads 1,4,8 --budget 120
+  tern tune --check                              does the saved profile still hold?
+  tern tune --out here.toml                      then: tern run … --profile here.toml")]
+pub struct Args {
+    #[command(flatten)]
+    shapes: ShapesArgs,
+    /// Thread counts to tune for, separated by commas [default: 1 and all usable cores]
+    #[arg(long, value_name = "LIST", value_parser = thread_counts)]
+    threads: Option<Numbers>,
+    /// Time to take for everything together
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(60.0))]
+    budget: Seconds,
+    /// Where to save the profile [default: $XDG_CONFIG_HOME/tern/profiles/<cpu>.toml, or ~/.config/tern/…]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write nothing: tune the shapes of a saved profile [default: this CPU's] anew and time its winners against the new
+    /// ones; fails if more than one in ten is over 3 % slower
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["out", "model", "shapes", "threads"])]
+    check: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    pages: PagesArg,
+    #[command(flatten)]
+    json: JsonArg,
+    #[command(flatten)]
+    kernel: KernelArg,
+    #[command(flatten)]
+    isa: IsaArg,
+}
+
+fn thread_counts(text: &str) -> Result<Numbers, String> {
+    let counts: Numbers = text.parse()?;
+    match counts
+        .0
+        .iter()
+        .find(|&&count| !(1..=THREADS_MAX).contains(&u64::from(count)))
+    {
+        Some(bad) => Err(format!("{bad} threads: expected 1 to {THREADS_MAX}")),
+        None => Ok(counts),
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    /// The profile's path, if it was written.
+    out: Option<&'a Path>,
+    models: &'a [String],
+    tuning: &'a Tuning,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<Ending> {
+    let cpu = args.isa.cpu();
+    match &args.check {
+        Some(path) => check(args, &cpu, path.as_deref()),
+        None => tune_and_save(args, &cpu),
+    }
+}
+
+impl Args {
+    fn options(&self, cpu: &Cpu) -> TuneOptions {
+        let defaults = TuneOptions::new(cpu);
+        let threads = self
+            .threads
+            .as_ref()
+            .map(|list| list.0.iter().map(|&count| count as usize).collect());
+        TuneOptions {
+            threads: threads.unwrap_or(defaults.threads),
+            budget: self.budget.duration(),
+            pages: self.pages.pages(),
+            force: self.kernel.force.clone(),
+        }
+    }
+
+    fn worklist(&self) -> anyhow::Result<Worklist> {
+        if self.shapes.is_empty() {
+            return worklist(&[ModelName::Demo], &[DEFAULT_SHAPES.to_owned()]);
+        }
+        self.shapes.worklist()
+    }
+}
+
+fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
+    if args.kernel.force.is_some() && args.out.is_none() {
+        let message =
+            "--kernel would put slow kernels into this CPU's profile; name another file with --out";
+        usage_error("tune", ErrorKind::MissingRequiredArgument, message);
+    }
+    // Everything that can go wrong with the file goes wrong before the minute, not after it.
+    let worklist = args.worklist()?;
+    let out = match &args.out {
+        Some(path) => path.clone(),
+        None => default_profile_path(cpu)?,
+    };
+    let old = old_profile(&out)?;
+    check_writable(&out)?;
+    let options = args.options(cpu);
+    let threads: Vec<String> = options.threads.iter().map(ToString::to_string).collect();
+    remark(format_args!(
+        "tuning {} of {} on {} threads for {} s",
+        plural(worklist.work.len(), "shape"),
+        worklist.names.join(", "),
+        threads.join(" and "),
+        args.budget
+    ));
+    let watch = Watch::new();
+    let mut progress = Measuring::new();
+    let tuning = tune(
+        cpu,
+        &worklist.work,
+        &options,
+        &mut |step| progress.step(step),
+        watch.flag(),
+    )?;
+    drop(progress);
+    let cancelled = tuning.cancelled || watch.stopped();
+    if !cancelled {
+        let profile = match old {
+            Some(old) => merge_profiles(old, tuning.profile.clone()),
+            None => tuning.profile.clone(),
+        };
+        write_profile(&profile, &out)?;
+    }
+    let written = (!cancelled).then_some(out.as_path());
+    match args.json.json {
+        true => print_json(&Report {
+            out: written,
+            models: &worklist.names,
+            tuning: &tuning,
+        })?,
+        false => print(winners(&tuning.profile.entries))?,
+    }
+    tuning
+        .notes
+        .iter()
+        .for_each(|note| remark(format_args!("note: {note}")));
+    if cancelled {
+        warn("stopped, nothing was written");
+        return Ok(Ending::Interrupted);
+    }
+    if !tuning.skipped.is_empty() {
+        let skipped: Vec<String> = tuning
+            .skipped
+            .iter()
+            .map(|(shape, threads)| format!("{shape} x{threads}"))
+            .collect();
+        warn(format_args!(
+            "no time for {}; give more with --budget",
+            skipped.join(", ")
+        ));
+    }
+    let count = entries(tuning.profile.entries.len());
+    remark(format_args!(
+        "saved {count} to {} in {:.0} s",
+        out.display(),
+        tuning.seconds
+    ));
+    Ok(Ending::Done)
+}
+
+/// The profile whose entries are to be kept. A file that is no profile of this CPU is not ours to replace.
+fn old_profile(out: &Path) -> anyhow::Result<Option<Profile>> {
+    if !out.is_file() {
+        return Ok(None);
+    }
+    // Without the cap of --max-isa: entries beyond it are not stale.
+    match Profile::load(out, &Cpu::detect()) {
+        Ok((profile, ignored)) => {
+            ignored
+                .iter()
+                .for_each(|line| remark(format_args!("dropping an old entry: {line}")));
+            Ok(Some(profile))
+        }
+        Err(error @ ProfileError::Format { .. }) => {
+            remark(format_args!("replacing {}: {error}", out.display()));
+            Ok(None)
+        }
+        Err(error) => bail!(
+            "will not overwrite {}: {}; delete it or choose another file with --out",
+            out.display(),
+            one_line(&error.to_string())
+        ),
+    }
+}
+
+/// The table of winners, largest matrix first.
+pub fn winners(found: &[Entry]) -> String {
+    let mut table = Table::new(&[
+        ("rows x cols", Align::Left),
+        ("threads", Align::Right),
+        ("fastest kernel", Align::Left),
+        ("tile", Align::Left),
+        ("us", Align::Right),
+        ("±", Align::Right),
+        ("best other kernel", Align::Left),
+        ("takes", Align::Right),
+    ]);
+    let mut found: Vec<&Entry> = found.iter().collect();
+    found.sort_by_key(|entry| {
+        (
+            std::cmp::Reverse(entry.rows * entry.cols),
+            entry.rows,
+            entry.threads,
+        )
+    });
+    for entry in found {
+        let ratio = entry
+            .runner_up_median_us
+            .map(|us| format!("{:.2}x", us / entry.median_us));
+        table.row([
+            format!("{}x{}", entry.rows, entry.cols),
+            entry.threads.to_string(),
+            entry.kernel.clone(),
+            format!(
+                "k{} c{} p{}",
+                entry.tile.k_blocks, entry.tile.chunk, entry.tile.prefetch
+            ),
+            format!("{:.2}", entry.median_us),
+            format!("{:.2}", entry.mad_us),
+            entry.runner_up.clone().unwrap_or_default(),
+            ratio.unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn check(args: &Args, cpu: &Cpu, path: Option<&Path>) -> anyhow::Result<Ending> {
+    let path = match path {
+        Some(path) => path.to_owned(),
+        None => Profile::default_path(cpu)
+            .context("neither XDG_CONFIG_HOME nor HOME is set; name a profile")?,
+    };
+    let loaded =
+        Profile::load(&path, cpu).with_context(|| format!("cannot check {}", path.display()));
+    let (profile, ignored) = loaded.context("`tern tune` makes a profile")?;
+    ignored
+        .iter()
+        .for_each(|line| warn(format_args!("profile entry not used: {line}")));
+    if profile.entries.is_empty() {
+        bail!(
+            "{} has no entry that this program can use; run `tern tune`",
+            path.display()
+        );
+    }
+    remark(format_args!(
+        "checking {} of {} for {} s",
+        entries(profile.entries.len()),
+        path.display(),
+        args.budget
+    ));
+    let watch = Watch::new();
+    let mut progress = Measuring::new();
+    let options = args.options(cpu);
+    let found = verify(
+        cpu,
+        &profile,
+        &options,
+        &mut |step| progress.step(step),
+        watch.flag(),
+    )?;
+    drop(progress);
+    match args.json.json {
+        true => print_json(&found)?,
+        false => print(found.table())?,
+    }
+    judge(&found, &path, watch.stopped())
+}
+
+fn judge(found: &Verification, path: &Path, stopped: bool) -> anyhow::Result<Ending> {
+    if stopped || found.tuning.cancelled {
+        return Ok(Ending::Interrupted);
+    }
+    let skipped = found.tuning.skipped.len();
+    if skipped > 0 {
+        warn(format_args!(
+            "no time for {skipped} of the entries; give more with --budget"
+        ));
+    }
+    if found.within(CHECK_SLACK) < CHECK_SHARE {
+        bail!("{} is out of date; run `tern tune` again", path.display());
+    }
+    remark(paint(crate::output::GOOD, "the profile still holds"));
+    Ok(Ending::Done)
+}

@@ -1,0 +1,64 @@
+//! Ctrl-C.
+//!
+//! Work that can stop in the middle (generation, tuning, comparing) borrows a flag for as long as it runs; the first
+//! Ctrl-C raises it and the command ends by itself, with what it has. Everything else is ended at once: files are
+//! written whole or not at all, so nothing half-written stays. A second Ctrl-C always ends at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+
+/// The exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells have it.
+pub const EXIT_CODE: u8 = 130;
+
+/// Raised by Ctrl-C while someone looks at it.
+static CANCEL: AtomicBool = AtomicBool::new(false);
+
+/// Whether someone looks at [`CANCEL`].
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Takes Ctrl-C over from the system.
+pub fn install() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        let watched = WATCHED.load(Ordering::SeqCst);
+        if watched && !CANCEL.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        // A progress bar may stand in the line; the shell's prompt should not follow it.
+        eprintln!();
+        std::process::exit(i32::from(EXIT_CODE));
+    })
+    .context("cannot watch for Ctrl-C")
+}
+
+/// While it lives, Ctrl-C raises a flag instead of ending the program.
+pub struct Watch(());
+
+impl Watch {
+    /// Begins to watch.
+    pub fn new() -> Watch {
+        WATCHED.store(true, Ordering::SeqCst);
+        Watch(())
+    }
+
+    /// The flag, for the libraries.
+    pub fn flag(&self) -> &'static AtomicBool {
+        &CANCEL
+    }
+
+    /// Whether Ctrl-C was pressed, or [`Watch::stop`] called.
+    pub fn stopped(&self) -> bool {
+        CANCEL.load(Ordering::SeqCst)
+    }
+
+    /// Raises the flag from inside, as when nobody reads the output any more.
+    pub fn stop(&self) {
+        CANCEL.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        WATCHED.store(false, Ordering::SeqCst);
+    }
+}

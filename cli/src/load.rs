@@ -1,0 +1,109 @@
+//! Models by what the user calls them: a folder, or the word for the bundled one.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use tern_kernels::{Pages, Planner};
+use tern_runtime::{Engine, LoadOptions, Model, Summary};
+
+use crate::bundled;
+use crate::plan::Setup;
+use crate::progress::Bar;
+
+/// Which model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelName {
+    /// The one that is part of the program.
+    Demo,
+    /// A folder as published on Hugging Face.
+    Folder(PathBuf),
+}
+
+impl FromStr for ModelName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "" => Err("expected a model folder, or `demo` for the bundled model"),
+            bundled::NAME => Ok(ModelName::Demo),
+            path => Ok(ModelName::Folder(path.into())),
+        }
+    }
+}
+
+impl std::fmt::Display for ModelName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ModelName::Demo => f.write_str("demo (bundled)"),
+            ModelName::Folder(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// `MODEL`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ModelArg {
+    /// Model folder as published on Hugging Face (config.json, model.safetensors, tokenizer.json), or `demo` for the
+    /// bundled model (a folder of that name is ./demo)
+    #[arg(value_name = "MODEL")]
+    pub model: ModelName,
+}
+
+impl ModelName {
+    /// Loads the model with a progress bar and starts its threads.
+    pub fn load(&self, setup: Setup) -> anyhow::Result<Loaded> {
+        let start = Instant::now();
+        let bar = Bar::bytes("loading");
+        let progress = |progress: tern_runtime::Progress| bar.set(progress.done, progress.total);
+        let options = LoadOptions {
+            planner: setup.planner,
+            threads: setup.threads,
+            pages: Pages::Huge,
+            progress: Some(&progress),
+        };
+        let model = match self {
+            ModelName::Demo => Model::from_bytes(&bundled::MODEL, &options),
+            ModelName::Folder(path) => Model::load(path, &options),
+        };
+        drop(bar);
+        let model = Arc::new(model.context("cannot load the model")?);
+        let engine = Engine::new(Arc::clone(&model))?;
+        Ok(Loaded {
+            model,
+            engine,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Describes the model; of a folder only the configuration and the headers are read.
+    pub fn summary(&self, planner: Planner, threads: usize) -> anyhow::Result<Summary> {
+        let summary = match self {
+            ModelName::Folder(path) => tern_runtime::inspect(path, &planner, threads)?,
+            ModelName::Demo => {
+                let options = LoadOptions {
+                    threads,
+                    ..LoadOptions::new(planner)
+                };
+                let summary = Model::from_bytes(&bundled::MODEL, &options)?.summary();
+                Summary {
+                    model: self.to_string(),
+                    ..summary
+                }
+            }
+        };
+        Ok(summary)
+    }
+}
+
+/// A model that is ready to run.
+pub struct Loaded {
+    /// The model.
+    pub model: Arc<Model>,
+    /// Its threads.
+    pub engine: Engine,
+    /// How long loading took.
+    pub seconds: f64,
+}

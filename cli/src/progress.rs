@@ -1,0 +1,126 @@
+//! Progress on standard error: bars on a terminal, a line for each result elsewhere, nothing with `--quiet`.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::{is_quiet, plural, remark};
+
+/// What is done sooner needs no bar.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// A progress bar that appears only when the work takes a while, and disappears when it is dropped.
+pub struct Bar {
+    template: &'static str,
+    what: &'static str,
+    start: Instant,
+    bar: OnceLock<ProgressBar>,
+}
+
+impl Bar {
+    /// A bar that counts bytes.
+    pub fn bytes(what: &'static str) -> Bar {
+        Bar::new(
+            what,
+            "{msg} {wide_bar} {binary_bytes} of {binary_total_bytes}",
+        )
+    }
+
+    /// A bar that counts tokens.
+    pub fn tokens(what: &'static str) -> Bar {
+        Bar::new(what, "{msg} {wide_bar} {pos} of {len} tokens, {eta} left")
+    }
+
+    fn new(what: &'static str, template: &'static str) -> Bar {
+        Bar {
+            template,
+            what,
+            start: Instant::now(),
+            bar: OnceLock::new(),
+        }
+    }
+
+    /// Shows that `done` of `total` are done. May be called from several threads.
+    pub fn set(&self, done: u64, total: u64) {
+        if self.start.elapsed() < PATIENCE {
+            return;
+        }
+        let bar = self
+            .bar
+            .get_or_init(|| bar(self.template).with_message(self.what));
+        if bar.length() != Some(total) {
+            bar.set_length(total);
+        }
+        bar.set_position(done);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Hidden where standard error is no terminal.
+fn bar(template: &str) -> ProgressBar {
+    let target = match is_quiet() {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr(),
+    };
+    let style = ProgressStyle::with_template(template).expect("a constant template");
+    ProgressBar::with_draw_target(Some(0), target).with_style(style.progress_chars("━━┄"))
+}
+
+/// Shows how a tuning or a comparison advances. It is drawn only when something happens: a thread that redraws it would
+/// disturb the measurements.
+pub struct Measuring {
+    line: ProgressBar,
+    job: String,
+}
+
+impl Measuring {
+    /// Nothing measured yet.
+    pub fn new() -> Measuring {
+        let line = bar("{msg}");
+        line.set_message("preparing …");
+        line.tick();
+        Measuring {
+            line,
+            job: String::new(),
+        }
+    }
+
+    /// Takes the next step.
+    pub fn step(&mut self, step: &tern_tune::Progress) {
+        use tern_tune::Progress;
+        match step {
+            Progress::Job {
+                index,
+                total,
+                shape,
+                threads,
+            } => {
+                self.job = format!("[{index}/{total}] {shape}, {}", plural(*threads, "thread"));
+                self.line.set_message(self.job.clone());
+            }
+            Progress::Stage { name, candidates } => {
+                let candidates = plural(*candidates, "candidate");
+                self.line
+                    .set_message(format!("{}: {name}, {candidates}", self.job));
+            }
+            // On a terminal the final table says it better.
+            Progress::Done { .. } if self.line.is_hidden() => remark(step),
+            Progress::Done { .. } => {}
+        }
+        self.line.tick();
+    }
+}
+
+impl Drop for Measuring {
+    fn drop(&mut self) {
+        self.line.finish_and_clear();
+    }
+}

@@ -1,0 +1,142 @@
+//! The command line itself: help that teaches, versions, wrong usage.
+
+mod common;
+
+use common::World;
+
+const COMMANDS: [&str; 9] = [
+    "demo",
+    "run",
+    "tune",
+    "compare",
+    "inspect",
+    "perplexity",
+    "logits",
+    "cpu",
+    "codegen",
+];
+
+#[test]
+fn every_command_explains_itself_with_an_example() {
+    let world = World::new();
+    for command in COMMANDS {
+        let help = world.ok(&[command, "--help"]);
+        assert!(help.contains("Example"), "{command}: {help}");
+        assert!(
+            help.contains(&format!("\n  tern {command}")),
+            "{command}: {help}"
+        );
+    }
+    for action in ["list", "show", "emit"] {
+        let help = world.ok(&["codegen", action, "--help"]);
+        assert!(
+            help.contains(&format!("\n  tern codegen {action}")),
+            "{help}"
+        );
+    }
+    let help = world.ok(&["--help"]);
+    assert!(
+        COMMANDS.iter().all(|command| help.contains(command)),
+        "{help}"
+    );
+}
+
+#[test]
+fn the_options_of_the_engine_are_everywhere_where_a_model_runs() {
+    let world = World::new();
+    for command in ["demo", "run", "inspect", "perplexity", "logits"] {
+        let help = world.ok(&[command, "--help"]);
+        for option in [
+            "--threads",
+            "--profile",
+            "--kernel",
+            "--max-isa",
+            "TERN_PROFILE",
+            "TERN_MAX_ISA",
+        ] {
+            assert!(help.contains(option), "{command} has no {option}: {help}");
+        }
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let expected = format!("tern {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(World::new().ok(&["--version"]), expected);
+}
+
+#[test]
+fn wrong_usage_ends_with_code_2() {
+    let world = World::new();
+    let cases: &[(&[&str], &str)] = &[
+        (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
+        (&["run"], "<MODEL>"),
+        (&["run", "demo", "--threads", "0"], "0 is not in 1..=1024"),
+        (
+            &["run", "demo", "-p", "x", "--kernel", "lutt"],
+            "`lutt` is neither a kernel family",
+        ),
+        (
+            &["run", "demo", "-p", "x", "--max-isa", "avx9"],
+            "`avx9` is no instruction set",
+        ),
+        (
+            &["run", "demo", "-p", "x", "--top-p", "1.5"],
+            "top_p is 1.5; expected above 0",
+        ),
+        (
+            &["run", "demo", "-p", "x", "--temp", "nan"],
+            "temperature is NaN",
+        ),
+        (
+            &["run", "demo", "-p", "x", "-f", "y"],
+            "cannot be used with",
+        ),
+        (&["run", "demo", "-p", "x", "--stop", ""], "--stop"),
+        (
+            &["logits", "demo", "--tokens", "1,x", "--out", "y"],
+            "`x` is no whole number",
+        ),
+        (
+            &["tune", "--threads", "1,0"],
+            "0 threads: expected 1 to 1024",
+        ),
+        (
+            &["tune", "--budget", "never"],
+            "expected a number of seconds",
+        ),
+        (&["tune", "--kernel", "lut"], "name another file with --out"),
+        (
+            &["codegen", "emit", "--isa", "mmx", "--out", "x"],
+            "possible values: scalar, avx2",
+        ),
+        (&["codegen", "emit", "--isa", "avx2"], "--out <DIR>"),
+    ];
+    for (arguments, part) in cases {
+        let ran = world.run(arguments);
+        ran.assert_failed(2, &[part]);
+    }
+    assert_eq!(world.run(&[]).code, Some(2));
+    let capped = world
+        .command(&["cpu", "--no-bandwidth"])
+        .env("TERN_MAX_ISA", "mmx")
+        .output()
+        .unwrap();
+    assert_eq!(capped.status.code(), Some(2));
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let world = World::new();
+    for arguments in [
+        &["cpu", "--no-bandwidth"][..],
+        &["inspect", "demo"],
+        &["codegen", "list"],
+    ] {
+        let ran = world.run(arguments);
+        assert!(
+            !ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'),
+            "{arguments:?}"
+        );
+    }
+}
