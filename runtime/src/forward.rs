@@ -10,11 +10,10 @@
 use tern_kernels::{MemoryError, Session};
 
 use crate::config::Config;
-use crate::dense::DenseMatrix;
 use crate::engine::Work;
 use crate::linear::{Epilogue, Workspace};
 use crate::model::Model;
-use crate::ops::attention::attend;
+use crate::ops::attention::{GROUP, attend};
 use crate::ops::head::{ROWS, logits};
 use crate::ops::rms_norm::{rms_norm, rms_norm_in_place};
 use crate::ops::rope::rotate;
@@ -56,10 +55,8 @@ pub(crate) struct Buffers {
     up: Vec<f32>,
     /// Cosine and sine of every row's position.
     turns: Vec<(f32, f32)>,
-    qkv_work: Workspace,
-    output_work: Workspace,
-    gate_up_work: Workspace,
-    down_work: Workspace,
+    /// Of a layer's four projections, in order.
+    workspaces: [Workspace; 4],
 }
 
 impl Buffers {
@@ -88,7 +85,7 @@ pub(crate) fn forward(
     buffers: &mut Buffers,
     out: &mut [f32],
 ) -> Result<(), MemoryError> {
-    let (config, weights) = (&model.config, &model.weights);
+    let config = &model.config;
     let eps = config.rms_norm_eps;
     buffers.resize(config, pass.rows.len());
     let Buffers {
@@ -101,29 +98,18 @@ pub(crate) fn forward(
         gate,
         up,
         turns,
-        ..
+        workspaces,
     } = buffers;
+    let [for_qkv, for_output, for_gate_up, for_down] = workspaces;
+    embed(pass, model, x, turns);
 
-    let rows = pass.rows.iter().zip(x.chunks_exact_mut(config.hidden_size));
-    for_each(pass.session, rows, |(row, x)| {
-        weights.embedding.read_row(row.token as usize, x);
-    });
-    turns.clear();
-    for row in pass.rows {
-        model.rope.push_turns(row.position, turns);
-    }
+    for (index, layer) in model.weights.layers.iter().enumerate() {
+        let (qkv, output) = (&layer.qkv, &layer.output);
+        let (gate_up, down) = (&layer.gate_up, &layer.down);
 
-    for (index, layer) in weights.layers.iter().enumerate() {
         // Attention: normalise, project, rotate, remember, attend, project back.
         norm(pass, x, &layer.attention_norm, eps, normed);
-        let outputs: &mut [&mut [f32]] = &mut [q, k, v];
-        layer.qkv.apply(
-            pass,
-            &mut buffers.qkv_work,
-            normed,
-            outputs,
-            Epilogue::Store,
-        )?;
+        qkv.apply(pass, for_qkv, normed, &mut [q, k, v], Epilogue::Store)?;
         rotate_rows(pass, q, turns);
         rotate_rows(pass, k, turns);
         remember(pass, work, index, k, v);
@@ -131,42 +117,49 @@ pub(crate) fn forward(
         if let Some(weight) = &layer.attention_sub_norm {
             norm_in_place(pass, attended, weight, eps);
         }
-        layer.output.apply(
-            pass,
-            &mut buffers.output_work,
-            attended,
-            &mut [x],
-            Epilogue::Add,
-        )?;
+        output.apply(pass, for_output, attended, &mut [x], Epilogue::Add)?;
 
         // Feed-forward: normalise, project to gate and up, gate, project back.
         norm(pass, x, &layer.ffn_norm, eps, normed);
-        let outputs: &mut [&mut [f32]] = &mut [gate, up];
         let gated = Epilogue::Gate(config.activation);
-        layer
-            .gate_up
-            .apply(pass, &mut buffers.gate_up_work, normed, outputs, gated)?;
+        gate_up.apply(pass, for_gate_up, normed, &mut [gate, up], gated)?;
         if let Some(weight) = &layer.ffn_sub_norm {
             norm_in_place(pass, gate, weight, eps);
         }
-        layer
-            .down
-            .apply(pass, &mut buffers.down_work, gate, &mut [x], Epilogue::Add)?;
+        down.apply(pass, for_down, gate, &mut [x], Epilogue::Add)?;
         show_residual(pass, index, x);
     }
 
-    // Head: normalise the rows whose logits are wanted, and compare them with every token.
-    let wanted = pass.rows.iter().zip(x.chunks_exact(config.hidden_size));
-    let wanted = wanted.filter(|(row, _)| row.logits).map(|(_, x)| x);
-    normed.clear();
-    for x in wanted {
-        let start = normed.len();
-        normed.resize(start + x.len(), 0.0);
-        rms_norm(x, &weights.final_norm, eps, &mut normed[start..]);
-    }
-    let head = weights.head.as_ref().unwrap_or(&weights.embedding);
-    head_rows(pass, head, normed, out);
+    final_norm(pass, model, x, normed);
+    head(pass, model, normed, out);
     Ok(())
+}
+
+/// Every row's token as its embedding, and the turns of its position.
+fn embed(pass: &mut Pass<'_, '_>, model: &Model, x: &mut [f32], turns: &mut Vec<(f32, f32)>) {
+    let rows = pass
+        .rows
+        .iter()
+        .zip(x.chunks_exact_mut(model.config.hidden_size));
+    for_each(pass.session, rows, |(row, x)| {
+        model.weights.embedding.read_row(row.token as usize, x);
+    });
+    turns.clear();
+    for row in pass.rows {
+        model.rope.push_turns(row.position, turns);
+    }
+}
+
+/// Gathers the rows whose logits are wanted, normalised.
+fn final_norm(pass: &Pass<'_, '_>, model: &Model, x: &[f32], out: &mut Vec<f32>) {
+    let weight = &model.weights.final_norm;
+    out.clear();
+    let rows = pass.rows.iter().zip(x.chunks_exact(weight.len()));
+    for (_, x) in rows.filter(|(row, _)| row.logits) {
+        let start = out.len();
+        out.resize(start + x.len(), 0.0);
+        rms_norm(x, weight, model.config.rms_norm_eps, &mut out[start..]);
+    }
 }
 
 /// `out = norm(x)`, row by row.
@@ -205,7 +198,7 @@ fn remember(pass: &Pass<'_, '_>, work: &mut [Work<'_>], layer: usize, k: &[f32],
 
 /// Attention of every head of every row over its sequence up to its own position.
 ///
-/// The unit of work is one query head of one row; query head `h` reads key-value head
+/// The work is split by query heads of all rows; query head `h` reads key-value head
 /// `h / (heads / kv_heads)`.
 fn attend_rows(
     pass: &mut Pass<'_, '_>,
@@ -226,19 +219,29 @@ fn attend_rows(
         rest = after;
     }
     let rows = pass.rows;
+    let group = heads / config.kv_heads;
     pass.session.run_parts(&mut parts, |_, (first, out)| {
-        for (unit, out) in (*first..).zip(out.chunks_exact_mut(head_dim)) {
+        let (mut unit, mut rest) = (*first, &mut **out);
+        while !rest.is_empty() {
             let (row, head) = (rows[unit / heads], unit % heads);
-            let sequence = &work[row.work].sequence;
-            let blocks = sequence.head(layer, head / (heads / config.kv_heads));
-            let query = &q[unit * head_dim..][..head_dim];
-            attend(query, blocks, row.position + 1, out);
+            // All heads of this part that share the row's key-value head.
+            let count = (group - head % group).min(rest.len() / head_dim).min(GROUP);
+            let (out, after) = rest.split_at_mut(count * head_dim);
+            let queries = &q[unit * head_dim..][..out.len()];
+            let blocks = work[row.work].sequence.head(layer, head / group);
+            attend(queries, head_dim, blocks, row.position + 1, out);
+            (unit, rest) = (unit + count, after);
         }
     });
 }
 
 /// Logits of the normalised rows `hidden`, the head's rows split over the team.
-fn head_rows(pass: &mut Pass<'_, '_>, head: &DenseMatrix, hidden: &[f32], out: &mut [f32]) {
+fn head(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &mut [f32]) {
+    let head = model
+        .weights
+        .head
+        .as_ref()
+        .unwrap_or(&model.weights.embedding);
     if hidden.is_empty() {
         return;
     }

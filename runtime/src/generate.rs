@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -136,29 +136,13 @@ pub fn generate(
     let mut output = Output::new(&options.stop, on_text);
     let mut stream = model.tokenizer()?.stream();
     let mut sampler = Sampler::new(options.sampling.clone())?;
-    let mut stats = Stats {
-        prompt_tokens: prompt.len(),
-        ..Stats::default()
-    };
+    let mut stats = Stats::default();
     let mut tokens = Vec::new();
 
     let start = Instant::now();
-    let pass = engine.pass();
-    let mut logits: Option<Vec<f32>> = None;
-    for (index, tokens) in prompt.chunks(pass).enumerate() {
-        if cancel.load(Ordering::Relaxed) {
-            break;
-        }
-        let last = (index + 1) * pass >= prompt.len();
-        let wanted = if last { Logits::Last } else { Logits::None };
-        let output = engine.step(&mut [Work {
-            sequence,
-            tokens,
-            logits: wanted,
-        }])?;
-        logits = last.then(|| output.last(0).to_vec());
-    }
-    stats.prompt_seconds = seconds(start.elapsed());
+    let mut logits = process_prompt(engine, sequence, prompt, cancel)?;
+    stats.prompt_tokens = prompt.len();
+    stats.prompt_seconds = start.elapsed().as_secs_f64();
 
     let start = Instant::now();
     let finish = loop {
@@ -193,25 +177,44 @@ pub fn generate(
         row.copy_from_slice(engine.step(&mut [work])?.last(0));
         stats.decode_steps += 1;
     };
-    stats.generate_seconds = seconds(start.elapsed());
     stats.generated_tokens = tokens.len();
-    let finish = match finish {
-        Finish::StopString(_) => finish,
-        // What was held back may still complete a stop string.
-        _ => match output.push(&stream.finish()?) {
-            Some(stop) => Finish::StopString(stop),
-            None => {
-                output.flush();
-                finish
-            }
-        },
-    };
+    stats.generate_seconds = start.elapsed().as_secs_f64();
+    let finish = output.finish(finish, &stream.finish()?);
     Ok(Generated {
         tokens,
         text: output.text,
         finish,
         stats,
     })
+}
+
+/// Appends the prompt in passes. Returns the last position's logits, or `None` if cancelled.
+fn process_prompt(
+    engine: &mut Engine,
+    sequence: &mut Sequence,
+    prompt: &[u32],
+    cancel: &AtomicBool,
+) -> Result<Option<Vec<f32>>, GenerateError> {
+    let mut last = None;
+    let passes = prompt.chunks(engine.pass());
+    let count = passes.len();
+    for (index, tokens) in passes.enumerate() {
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let wanted = if index + 1 == count {
+            Logits::Last
+        } else {
+            Logits::None
+        };
+        let output = engine.step(&mut [Work {
+            sequence,
+            tokens,
+            logits: wanted,
+        }])?;
+        last = (wanted == Logits::Last).then(|| output.last(0).to_vec());
+    }
+    Ok(last)
 }
 
 fn check(
@@ -235,10 +238,6 @@ fn check(
         true => Err(GenerateError::EmptyStop),
         false => Ok(()),
     }
-}
-
-fn seconds(duration: Duration) -> f64 {
-    duration.as_secs_f64()
 }
 
 /// The text on its way out: what might be the beginning of a stop string waits.
@@ -283,9 +282,16 @@ impl<'a> Output<'a> {
         None
     }
 
-    /// Emits what still waits.
-    fn flush(&mut self) {
+    /// Adds the last text and emits what still waits, which may complete a stop string.
+    fn finish(&mut self, finish: Finish, rest: &str) -> Finish {
+        if let Finish::StopString(_) = finish {
+            return finish;
+        }
+        if let Some(stop) = self.push(rest) {
+            return Finish::StopString(stop);
+        }
         self.emit(self.held.len());
+        finish
     }
 
     fn emit(&mut self, bytes: usize) {
@@ -315,7 +321,7 @@ mod tests {
         let mut output = Output::new(&stop, &mut on_text);
         let found = pieces.iter().find_map(|piece| output.push(piece));
         if found.is_none() {
-            output.flush();
+            output.finish(Finish::MaxTokens, "");
         }
         let text = output.text;
         (emitted, found, text)

@@ -34,11 +34,11 @@ pub(crate) fn for_each<T: Send>(
 /// Cuts a row-major matrix of `width` columns into vertical strips, one for each range of columns.
 ///
 /// The ranges are ordered, disjoint and cover the width. Strip `s` holds its piece of every row.
-pub(crate) fn columns<'a>(
-    matrix: &'a mut [f32],
+pub(crate) fn columns(
+    matrix: &mut [f32],
     width: usize,
     ranges: impl Iterator<Item = Range<usize>> + Clone,
-) -> Vec<Vec<&'a mut [f32]>> {
+) -> Vec<Vec<&mut [f32]>> {
     let rows = matrix.len() / width;
     let mut strips: Vec<Vec<_>> = ranges.clone().map(|_| Vec::with_capacity(rows)).collect();
     for mut row in matrix.chunks_exact_mut(width) {

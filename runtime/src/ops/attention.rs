@@ -1,4 +1,4 @@
-//! Causal attention of one query head over a blocked cache, with an online softmax.
+//! Causal attention over a blocked cache, with an online softmax.
 //!
 //! Positions are visited in blocks of 64 that are fixed by absolute position (0–63, 64–127, …).
 //! After each block the running maximum, normaliser and output are brought to the new maximum
@@ -28,44 +28,102 @@ pub(crate) struct HeadBlock<'a> {
     pub values: &'a [f32],
 }
 
-/// Writes to `out` the attention of `query` over the first `positions` positions of `blocks`.
+/// Query heads attended to at once: those that share keys and values, so that a block of the cache
+/// (64 KB at a head width of 128) is fetched once for all of them.
+pub(crate) const GROUP: usize = 8;
+
+/// Scores this far below the highest one count as infinitely far: `e⁻⁶⁰ < 2⁻⁸⁶` is lost in any sum
+/// with 1, and the products of yet smaller weights would be subnormal, which costs a hundred cycles
+/// each.
+const NEGLIGIBLE: f32 = -60.0;
+
+/// Writes to `out` the attention of some query heads over the first `positions` positions of
+/// `blocks`, the cache of the key-value head that they share.
 ///
-/// `query` and `out` have `head_dim` elements; `positions` is at least 1 and `blocks` covers it.
+/// `queries` and `out` hold at most [`GROUP`] heads of `head_dim` elements; `positions` is at least 1
+/// and `blocks` covers it.
 pub(crate) fn attend<'a>(
-    query: &[f32],
+    queries: &[f32],
+    head_dim: usize,
     blocks: impl Iterator<Item = HeadBlock<'a>>,
     positions: usize,
     out: &mut [f32],
 ) {
-    let scale = 1.0 / (query.len() as f32).sqrt();
-    let (mut maximum, mut normaliser) = (f32::NEG_INFINITY, 0.0f32);
+    assert!(queries.len() == out.len() && queries.len() <= GROUP * head_dim);
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    let mut softmax = [Softmax::default(); GROUP];
+    let mut weights = [[0.0; BLOCK]; GROUP];
     out.fill(0.0);
     let mut left = positions;
     for block in blocks.take(positions.div_ceil(BLOCK)) {
         let seen = left.min(BLOCK);
         left -= seen;
-        let mut weights = scores(query, block.keys, scale);
-        let new_maximum = weights[..seen]
-            .iter()
-            .fold(maximum, |a, &b| if b > a { b } else { a });
-        // The first block has nothing to correct: e^(−∞) would only scale zeros.
-        let correction = exp(maximum - new_maximum);
-        for weight in &mut weights[..seen] {
-            *weight = exp(*weight - new_maximum);
+        let heads = queries
+            .chunks_exact(head_dim)
+            .zip(&mut weights)
+            .zip(&mut softmax);
+        for ((query, weights), softmax) in heads {
+            *weights = scores(query, block.keys, scale);
+            softmax.update(weights, seen);
         }
-        // Positions after the query have no weight, whatever the cache holds there.
-        weights[seen..].fill(0.0);
-        normaliser = normaliser * correction + lanes::sum(&weights, |weight| weight);
-        accumulate(&weights[..seen], block.values, correction, out);
-        maximum = new_maximum;
+        let heads = out.chunks_exact_mut(head_dim).zip(&weights).zip(&softmax);
+        for ((out, weights), softmax) in heads {
+            accumulate(&weights[..seen], block.values, softmax.correction, out);
+        }
     }
     assert_eq!(
         left, 0,
         "the cache is shorter than the positions to attend to"
     );
-    for out in out {
-        *out /= normaliser;
+    for (out, softmax) in out.chunks_exact_mut(head_dim).zip(&softmax) {
+        for out in out {
+            *out /= softmax.normaliser;
+        }
     }
+}
+
+/// The running softmax of one query head.
+#[derive(Clone, Copy)]
+struct Softmax {
+    /// The highest score so far.
+    maximum: f32,
+    /// The sum of the weights so far.
+    normaliser: f32,
+    /// What the newest block did to the weights before it.
+    correction: f32,
+}
+
+impl Default for Softmax {
+    fn default() -> Self {
+        Softmax {
+            maximum: f32::NEG_INFINITY,
+            normaliser: 0.0,
+            correction: 0.0,
+        }
+    }
+}
+
+impl Softmax {
+    /// Turns a block's scores into weights, of which the first `seen` count.
+    fn update(&mut self, scores: &mut [f32; BLOCK], seen: usize) {
+        let higher = |a: f32, &b: &f32| if b > a { b } else { a };
+        let maximum = scores[..seen].iter().fold(self.maximum, higher);
+        for score in &mut scores[..seen] {
+            *score = weight(*score - maximum);
+        }
+        // Positions after the query have no weight, whatever the cache holds there.
+        scores[seen..].fill(0.0);
+        self.correction = weight(self.maximum - maximum);
+        self.normaliser = self.normaliser * self.correction + lanes::sum(scores, |weight| weight);
+        self.maximum = maximum;
+    }
+}
+
+/// `eˣ` for a score `x` below the highest one.
+#[inline(always)]
+fn weight(x: f32) -> f32 {
+    let weight = exp(x);
+    if x < NEGLIGIBLE { 0.0 } else { weight }
 }
 
 /// `scores[j] = (Σ_d query[d] · keys[d][j]) · scale`.
@@ -129,12 +187,45 @@ mod tests {
     }
 
     fn run(query: &[f32], cache: &[(Vec<f32>, Vec<f32>)], positions: usize) -> Vec<f32> {
-        let mut out = vec![f32::NAN; DIM];
+        let mut out = vec![f32::NAN; query.len()];
         let blocks = cache
             .iter()
             .map(|(keys, values)| HeadBlock { keys, values });
-        attend(query, blocks, positions, &mut out);
+        attend(query, DIM, blocks, positions, &mut out);
         out
+    }
+
+    #[test]
+    fn heads_that_share_a_cache_do_not_mix() {
+        let cache = cache(3);
+        let queries: Vec<f32> = (0..GROUP * DIM).map(|i| noise(3 * i)).collect();
+        let together = run(&queries, &cache, 150);
+        for (query, together) in queries.chunks(DIM).zip(together.chunks(DIM)) {
+            assert_eq!(run(query, &cache, 150), together);
+        }
+    }
+
+    /// A score 1000 above the others takes all the weight, before and after them.
+    #[test]
+    fn negligible_positions_have_no_weight() {
+        let mut cache = cache(2);
+        for position in [10, 70] {
+            for d in 0..DIM {
+                cache[position / BLOCK].0[d * BLOCK + position % BLOCK] = 1000.0;
+            }
+            let out = run(&[1.0; DIM], &cache, 128);
+            let value = position % BLOCK * DIM;
+            if position == 10 {
+                assert_eq!(out, cache[0].1[value..value + DIM]);
+            } else {
+                let other = &cache[0].1[10 * DIM..11 * DIM];
+                let mean = other
+                    .iter()
+                    .zip(&cache[1].1[value..])
+                    .map(|(a, b)| (a + b) / 2.0);
+                assert_eq!(out, mean.collect::<Vec<_>>());
+            }
+        }
     }
 
     #[test]

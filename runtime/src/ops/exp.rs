@@ -10,8 +10,8 @@ const LOWEST: f32 = -87.3;
 const HIGHEST: f32 = 88.0;
 /// Adding 1.5 · 2^23 rounds a small number to an integer, ties to even, in the low mantissa bits.
 const ROUND: f32 = 12_582_912.0;
-/// The upper 9 bits of ln 2: its product with an integer below 2^15 is exact.
-const LN2_HIGH: f32 = 0.693_359_375;
+/// ln 2 to 9 bits: its product with an integer below 2^15 is exact.
+const LN2_HIGH: f32 = 355.0 / 512.0;
 /// The rest of ln 2.
 const LN2_LOW: f32 = -2.121_944_4e-4;
 /// Coefficients of `(eʳ − 1 − r) / r²`, highest power first.

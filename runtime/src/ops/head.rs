@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::lanes::{LANES, sum_lanes};
+use super::lanes::{LANES, Lanes, sum_lanes};
 use crate::dense::{DenseMatrix, Rows, Widen};
 
 /// Rows whose sums are taken side by side.
@@ -52,23 +52,31 @@ fn multiply(weights: &[impl Widen], cols: usize, hidden: &[f32], out: &mut [&mut
 /// Dot products of `N` neighbouring rows with `x`, each in lane order.
 fn dot_rows<const N: usize>(weights: &[impl Widen], x: &[f32]) -> [f32; N] {
     let cols = x.len();
-    let whole = cols - cols % LANES;
-    let rows: [&[_]; N] = std::array::from_fn(|row| &weights[row * cols..(row + 1) * cols]);
-    let mut sums = [[0.0f32; LANES]; N];
-    for (chunk, x) in x.as_chunks::<LANES>().0.iter().enumerate() {
-        for (sums, row) in sums.iter_mut().zip(&rows) {
-            let weights = &row[..whole].as_chunks::<LANES>().0[chunk];
-            for lane in 0..LANES {
-                sums[lane] += weights[lane].widen() * x[lane];
-            }
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let rows: [_; N] = std::array::from_fn(|row| {
+        let (row, rest) = weights[row * cols..(row + 1) * cols].as_chunks::<LANES>();
+        (&row[..chunks.len()], rest)
+    });
+    let mut sums = [[0.0; LANES]; N];
+    for (index, x) in chunks.iter().enumerate() {
+        for row in 0..N {
+            multiply_add(&mut sums[row], &rows[row].0[index], x);
         }
     }
-    for (sums, row) in sums.iter_mut().zip(&rows) {
-        for ((sum, weight), x) in sums.iter_mut().zip(&row[whole..]).zip(&x[whole..]) {
+    for (sums, (_, weights)) in sums.iter_mut().zip(&rows) {
+        for ((sum, weight), x) in sums.iter_mut().zip(*weights).zip(rest) {
             *sum += weight.widen() * x;
         }
     }
     sums.map(sum_lanes)
+}
+
+/// `sums[i] += weights[i] · x[i]`. Whole arrays, so that the compiler sees vectors and no bounds.
+#[inline(always)]
+fn multiply_add(sums: &mut Lanes, weights: &[impl Widen; LANES], x: &Lanes) {
+    for lane in 0..LANES {
+        sums[lane] += weights[lane].widen() * x[lane];
+    }
 }
 
 #[cfg(test)]
