@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Setup, all_logits, bits, engine, folder, logits_in_pieces, prompts};
+use common::{Files, Setup, all_logits, bits, engine, folder, logits_in_pieces, prompts};
 use tern_kernels::profile::FORMAT;
 use tern_kernels::{Cpu, Entry, Force, HostInfo, Kernel, Profile, Tile};
 use tern_runtime::{Logits, Model, Work};
@@ -47,6 +47,7 @@ fn every_way_gives_the_same_bits(fixture: &str) {
     let p33 = prompts(fixture).pop().unwrap();
     let tokens = &p33.tokens[..TOKENS];
     let expected = bits(&all_logits(&mut engine(fixture), tokens));
+    let files = Files::read(fixture);
     let cpu = Cpu::detect();
     let mut ran = Vec::new();
     for kernel in cpu.kernels() {
@@ -57,7 +58,7 @@ fn every_way_gives_the_same_bits(fixture: &str) {
                     profile: tuned.then(|| profile(fixture, kernel)),
                     threads,
                 };
-                let mut engine = setup.engine(fixture);
+                let mut engine = files.engine(setup);
                 let summary = engine.model().summary();
                 assert!(
                     summary

@@ -216,6 +216,18 @@ impl Files {
         Model::from_bytes(&bytes, &Setup::default().options())
     }
 
+    /// An engine for the model without its tokenizer, which takes most of the time to load.
+    pub fn engine(&self, setup: Setup) -> Engine {
+        let bytes = ModelBytes {
+            config: &self.config,
+            weights: &self.weights,
+            tokenizer: None,
+            generation_config: None,
+        };
+        let model = Model::from_bytes(&bytes, &setup.options()).unwrap();
+        Engine::new(Arc::new(model)).unwrap()
+    }
+
     /// The message of the error that loading gives.
     pub fn error(&self) -> String {
         match self.load() {
