@@ -22,8 +22,8 @@ const BUFFER_MIN: usize = 64 << 20;
 /// Taken for the last-level cache where its size is unknown.
 const UNKNOWN_L3: usize = 64 << 20;
 
-/// What each thread reads in one sample. Some hundred microseconds, as long as a kernel's sample: on a busy machine longer
-/// ones are interrupted more often, and the shares of bandwidth would come out too high.
+/// What each thread reads in one sample. Some hundred microseconds, as long as a kernel's sample: on a busy machine
+/// longer ones are interrupted more often, and the shares of bandwidth would come out too high.
 const WINDOW: usize = 4 << 20;
 
 /// Read streams of each thread that are tried.

@@ -24,10 +24,10 @@ pub(crate) struct Field {
     pub kernels: Vec<Vec<Index>>,
 }
 
-/// All kernels that the planner may choose here, in order of preference; `force` is what the planner was made with. The
-/// planner's own choice is first, so that a tie leaves things as they are without tuning, then come the widest vectors,
-/// so that the most promising are measured even if the time does not suffice for all. The reference takes part only
-/// where it is wanted by name.
+/// All kernels that the planner may choose here, in order of preference; `force` is what the planner was made with.
+/// The planner's own choice is first, so that a tie leaves things as they are without tuning, then come the widest
+/// vectors, so that the most promising are measured even if the time does not suffice for all. The reference takes
+/// part only where it is wanted by name.
 pub(crate) fn kernels(
     planner: &Planner,
     force: Option<&Force>,
@@ -71,9 +71,9 @@ impl Field {
     }
 }
 
-/// The tiles worth trying for a kernel, the default first. None differ only in numbers that change nothing. Those that
-/// differ from the default in one thing come before those that differ in two: if the time does not suffice for all, the
-/// more telling ones were measured.
+/// The tiles worth trying for a kernel, the default first. None differ only in numbers that change nothing. Those
+/// that differ from the default in one thing come before those that differ in two: if the time does not suffice for
+/// all, the more telling ones were measured.
 fn tiles(kernel: Kernel, shape: Shape, threads: usize) -> Vec<Tile> {
     if kernel.family == Family::Reference {
         return vec![DEFAULT_TILE];

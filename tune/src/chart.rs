@@ -1,7 +1,7 @@
 //! A comparison as a chart: horizontal bars, a group for each shape, the numbers beside the bars.
 //!
-//! The bars are horizontal because their labels are long: they cannot run into each other whatever the numbers are, and
-//! the chart grows downwards with the number of shapes. All coordinates are pixels.
+//! The bars are horizontal because their labels are long: they cannot run into each other whatever the numbers are,
+//! and the chart grows downwards with the number of shapes. All coordinates are pixels.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};

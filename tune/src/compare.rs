@@ -1,8 +1,8 @@
 //! Lookup tables against add/sub and multiply-add on this CPU.
 //!
 //! A comparison is only fair between kernels that are each at their best, so every contender (a family, or a variant
-//! of one) is tuned for the shape first. Then the winners are timed in one interleaved run, together with the streaming
-//! bandwidth, so that times, ratios and shares of bandwidth are all from the same moments.
+//! of one) is tuned for the shape first. Then the winners are timed in one interleaved run, together with the
+//! streaming bandwidth, so that times, ratios and shares of bandwidth are all from the same moments.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::error::TuneError;
 use crate::host;
 use crate::measure::Clock;
 use crate::progress::Progress;
-use crate::screen::{cache_shape, cache_times};
+use crate::screen::{Screen, cache_shape};
 use crate::search::{Bench, Index};
 use crate::shapes::Work;
 use crate::spread::Spread;
@@ -45,12 +45,12 @@ pub struct CompareOptions {
 }
 
 impl CompareOptions {
-    /// All usable cores, huge pages, 30 seconds, weights in memory only, 31 rounds.
+    /// All usable cores, huge pages, 60 seconds at most, weights in memory only, 31 rounds.
     pub fn new(cpu: &Cpu) -> CompareOptions {
         CompareOptions {
             threads: cpu.cores.max(1),
             pages: Pages::Huge,
-            budget: Duration::from_secs(30),
+            budget: Duration::from_secs(60),
             cache: false,
             rounds: 31,
         }
@@ -175,7 +175,8 @@ pub fn compare(
     Ok(run.finish(clock.elapsed().as_secs_f64()))
 }
 
-/// The shapes to compare, each with its residence. Several shapes may come down to the same part that fits the caches.
+/// The shapes to compare, each with its residence. Several shapes may come down to the same part that fits the
+/// caches.
 fn jobs(cpu: &Cpu, work: &[Work], options: &CompareOptions) -> Vec<(Residence, Work)> {
     let mut jobs: Vec<(Residence, Work)> = work.iter().map(|&w| (Residence::Memory, w)).collect();
     for item in work.iter().filter(|_| options.cache) {
@@ -194,6 +195,7 @@ struct Run<'a> {
     options: &'a CompareOptions,
     cancel: &'a AtomicBool,
     planner: Planner,
+    screen: Screen,
     ruler: Ruler,
     samples: RulerSamples,
     rows: Vec<ComparisonRow>,
@@ -219,6 +221,7 @@ impl<'a> Run<'a> {
             options,
             cancel,
             planner: Planner::new(cpu.clone(), None, None)?,
+            screen: Screen::default(),
             ruler,
             samples: RulerSamples::default(),
             rows: Vec::new(),
@@ -291,7 +294,7 @@ impl<'a> Run<'a> {
 
     /// The kernels that may be the best of their contender.
     fn kernels(
-        &self,
+        &mut self,
         shape: Shape,
         budget: Duration,
         progress: &mut dyn FnMut(&Progress),
@@ -302,7 +305,9 @@ impl<'a> Run<'a> {
             candidates: kernels.len(),
         });
         let pages = self.options.pages;
-        let times = cache_times(self.cpu, &kernels, shape, pages, budget, self.cancel)?;
+        let times = self
+            .screen
+            .times(self.cpu, &kernels, shape, pages, budget, self.cancel)?;
         Ok(promising(&kernels, &times))
     }
 

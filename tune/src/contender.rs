@@ -41,8 +41,8 @@ pub(crate) fn contenders(field: &Field) -> Vec<Contender> {
     contenders
 }
 
-/// A variant whose best kernel is this many times as slow as the best of its family is no contender of its own: on a CPU
-/// with vectors nobody asks how the scalar form compares.
+/// A variant whose best kernel is this many times as slow as the best of its family is no contender of its own: on a
+/// CPU with vectors nobody asks how the scalar form compares.
 const STRAGGLER: f64 = 3.0;
 
 /// Those of `kernels` that may be the best of their contender, by their times in cache.

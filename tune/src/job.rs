@@ -23,8 +23,8 @@ pub struct Trial {
     pub tile: Tile,
     /// Microseconds per product in the last stage that it reached.
     pub spread: Option<Spread>,
-    /// Microseconds to prepare one token's activations, which all matrices with the same input share; measured for the
-    /// last two.
+    /// Microseconds to prepare one token's activations, which all matrices with the same input share; measured for
+    /// the last two.
     pub build: Option<Spread>,
     /// What became of it.
     pub outcome: Outcome,
@@ -96,7 +96,8 @@ impl Job {
         })
     }
 
-    /// The profile's entry. Its runner-up is the best *other kernel*, which tells more than another tile of the winner.
+    /// The profile's entry. Its runner-up is the best *other kernel*, which tells more than another tile of the
+    /// winner.
     pub(crate) fn entry(&self, kernel: Kernel) -> Entry {
         let winner = &self.trials[0];
         let spread = winner.spread.as_ref();

@@ -1,9 +1,9 @@
 //! Measures ternary kernels on this machine: finds the fastest for each matrix shape, and compares the families.
 //!
 //! Which kernel is fastest, and with which tile, depends on the CPU, on the shape and on how many threads share the
-//! memory; the same instructions can differ by a factor of two. So tern does not guess: it measures the kernels that are
-//! compiled in (it never compiles any) and writes the winners to a profile, which the planner of `tern-kernels` reads. This
-//! crate knows shapes, not models, and the runtime does not know this crate.
+//! memory; the same instructions can differ by a factor of two. So tern does not guess: it measures the kernels that
+//! are compiled in (it never compiles any) and writes the winners to a profile, which the planner of `tern-kernels`
+//! reads. This crate knows shapes, not models, and the runtime does not know this crate.
 //!
 //! * [`shapes`]: the matrices of known models, as a worklist.
 //! * [`tune()`]: the tuner. [`verify()`] asks whether a profile still holds, [`paired_runoff`] times two candidates.

@@ -65,8 +65,8 @@ impl Candidate {
 
 /// A matrix and activations to measure with, and the exact product.
 ///
-/// No kernel branches on values, so random ones stand for a model's. The first two rows are all 1 and all -1 and half of
-/// the activations are extreme, so that a kernel whose sums overflow is caught before it is timed.
+/// No kernel branches on values, so random ones stand for a model's. The first two rows are all 1 and all -1 and half
+/// of the activations are extreme, so that a kernel whose sums overflow is caught before it is timed.
 pub(crate) struct Case {
     pub shape: Shape,
     pub activations: Vec<i8>,
@@ -189,8 +189,9 @@ impl Timer {
         Ok(())
     }
 
-    /// Multiplies with each of `matrices` in turn, `laps` times, and returns microseconds per product. The candidate's
-    /// operand must be prepared. Takes the matrices and gives them back, because a product owns its matrix.
+    /// Multiplies with each of `matrices` in turn, `laps` times, and returns microseconds per product. The
+    /// candidate's operand must be prepared. Takes the matrices and gives them back, because a product owns its
+    /// matrix.
     pub(crate) fn products(
         &mut self,
         candidate: &Candidate,

@@ -1,10 +1,10 @@
 //! Weights that are cold each time they are read, as they are in a model.
 //!
-//! Between two uses of a matrix a model reads all its other matrices. A benchmark that multiplies with one matrix again
-//! and again reads it from the cache instead and prefers kernels that lose on the real thing. So here a race walks
-//! through so many copies of its matrices that two reads of the same copy lie more than twice the last-level cache
-//! apart. All candidates' reads count: a race of many packings needs few copies of each, a run-off of two needs many,
-//! and the memory in use is about the same in every stage. It is planned anew whenever candidates leave.
+//! Between two uses of a matrix a model reads all its other matrices. A benchmark that multiplies with one matrix
+//! again and again reads it from the cache instead and prefers kernels that lose on the real thing. So here a race
+//! walks through so many copies of its matrices that two reads of the same copy lie more than twice the last-level
+//! cache apart. All candidates' reads count: a race of many packings needs few copies of each, a run-off of two needs
+//! many, and the memory in use is about the same in every stage. It is planned anew whenever candidates leave.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -62,8 +62,8 @@ impl Rotation {
             .push_back(matrix);
     }
 
-    /// Plans a race: makes as many copies for each demand as its rounds need, and frees what is not needed, except one
-    /// copy of each packing.
+    /// Plans a race: makes as many copies for each demand as its rounds need, and frees what is not needed, except
+    /// one copy of each packing.
     pub(crate) fn plan(&mut self, demands: &[Demand]) {
         let demands: Vec<(Packing, usize, usize)> = demands
             .iter()
@@ -122,8 +122,8 @@ impl Rotation {
         }
     }
 
-    /// Bytes between two reads of a copy, in the race where they were fewest: the distance asked for, or less if memory
-    /// did not allow it.
+    /// Bytes between two reads of a copy, in the race where they were fewest: the distance asked for, or less if
+    /// memory did not allow it.
     pub(crate) fn reuse_distance(&self) -> u64 {
         self.walked
     }
@@ -144,8 +144,8 @@ impl Rotation {
         }
     }
 
-    /// Adds copies up to the targets, all packings in turn: the order in which rounds will read them, so that the first
-    /// to be read again are the first to have been written.
+    /// Adds copies up to the targets, all packings in turn: the order in which rounds will read them, so that the
+    /// first to be read again are the first to have been written.
     fn grow(&mut self, targets: &[(Packing, usize)]) {
         let mut batches: Vec<std::vec::IntoIter<PackedMatrix>> = Vec::new();
         for (packing, target) in targets {

@@ -1,9 +1,10 @@
 //! Which kernels cannot win, found out cheaply.
 //!
-//! Packing a large matrix for a kernel takes longer than timing it, and there are dozens of kernels. But a product from
-//! memory takes as long as its bytes or as its instructions, whichever is longer, so it can only get slower when either
-//! grows. A kernel that reads no fewer bytes a weight than another one and is clearly slower on the same weights in cache is
-//! therefore dominated: it cannot win from memory either. Times in cache need only a few rows, and one thread.
+//! Packing a large matrix for a kernel takes longer than timing it, and there are dozens of kernels. But a product
+//! from memory takes as long as its bytes or as its instructions, whichever is longer, so it can only get slower when
+//! either grows. A kernel that reads no fewer bytes a weight than another one and is clearly slower on the same
+//! weights in cache is therefore dominated: it cannot win from memory either. Times in cache need only a few rows,
+//! and one thread.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -51,28 +52,55 @@ pub(crate) fn cache_shape(cpu: &Cpu, shape: Shape, threads: usize) -> Shape {
 /// A kernel's median time in cache, in microseconds; the reason if it is not exact; `None` if there was no time.
 pub(crate) type CacheTime = Option<Result<f64, String>>;
 
-/// Times `kernels` with the default tile on a part of `shape` that fits one core's second-level cache.
-///
-/// # Errors
-/// The system refuses memory or threads.
-pub(crate) fn cache_times(
-    cpu: &Cpu,
-    kernels: &[Kernel],
-    shape: Shape,
-    pages: Pages,
-    budget: Duration,
-    cancel: &AtomicBool,
-) -> Result<Vec<CacheTime>, TuneError> {
-    let candidates: Vec<Candidate> = kernels
-        .iter()
-        .map(|&kernel| Candidate {
-            kernel,
-            tile: DEFAULT_TILE,
-        })
-        .collect();
-    let mut weights = Weights::in_cache(cache_shape(cpu, shape, 1), pages);
-    let mut bench = GemvBench::new(&mut weights, &candidates, 1, cancel)?;
-    Ok(medians(&mut bench, kernels.len(), budget))
+/// Times of kernels in cache, measured once for each part of a shape that fits the cache: the shapes of a model have
+/// few different numbers of columns.
+#[derive(Default)]
+pub(crate) struct Screen {
+    known: Vec<(Shape, Vec<(Kernel, CacheTime)>)>,
+}
+
+impl Screen {
+    /// The times of `kernels` with the default tile on a part of `shape` that fits one core's second-level cache.
+    ///
+    /// # Errors
+    /// The system refuses memory or threads.
+    pub(crate) fn times(
+        &mut self,
+        cpu: &Cpu,
+        kernels: &[Kernel],
+        shape: Shape,
+        pages: Pages,
+        budget: Duration,
+        cancel: &AtomicBool,
+    ) -> Result<Vec<CacheTime>, TuneError> {
+        let shape = cache_shape(cpu, shape, 1);
+        let known = self.known.iter().find(|(other, _)| *other == shape);
+        let of = |kernel: &Kernel| {
+            known?
+                .1
+                .iter()
+                .find(|(other, _)| other == kernel)?
+                .1
+                .clone()
+        };
+        let mut times: Vec<CacheTime> = kernels.iter().map(of).collect();
+        if times.iter().all(Option::is_some) {
+            return Ok(times);
+        }
+        let candidates: Vec<Candidate> = kernels
+            .iter()
+            .map(|&kernel| Candidate {
+                kernel,
+                tile: DEFAULT_TILE,
+            })
+            .collect();
+        let mut weights = Weights::in_cache(shape, pages);
+        let mut bench = GemvBench::new(&mut weights, &candidates, 1, cancel)?;
+        times = medians(&mut bench, kernels.len(), budget);
+        self.known
+            .push((shape, kernels.iter().copied().zip(times.clone()).collect()));
+        Ok(times)
+    }
 }
 
 fn medians(bench: &mut dyn Bench, candidates: usize, budget: Duration) -> Vec<CacheTime> {
@@ -103,7 +131,7 @@ fn medians(bench: &mut dyn Bench, candidates: usize, budget: Duration) -> Vec<Ca
     times.collect()
 }
 
-/// For each kernel the reason to leave it out, or `None` if it may win. `times` are those of [`cache_times`].
+/// For each kernel the reason to leave it out, or `None` if it may win. `times` are those of [`Screen::times`].
 pub(crate) fn verdicts(kernels: &[Kernel], times: &[CacheTime]) -> Vec<Option<Outcome>> {
     let measured = |time: &CacheTime| time.as_ref().and_then(|time| time.as_ref().ok().copied());
     let points: Vec<Option<(f64, f64)>> = kernels
@@ -125,8 +153,8 @@ pub(crate) fn verdicts(kernels: &[Kernel], times: &[CacheTime]) -> Vec<Option<Ou
         .collect()
 }
 
-/// For each (bits a weight, time in cache) how many times as slow it is as the fastest that reads no more bits, if it is
-/// dominated.
+/// For each (bits a weight, time in cache) how many times as slow it is as the fastest that reads no more bits, if it
+/// is dominated.
 fn dominated(points: &[Option<(f64, f64)>]) -> Vec<Option<f64>> {
     let known = || points.iter().flatten();
     points
@@ -184,7 +212,14 @@ mod tests {
             cols: 1024,
         };
         let ample = Duration::from_secs(60);
-        let times = cache_times(&cpu, &kernels, shape, Pages::Small, ample, &never).unwrap();
+        let mut screen = Screen::default();
+        let times = screen
+            .times(&cpu, &kernels, shape, Pages::Small, ample, &never)
+            .unwrap();
+        let again = screen
+            .times(&cpu, &kernels, shape, Pages::Small, ample, &never)
+            .unwrap();
+        assert_eq!(again, times, "measured twice");
         assert!(
             times
                 .iter()
@@ -193,8 +228,11 @@ mod tests {
         let verdicts = verdicts(&kernels, &times);
         assert!(verdicts.iter().any(Option::is_none), "someone must be left");
         // No time at all: nothing is known, so nobody is left out.
-        let times = cache_times(&cpu, &kernels, shape, Pages::Small, Duration::ZERO, &never);
-        let times = times.unwrap();
+        let mut screen = Screen::default();
+        let none = Duration::ZERO;
+        let times = screen
+            .times(&cpu, &kernels, shape, Pages::Small, none, &never)
+            .unwrap();
         assert!(
             super::verdicts(&kernels, &times)
                 .iter()

@@ -1,14 +1,15 @@
 //! The search for the fastest candidate, apart from what a candidate is and how it is timed.
 //!
-//! Three stages, each a race in interleaved rounds, so that a drift of the machine's speed meets all candidates alike:
+//! Three stages, each a race in interleaved rounds, so that a drift of the machine's speed meets all candidates
+//! alike:
 //!
 //! 1. `kernels`: every kernel with its default tile. Slow ones leave as soon as they are clearly slow.
 //! 2. `tiles`: all tiles of the kernels that are left, under a bar that tightens from round to round.
 //! 3. `run-off`: the last two in pairs A B, B A, A B, …, judged by the ratio inside each pair. Sequential measurements
 //!    of two good candidates drift by more than they differ; pairs do not.
 //!
-//! The tie rule makes the result reproducible: candidates come in a fixed order (the default plan's choice first), and
-//! the later one of the last two wins only if it is faster by more than the noise and by more than 1 %.
+//! The tie rule makes the result reproducible: candidates come in a fixed order (the default plan's choice first),
+//! and the later one of the last two wins only if it is faster by more than the noise and by more than 1 %.
 //!
 //! Ideas: interleaved elimination from CubeCL's autotuner, the paired run-off from cutile's `tune`, checking before
 //! timing and failed candidates as rows from Kernel Tuner, "most expensive first" (see `tune.rs`) from FFTW's wisdom.
@@ -301,9 +302,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Races `entered` for some rounds and returns those within `bar` of the best median, in their order. Every second
-    /// round runs backwards, so that nobody always follows the same neighbour. When the time is up the race ends where
-    /// it is; who had no turn in this stage leaves without a result.
+    /// Races `entered` for some rounds and returns those within `bar` of the best median, in their order. Every
+    /// second round runs backwards, so that nobody always follows the same neighbour. When the time is up the race
+    /// ends where it is; who had no turn in this stage leaves without a result.
     fn race(&mut self, stage: &Stage, entered: Vec<Index>, rounds: usize, bar: f64) -> Vec<Index> {
         if entered.len() < 2 {
             return entered;
@@ -494,8 +495,8 @@ impl Pairs {
         Spread::ratio(&self.b, &self.a)
     }
 
-    /// Which of the two is faster by more than the noise and by a gain that is worth a change; `None` if there are too
-    /// few pairs to tell.
+    /// Which of the two is faster by more than the noise and by a gain that is worth a change; `None` if there are
+    /// too few pairs to tell.
     fn verdict(&self) -> Option<Verdict> {
         let ratio = self
             .ratio()

@@ -1,8 +1,8 @@
 //! Which matrices a model multiplies with: the tuner's worklist.
 //!
-//! What a product costs depends on its shape and not on its weights, so a model can be tuned for without having it. The
-//! shapes of known models are in `configs/models` (its README states the format) and embedded here; a file of the same
-//! format can be named instead. Kernels never see a model: only the worklist does.
+//! What a product costs depends on its shape and not on its weights, so a model can be tuned for without having it.
+//! The shapes of known models are in `configs/models` (its README states the format) and embedded here; a file of the
+//! same format can be named instead. Kernels never see a model: only the worklist does.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -17,7 +17,7 @@ use crate::host;
 use crate::job::Job;
 use crate::measure::Clock;
 use crate::progress::Progress;
-use crate::screen::{cache_times, verdicts};
+use crate::screen::{Screen, verdicts};
 use crate::search::{Outcome, Rules, search};
 use crate::shapes::Work;
 
@@ -41,11 +41,11 @@ pub struct TuneOptions {
 }
 
 impl TuneOptions {
-    /// One thread and all usable cores, 20 seconds, huge pages, all kernels.
+    /// One thread and all usable cores, 30 seconds at most, huge pages, all kernels.
     pub fn new(cpu: &Cpu) -> TuneOptions {
         let mut threads = vec![1, cpu.cores.max(1)];
         threads.dedup();
-        let budget = Duration::from_secs(20);
+        let budget = Duration::from_secs(30);
         TuneOptions {
             threads,
             budget,
@@ -112,10 +112,12 @@ pub(crate) fn tune_orders(
     check(orders)?;
     let clock = Clock::start();
     let planner = Planner::new(cpu.clone(), None, options.force.clone())?;
+    let screen = Screen::default();
     let mut tuner = Tuner {
         options,
         planner,
         cancel,
+        screen,
         present: None,
     };
     let mut tuning = Tuning::empty(cpu);
@@ -181,6 +183,7 @@ struct Tuner<'a> {
     options: &'a TuneOptions,
     planner: Planner,
     cancel: &'a AtomicBool,
+    screen: Screen,
     /// The shape at hand: all its thread counts use the same weights.
     present: Option<Present>,
 }
@@ -237,7 +240,7 @@ impl Tuner<'_> {
 
     /// Begins with a shape: screens the kernels and makes the weights.
     fn begin(
-        &self,
+        &mut self,
         order: Order,
         budget: Duration,
         progress: &mut dyn FnMut(&Progress),
@@ -255,7 +258,9 @@ impl Tuner<'_> {
                 name: "screening",
                 candidates: kernels.len(),
             });
-            let times = cache_times(cpu, &kernels, shape, pages, budget, self.cancel)?;
+            let times = self
+                .screen
+                .times(cpu, &kernels, shape, pages, budget, self.cancel)?;
             verdicts(&kernels, &times)
         } else {
             vec![None; kernels.len()]

@@ -1,7 +1,7 @@
 //! Files that are either whole or not there.
 //!
-//! A file is written beside its destination, flushed to the disk and then renamed over it. So a reader never sees half a
-//! profile, and an interrupted or failed tuning leaves the old one as it was.
+//! A file is written beside its destination, flushed to the disk and then renamed over it. So a reader never sees
+//! half a profile, and an interrupted or failed tuning leaves the old one as it was.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -126,7 +126,8 @@ fn write_and_rename(temporary: &Path, target: &Path, text: &str) -> io::Result<(
         fs::set_permissions(temporary, old.permissions())?;
     }
     fs::rename(temporary, target)?;
-    // The rename itself is on the disk once the directory is. Not every system can flush one; the file is whole anyway.
+    // The rename itself is on the disk once the directory is. Not every system can flush one; the file is whole
+    // anyway.
     if let Ok(directory) = File::open(directory(target)) {
         let _ = directory.sync_all();
     }
