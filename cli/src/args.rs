@@ -154,8 +154,24 @@ pub struct KernelArg {
 pub struct IsaArg {
     /// Use no instruction set beyond this one, in the order scalar, ssse3, avx2, avxvnni, avx512bw, avx512vnni,
     /// avx512vbmi (on ARM: scalar, neon, dotprod, i8mm)
-    #[arg(long, value_name = "ISA", env = "TERN_MAX_ISA", value_parser = Isa::from_str)]
-    max_isa: Option<Isa>,
+    #[arg(long, value_name = "ISA", env = "TERN_MAX_ISA", value_parser = Cap::from_str)]
+    max_isa: Option<Cap>,
+}
+
+/// The last ISA that may be used, or any.
+#[derive(Clone, Copy, Debug)]
+struct Cap(Option<Isa>);
+
+impl FromStr for Cap {
+    type Err = tern_kernels::cpu::ParseIsaError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            // As for a profile: an empty variable is an unset one.
+            "" => Ok(Cap(None)),
+            name => name.parse().map(|isa| Cap(Some(isa))),
+        }
+    }
 }
 
 impl IsaArg {
@@ -163,8 +179,8 @@ impl IsaArg {
     pub fn cpu(&self) -> Cpu {
         let cpu = Cpu::detect();
         match self.max_isa {
-            Some(max) => cpu.capped(max),
-            None => cpu,
+            Some(Cap(Some(max))) => cpu.capped(max),
+            _ => cpu,
         }
     }
 }

@@ -44,7 +44,7 @@ pub fn check_writable(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Whether something that is no ordinary file, such as /dev/stdout, stands at `path`.
-fn is_special(path: &Path) -> bool {
+pub fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 

@@ -4,6 +4,8 @@
 //! output, all else (progress, notes, warnings, errors) to standard error, so that output can be piped. Exit codes: 0 for
 //! success, 1 for failure, 2 for a wrong command line, 130 when Ctrl-C ended the work.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod bundled;
 mod commands;

@@ -333,6 +333,20 @@ fn a_full_disk() {
         &["logits", "demo", "--tokens", "1,2", "--out", "/dev/full"],
         &["/dev/full", "no space left"],
     );
+    world.fails(
+        &[
+            "tune",
+            "--model",
+            "demo",
+            "--max-isa",
+            "scalar",
+            "--budget",
+            "0.1",
+            "--out",
+            "/dev/full",
+        ],
+        &["cannot write /dev/full", "no space left"],
+    );
     let full = fs::OpenOptions::new()
         .write(true)
         .open("/dev/full")

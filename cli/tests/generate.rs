@@ -96,7 +96,7 @@ fn only_the_text_goes_to_standard_output() {
     let world = World::new();
     let ran = world.run(&["run", "demo", "-p", "ROMEO:", "-n", "5"]);
     assert!(
-        ran.err.contains("5 tokens at") && ran.err.contains("ended by token limit"),
+        ran.err.contains("5 tokens at") && ran.err.contains("ended: token limit"),
         "{}",
         ran.err
     );

@@ -123,6 +123,14 @@ fn wrong_usage_ends_with_code_2() {
         .output()
         .unwrap();
     assert_eq!(capped.status.code(), Some(2));
+    // A variable that is set to nothing is as good as unset.
+    let mut command = world.command(&["inspect", "demo"]);
+    let unset = command
+        .env("TERN_MAX_ISA", "")
+        .env("TERN_PROFILE", "")
+        .output()
+        .unwrap();
+    assert_eq!(unset.status.code(), Some(0));
 }
 
 #[test]

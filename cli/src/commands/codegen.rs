@@ -13,6 +13,7 @@ use tern_tune::{create_directory, write_atomically};
 
 use crate::Ending;
 use crate::args::JsonArg;
+use crate::interrupt::Watch;
 use crate::output::{plural, print, print_json, remark};
 use crate::table::{Align, Table};
 
@@ -21,7 +22,7 @@ const REFERENCE: &str = "gemv_reference_trits__scalar";
 
 /// Lists, shows or writes the source of the generated kernels.
 ///
-/// The generator turns kernel configs (configs/kernels/<isa>.toml) into Rust. The configs that this program was built
+/// The generator turns kernel configs (configs/kernels/ISA.toml) into Rust. The configs that this program was built
 /// with are part of it; --configs reads others. To build a program with other configs, set TERN_KERNEL_CONFIGS to their
 /// directory when you build it.
 #[derive(Debug, clap::Args)]
@@ -65,7 +66,7 @@ enum Action {
         /// The ISA, or `all`
         #[arg(long, value_name = "NAME", value_parser = isas(&["all"]))]
         isa: String,
-        /// The directory to write <isa>.rs to; it is created if it is missing
+        /// The directory to write ISA.rs to; it is created if it is missing
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         #[command(flatten)]
@@ -75,7 +76,7 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct ConfigsArg {
-    /// Read kernel configs (<isa>.toml) from this directory instead of the built-in ones
+    /// Read kernel configs (ISA.toml) from this directory instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     configs: Option<PathBuf>,
 }
@@ -115,7 +116,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             ));
         }
         Action::Show { id, configs } => print(configs.kernels()?.show(id)?)?,
-        Action::Emit { isa, out, configs } => emit(&configs.kernels()?, isa, out)?,
+        Action::Emit { isa, out, configs } => return emit(&configs.kernels()?, isa, out),
     }
     Ok(Ending::Done)
 }
@@ -189,7 +190,7 @@ fn list(kernels: &KernelSet, isa: Option<&str>, json: bool) -> anyhow::Result<()
     Ok(())
 }
 
-fn emit(kernels: &KernelSet, isa: &str, out: &Path) -> anyhow::Result<()> {
+fn emit(kernels: &KernelSet, isa: &str, out: &Path) -> anyhow::Result<Ending> {
     let chosen: Vec<Isa> = Isa::ALL
         .into_iter()
         .filter(|each| isa == "all" || each.name() == isa)
@@ -199,8 +200,13 @@ fn emit(kernels: &KernelSet, isa: &str, out: &Path) -> anyhow::Result<()> {
         .iter()
         .map(|&isa| Ok((isa, kernels.file(isa)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    // Ctrl-C waits until a file is whole.
+    let watch = Watch::new();
     create_directory(out)?;
     for (isa, text) in texts {
+        if watch.stopped() {
+            return Ok(Ending::Interrupted);
+        }
         let path = out.join(format!("{}.rs", isa.name()));
         write_atomically(&path, &text)?;
         let count = plural(kernels.of_isa(isa).count(), "kernel");
@@ -210,5 +216,5 @@ fn emit(kernels: &KernelSet, isa: &str, out: &Path) -> anyhow::Result<()> {
             text.lines().count()
         ));
     }
-    Ok(())
+    Ok(Ending::Done)
 }

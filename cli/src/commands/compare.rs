@@ -62,6 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         true => worklist(&[], &[DEFAULT_SHAPES.to_owned()])?,
         false => args.shapes.worklist()?,
     };
+    let watch = Watch::new();
     if let Some(directory) = &args.out {
         // Before the minute, not after it.
         tern_tune::create_directory(directory)?;
@@ -81,7 +82,6 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         plural(threads, "thread"),
         args.budget
     ));
-    let watch = Watch::new();
     let mut progress = Measuring::new();
     let found = compare(
         &cpu,

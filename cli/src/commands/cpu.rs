@@ -1,5 +1,6 @@
 //! `tern cpu`: this CPU as tern sees it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -57,7 +58,7 @@ struct Report {
     l2: usize,
     l3: usize,
     /// Kernels that run here, by family.
-    kernels: Vec<(&'static str, usize)>,
+    kernels: BTreeMap<&'static str, usize>,
     profile: ProfileUse,
     bandwidth: Vec<Bandwidth>,
 }
@@ -108,7 +109,7 @@ fn report(cpu: &Cpu, profile: ProfileUse, bandwidth: Vec<Bandwidth>) -> Report {
         l1d: cpu.caches.l1d,
         l2: cpu.caches.l2,
         l3: cpu.caches.l3,
-        kernels: kernels.into(),
+        kernels: kernels.into_iter().collect(),
         profile,
         bandwidth,
     }

@@ -7,7 +7,7 @@ use tern_runtime::{Logits, Work};
 
 use crate::Ending;
 use crate::args::{EngineArgs, Numbers};
-use crate::files::NewFile;
+use crate::files::{NewFile, check_writable};
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
 use crate::output::{bytes, plural, remark};
@@ -45,13 +45,15 @@ const PASS: usize = 64;
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let Numbers(tokens) = &args.tokens;
     // Before the work, so that a wrong path costs no time.
-    let mut file = NewFile::create(&args.out)?;
+    check_writable(&args.out)?;
     let mut loaded = args.model.model.load(args.engine.setup()?)?;
     check(&loaded, tokens)?;
     let shape = [tokens.len(), loaded.model.config().vocab_size];
+    // From here on Ctrl-C may not end the program at once: the unfinished file would stay.
+    let watch = Watch::new();
+    let mut file = NewFile::create(&args.out)?;
     file.add(&header(shape))?;
     let bar = Bar::tokens("computing");
-    let watch = Watch::new();
     let mut sequence = loaded.model.sequence();
     let mut done = 0;
     for tokens in tokens.chunks(PASS) {

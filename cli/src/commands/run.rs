@@ -264,6 +264,6 @@ pub fn statistics(generated: &Generated, load_seconds: f64) -> String {
             stats.generate_rate()
         ),
     });
-    parts.push(format!("ended by {}", generated.finish));
+    parts.push(format!("ended: {}", generated.finish));
     paint(DIM, format_args!("[{}]", parts.join(" · ")))
 }

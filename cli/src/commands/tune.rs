@@ -13,7 +13,7 @@ use tern_tune::{
 
 use crate::Ending;
 use crate::args::{IsaArg, JsonArg, KernelArg, Numbers, PagesArg, THREADS_MAX, usage_error};
-use crate::files::check_writable;
+use crate::files::{NewFile, check_writable, is_special};
 use crate::interrupt::Watch;
 use crate::load::ModelName;
 use crate::output::{one_line, paint, plural, print, print_json, remark, warn};
@@ -55,7 +55,7 @@ pub struct Args {
     /// Time to take for everything together
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(60.0))]
     budget: Seconds,
-    /// Where to save the profile [default: $XDG_CONFIG_HOME/tern/profiles/<cpu>.toml, or ~/.config/tern/…]
+    /// Where to save the profile [default: $XDG_CONFIG_HOME/tern/profiles/CPU.toml, or in ~/.config]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Write nothing: tune the shapes of a saved profile [default: this CPU's] anew and time its winners against the new
@@ -138,17 +138,22 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         None => default_profile_path(cpu)?,
     };
     let old = old_profile(&out)?;
+    let watch = Watch::new();
     check_writable(&out)?;
     let options = args.options(cpu);
-    let threads: Vec<String> = options.threads.iter().map(ToString::to_string).collect();
+    let counts: Vec<String> = options.threads.iter().map(ToString::to_string).collect();
+    let last = if options.threads.last() == Some(&1) {
+        "thread"
+    } else {
+        "threads"
+    };
     remark(format_args!(
-        "tuning {} of {} on {} threads for {} s",
+        "tuning {} of {} with {} {last} for {} s",
         plural(worklist.work.len(), "shape"),
-        worklist.names.join(", "),
-        threads.join(" and "),
+        worklist.names.join(" and "),
+        counts.join(" and "),
         args.budget
     ));
-    let watch = Watch::new();
     let mut progress = Measuring::new();
     let tuning = tune(
         cpu,
@@ -164,7 +169,7 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
             Some(old) => merge_profiles(old, tuning.profile.clone()),
             None => tuning.profile.clone(),
         };
-        write_profile(&profile, &out)?;
+        save(&profile, &out)?;
     }
     let written = (!cancelled).then_some(out.as_path());
     match args.json.json {
@@ -201,6 +206,16 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         tuning.seconds
     ));
     Ok(Ending::Done)
+}
+
+/// Writes the profile, whole or not at all; to a device or pipe, such as /dev/stdout, directly.
+fn save(profile: &Profile, out: &Path) -> anyhow::Result<()> {
+    if !is_special(out) {
+        return Ok(write_profile(profile, out)?);
+    }
+    let mut file = NewFile::create(out)?;
+    file.add(profile.to_toml().as_bytes())?;
+    file.finish()
 }
 
 /// The profile whose entries are to be kept. A file that is no profile of this CPU is not ours to replace.
@@ -322,7 +337,10 @@ fn judge(found: &Verification, path: &Path, stopped: bool) -> anyhow::Result<End
         ));
     }
     if found.within(CHECK_SLACK) < CHECK_SHARE {
-        bail!("{} is out of date; run `tern tune` again", path.display());
+        bail!(
+            "{} no longer names the fastest kernels; run `tern tune` again when the machine is idle",
+            path.display()
+        );
     }
     remark(paint(crate::output::GOOD, "the profile still holds"));
     Ok(Ending::Done)
