@@ -35,33 +35,24 @@ First steps:
 `tern help COMMAND` explains a command, with examples.")]
 pub struct Cli {
     /// Print no progress and no remarks, only results, warnings and errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 900)]
     pub quiet: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands.
+/// The commands, in the order of a first visit. Their arguments' documentation is what `--help` prints.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show it all in half a minute: tune, compare, generate text
     Demo(demo::Args),
-    /// Continue a text
     Run(run::Args),
-    /// Find the fastest kernels for this CPU and save them as a profile
     Tune(tune::Args),
-    /// Compare lookup tables with add/sub and multiply-add on this CPU
     Compare(compare::Args),
-    /// Show what a model is made of and which kernels it will use, and why
     Inspect(inspect::Args),
-    /// Measure how well a model predicts a text
     Perplexity(perplexity::Args),
-    /// Write a model's logits to a file, to compare with other programs
     Logits(logits::Args),
-    /// Describe this CPU: instruction sets, caches, memory bandwidth, profile
     Cpu(cpu::Args),
-    /// List, show or write the source of the generated kernels
     Codegen(codegen::Args),
 }
 
@@ -188,16 +179,14 @@ impl IsaArg {
 /// `--pages`.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct PagesArg {
-    /// Memory pages of the weights
-    #[arg(long, value_enum, default_value_t = PageSize::Huge)]
+    /// Memory pages of the weights: 2 MiB, where the system gives them, or the ordinary ones, usually 4 KiB
+    #[arg(long, value_enum, value_name = "SIZE", default_value_t = PageSize::Huge)]
     pages: PageSize,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PageSize {
-    /// 2 MiB pages, where the system gives them
     Huge,
-    /// The system's ordinary pages, usually 4 KiB
     Small,
 }
 

@@ -15,7 +15,7 @@ use crate::worklist::Seconds;
 
 use text::Text;
 
-/// Shows it all in half a minute: tunes this CPU, compares the kernel families, generates text.
+/// Shows it all in half a minute: tunes, compares, generates text.
 ///
 /// Writes nothing to disk. What `tern tune`, `tern compare` and `tern run` do thoroughly is done here briefly. The text
 /// is generated with the kernels that were just found, unless --profile names others.

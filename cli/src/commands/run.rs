@@ -22,11 +22,11 @@ use crate::output::{DIM, paint, plural, print, print_generated, print_json, rema
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tern run demo -p 'ROMEO:'                                  the most likely text (greedy)
-  tern run demo -p 'ROMEO:' --temp 0.8 --top-p 0.95 --seed 7 a varied one; another seed, another text
+  tern run demo -p 'ROMEO:'                          the most likely text (greedy)
+  tern run demo -p 'ROMEO:' --temp 0.8 --seed 7      a varied one; another seed, another text
   tern run ./bitnet-b1.58-2B-4T -f question.txt -n 400 --stop 'User:'
-  echo 'Once upon a time' | tern run ./model -n 50           prompt from standard input
-  tern run demo -p 'KING:' --kernel addsub --profile none    the same text by other kernels")]
+  echo 'Once upon a time' | tern run ./model -n 50   prompt from standard input
+  tern run demo -p 'KING:' --kernel addsub           the same text by other kernels")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArg,
@@ -49,9 +49,9 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     ctx: Option<u32>,
     #[command(flatten)]
-    sampling: SamplingArgs,
-    #[command(flatten)]
     json: JsonArg,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }

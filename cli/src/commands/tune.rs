@@ -1,18 +1,19 @@
 //! `tern tune`: finds the fastest kernels for this CPU and saves them.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail};
 use clap::error::ErrorKind;
 use serde::Serialize;
-use tern_kernels::{Cpu, Entry, Profile, ProfileError};
+use tern_kernels::{Cpu, Entry, Force, Profile, ProfileError};
 use tern_tune::{
     TuneOptions, Tuning, Verification, default_profile_path, merge_profiles, tune, verify,
     write_profile,
 };
 
 use crate::Ending;
-use crate::args::{IsaArg, JsonArg, KernelArg, Numbers, PagesArg, THREADS_MAX, usage_error};
+use crate::args::{IsaArg, JsonArg, Numbers, PagesArg, THREADS_MAX, usage_error};
 use crate::files::{NewFile, check_writable, is_special};
 use crate::interrupt::Watch;
 use crate::load::ModelName;
@@ -66,8 +67,9 @@ pub struct Args {
     pages: PagesArg,
     #[command(flatten)]
     json: JsonArg,
-    #[command(flatten)]
-    kernel: KernelArg,
+    /// Tune only the kernels of this family, or only the tiles of this kernel; needs --out
+    #[arg(long, value_name = "FAMILY|ID", value_parser = Force::from_str)]
+    kernel: Option<Force>,
     #[command(flatten)]
     isa: IsaArg,
 }
@@ -113,7 +115,7 @@ impl Args {
             threads: threads.unwrap_or(defaults.threads),
             budget: self.budget.duration(),
             pages: self.pages.pages(),
-            force: self.kernel.force.clone(),
+            force: self.kernel.clone(),
         }
     }
 
@@ -126,7 +128,7 @@ impl Args {
 }
 
 fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
-    if args.kernel.force.is_some() && args.out.is_none() {
+    if args.kernel.is_some() && args.out.is_none() {
         let message =
             "--kernel would put slow kernels into this CPU's profile; name another file with --out";
         usage_error("tune", ErrorKind::MissingRequiredArgument, message);
