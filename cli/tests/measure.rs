@@ -98,6 +98,38 @@ fn a_comparison_writes_its_record() {
 }
 
 #[test]
+fn the_demo_goes_the_whole_path_and_writes_nothing() {
+    let world = World::new();
+    let report = world.json(&["demo", "--seconds", "1", "--threads", "2", "--json"]);
+    assert!(
+        !report["tuning"]["profile"]["gemv"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    let families: Vec<&str> = report["comparison"]["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["family"].as_str().unwrap())
+        .collect();
+    assert!(
+        families.contains(&"lut") && families.contains(&"addsub"),
+        "{families:?}"
+    );
+    let text = &report["text"];
+    assert_eq!(text["generated"]["tokens"].as_array().unwrap().len(), 200);
+    for speed in text["speeds"].as_array().unwrap() {
+        assert_eq!(speed["same_text"], true, "{speed}");
+        assert!(
+            speed["tokens_per_second"].as_f64().unwrap() > 0.0,
+            "{speed}"
+        );
+    }
+    assert_eq!(world.files(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
 fn the_cpu_describes_itself() {
     let world = World::new();
     let report = world.json(&["cpu", "--no-bandwidth", "--json"]);

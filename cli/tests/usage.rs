@@ -108,7 +108,7 @@ fn wrong_usage_ends_with_code_2() {
         (&["tune", "--kernel", "lut"], "name another file with --out"),
         (
             &["codegen", "emit", "--isa", "mmx", "--out", "x"],
-            "possible values: scalar, avx2",
+            "possible values: scalar",
         ),
         (&["codegen", "emit", "--isa", "avx2"], "--out <DIR>"),
     ];
