@@ -246,7 +246,7 @@ fn old_profile(out: &Path) -> anyhow::Result<Option<Profile>> {
 }
 
 /// The table of winners, largest matrix first.
-pub fn winners(found: &[Entry]) -> String {
+fn winners(found: &[Entry]) -> String {
     let mut table = Table::new(&[
         ("rows x cols", Align::Left),
         ("threads", Align::Right),

@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 
-use tern_kernels::Family;
+use tern_kernels::{Entry, Family};
 use tern_tune::{
     CompareOptions, Comparison, ComparisonRow, TuneOptions, Tuning, Work, compare, tune,
 };
 
 use super::{Demo, heading};
-use crate::commands::tune::winners;
 use crate::load::ModelName;
 use crate::output::{BOLD, DIM, GOOD, paint, plural};
 use crate::progress::Measuring;
@@ -39,7 +38,9 @@ impl Demo<'_> {
         let mut step = |step: &tern_tune::Progress| progress.step(step);
         let tuning = tune(&self.cpu, &work, &options, &mut step, self.watch.flag())?;
         drop(progress);
-        self.say(format_args!("{}\n", winners(&tuning.profile.entries)))?;
+        if !self.watch.stopped() {
+            self.say(format_args!("{}\n", winners(&tuning.profile.entries)))?;
+        }
         Ok(tuning)
     }
 
@@ -60,9 +61,35 @@ impl Demo<'_> {
         let mut step = |step: &tern_tune::Progress| progress.step(step);
         let found = compare(&self.cpu, &work, &options, &mut step, self.watch.flag())?;
         drop(progress);
-        self.say(in_plain_words(&found))?;
+        if !self.watch.stopped() {
+            self.say(in_plain_words(&found))?;
+        }
         Ok(found)
     }
+}
+
+/// Who won, and by how much.
+fn winners(found: &[Entry]) -> String {
+    let mut table = Table::new(&[
+        ("matrix", Align::Left),
+        ("fastest kernel", Align::Left),
+        ("us", Align::Right),
+        ("best other kernel", Align::Left),
+        ("takes", Align::Right),
+    ]);
+    for entry in found {
+        let ratio = entry
+            .runner_up_median_us
+            .map(|us| format!("{:.2}x", us / entry.median_us));
+        table.row([
+            format!("{}x{}", entry.rows, entry.cols),
+            entry.kernel.clone(),
+            format!("{:.2}", entry.median_us),
+            entry.runner_up.clone().unwrap_or_default(),
+            ratio.unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
 }
 
 /// The comparison in few columns: the fastest of each family.
