@@ -10,7 +10,7 @@ use tern_kernels::{Buffer, Cpu, MemoryError, Pages, Team, stream};
 
 use crate::error::TuneError;
 use crate::host;
-use crate::measure::Clock;
+use crate::measure::{Clock, settle};
 use crate::spread::Spread;
 
 /// The buffer is this many times the last-level cache.
@@ -157,6 +157,10 @@ impl Ruler {
         team.session(|session| {
             session.run_parts(&mut parts, |worker, part| {
                 part.buffer.fill(worker as u8 | 1)
+            });
+            settle(|| {
+                let read = |_, part: &mut Part| part.mix ^= stream::read(cpu, &part.buffer, 1);
+                session.run_parts(&mut parts, read);
             });
         });
         let capped = bytes < l3.saturating_mul(CACHES);

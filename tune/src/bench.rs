@@ -195,6 +195,10 @@ impl Bench for GemvBench<'_> {
         self.weights.rotation.plan(&demands);
     }
 
+    fn settle(&mut self) {
+        self.weights.rotation.settle();
+    }
+
     fn elapsed(&self) -> Duration {
         self.clock.elapsed()
     }

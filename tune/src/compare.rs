@@ -29,6 +29,9 @@ const SCREENING_SHARE: f64 = 0.2;
 /// The part of a shape's time in which contenders are tuned; what is left is for the run that is reported.
 const TUNING_SHARE: f64 = 0.6;
 
+/// A share of the streaming bandwidth above this is no noise but a mistake.
+const SHARE_MAX: f64 = 1.1;
+
 /// How to compare.
 #[derive(Clone, Debug)]
 pub struct CompareOptions {
@@ -321,6 +324,7 @@ impl<'a> Run<'a> {
         let mut times = vec![Vec::new(); indices.len()];
         let mut samples = RulerSamples::default();
         bench.enter(indices);
+        bench.settle();
         // The first round only warms up.
         for &index in indices {
             bench.sample(index);
@@ -346,6 +350,18 @@ impl<'a> Run<'a> {
         let bandwidth = self.ruler.bandwidth(self.samples).ok();
         self.notes
             .extend(bandwidth.as_ref().and_then(Bandwidth::note));
+        let share = self
+            .rows
+            .iter()
+            .filter_map(|row| row.bandwidth_share)
+            .fold(0.0, f64::max);
+        if share > SHARE_MAX {
+            let percent = 100.0 * share;
+            self.notes.push(format!(
+                "a kernel reached {percent:.0} % of the streaming bandwidth, which is more than there is: something else \
+                 disturbed the measurement; run it again on an idle machine"
+            ));
+        }
         if !self.skipped.is_empty() {
             let skipped = self.skipped.join(", ");
             self.notes

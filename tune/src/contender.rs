@@ -134,6 +134,10 @@ impl Bench for Subset<'_, '_> {
         self.bench.enter(&candidates);
     }
 
+    fn settle(&mut self) {
+        self.bench.settle();
+    }
+
     fn elapsed(&self) -> Duration {
         self.bench.elapsed()
     }

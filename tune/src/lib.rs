@@ -9,7 +9,7 @@
 //! * [`tune()`]: the tuner. [`verify()`] asks whether a profile still holds, [`paired_runoff`] times two candidates.
 //! * [`compare()`]: lookup tables against add/sub and multiply-add, as table, CSV and chart.
 //! * [`bandwidth()`]: how fast this machine reads memory, the ruler for both.
-//! * [`write`]: profiles and records on disk, whole or not at all.
+//! * [`mod@write`]: profiles and records on disk, whole or not at all.
 //!
 //! Inside: `measure.rs` has the only clock, `rotation.rs` keeps weights cold, `screen.rs` and `search.rs` decide.
 //!

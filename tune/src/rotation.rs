@@ -11,8 +11,13 @@ use std::collections::{HashMap, VecDeque};
 use rayon::prelude::*;
 use tern_kernels::{MemoryError, PackedMatrix, Packing};
 
+use crate::measure::settle;
+
 /// Copies in all. Each is a mapping, of which a process may have 65530 on Linux.
 const COPIES_MAX: usize = 30_000;
+
+/// Bytes that memory is read in on all CPUs of interest, or a divisor of that.
+const CACHE_LINE: usize = 64;
 
 /// Spare distance: a race does not visit its packings at exactly even intervals.
 const SPARE: f64 = 1.1;
@@ -65,43 +70,53 @@ impl Rotation {
     /// Plans a race: makes as many copies for each demand as its rounds need, and frees what is not needed, except
     /// one copy of each packing.
     pub(crate) fn plan(&mut self, demands: &[Demand]) {
-        let demands: Vec<(Packing, usize, usize)> = demands
-            .iter()
-            .filter(|demand| self.contains(demand.packing))
-            .map(|demand| {
-                (
-                    demand.packing,
-                    demand.per_round.max(1),
-                    self.matrix_bytes(demand.packing),
-                )
-            })
-            .collect();
-        let round: usize = demands
-            .iter()
-            .map(|(_, per_round, bytes)| per_round * bytes)
-            .sum();
-        let copies: usize = demands.iter().map(|(_, per_round, _)| per_round).sum();
-        if round == 0 {
+        let mut demands = demands.to_vec();
+        demands.retain(|demand| demand.per_round > 0 && self.contains(demand.packing));
+        if demands.is_empty() {
             return;
         }
+        if self.reached(&demands) < self.distance {
+            let targets = self.targets(&demands);
+            self.shrink(&targets);
+            self.grow(&targets);
+        }
+        self.walked = self.walked.min(self.reached(&demands));
+    }
+
+    /// Bytes that one round reads.
+    fn round_bytes(&self, demands: &[Demand]) -> usize {
+        demands
+            .iter()
+            .map(|demand| demand.per_round * self.matrix_bytes(demand.packing))
+            .sum()
+    }
+
+    /// Bytes between two reads of a copy, where they are fewest, with the copies that there are.
+    fn reached(&self, demands: &[Demand]) -> u64 {
+        let round = self.round_bytes(demands) as u64;
+        let walks = demands.iter().map(|demand| {
+            self.copies[&demand.packing].len() as u64 * round / demand.per_round as u64
+        });
+        walks.min().unwrap_or(0)
+    }
+
+    /// How many copies each packing needs, as far as memory allows.
+    fn targets(&self, demands: &[Demand]) -> Vec<(Packing, usize)> {
         let idle: usize = self
             .copies
             .keys()
             .map(|&packing| self.matrix_bytes(packing))
             .sum();
-        let wanted = (self.distance as f64 * SPARE).min(self.limit.saturating_sub(idle) as f64);
-        let rounds = (wanted / round as f64).min(COPIES_MAX as f64 / copies as f64);
-        let targets: Vec<(Packing, usize)> = demands
+        let room = self.limit.saturating_sub(idle) as f64;
+        let bytes = (self.distance as f64 * SPARE).min(room);
+        let copies: usize = demands.iter().map(|demand| demand.per_round).sum();
+        let rounds = bytes / self.round_bytes(demands) as f64;
+        let rounds = rounds.min(COPIES_MAX as f64 / copies as f64);
+        let target = |demand: &Demand| (demand.per_round as f64 * rounds).ceil() as usize;
+        demands
             .iter()
-            .map(|&(packing, per_round, _)| (packing, (per_round as f64 * rounds).ceil() as usize))
-            .collect();
-        self.shrink(&targets);
-        self.grow(&targets);
-        let held = demands
-            .iter()
-            .map(|(packing, _, bytes)| self.copies[packing].len() * bytes);
-        let walked: usize = held.sum();
-        self.walked = self.walked.min(walked as u64);
+            .map(|demand| (demand.packing, target(demand)))
+            .collect()
     }
 
     /// Takes up to `count` copies to be read once each, in this order; fewer if there are not so many.
@@ -126,6 +141,18 @@ impl Rotation {
     /// memory did not allow it.
     pub(crate) fn reuse_distance(&self) -> u64 {
         self.walked
+    }
+
+    /// Reads all copies until fresh ones read as fast as old ones.
+    pub(crate) fn settle(&self) {
+        let copies: Vec<&PackedMatrix> = self.copies.values().flatten().collect();
+        let touch = |matrix: &&PackedMatrix| {
+            let lines = matrix.data().iter().step_by(CACHE_LINE);
+            lines.fold(0u8, |mix, byte| mix ^ byte)
+        };
+        settle(|| {
+            std::hint::black_box(copies.par_iter().map(touch).reduce(|| 0, |a, b| a ^ b));
+        });
     }
 
     /// Bytes of one copy in a packing.

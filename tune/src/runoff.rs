@@ -70,6 +70,7 @@ pub fn paired_runoff(
             })?;
     }
     bench.enter(&[0, 1]);
+    bench.settle();
     // The first samples only warm up.
     let _ = (bench.sample(0), bench.sample(1));
     bench.restart();

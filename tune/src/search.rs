@@ -29,6 +29,8 @@ pub(crate) trait Bench {
     fn sample(&mut self, candidate: Index) -> f64;
     /// Rounds over exactly these candidates come next, all of them admitted.
     fn enter(&mut self, candidates: &[Index]);
+    /// The rounds that come next decide: whatever is not the same for all candidates is to be made so.
+    fn settle(&mut self);
     /// Time since the search began.
     fn elapsed(&self) -> Duration;
     /// Whether the user wants to stop.
@@ -395,6 +397,7 @@ impl<'a> Search<'a> {
         }
         notify("run-off", 2);
         self.bench.enter(&[incumbent, challenger]);
+        self.bench.settle();
         let (rounds, budget) = (self.rules.pairs, self.rules.budget);
         let pairs = run_off(self.bench, incumbent, challenger, rounds, budget);
         let verdict = pairs.verdict();

@@ -69,6 +69,14 @@ impl Bench for Fake {
         self.entered.push(candidates.to_vec());
     }
 
+    fn settle(&mut self) {
+        assert_eq!(
+            self.entered.last().map(Vec::len),
+            Some(2),
+            "only the run-off decides"
+        );
+    }
+
     fn elapsed(&self) -> Duration {
         self.clock
     }

@@ -1,7 +1,7 @@
 //! Does a profile still hold? Tunes its shapes anew and runs each saved winner off against the new one.
 
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use tern_kernels::{Cpu, Profile, Shape};
@@ -83,6 +83,9 @@ pub fn verify(
     };
     let mut entries = Vec::new();
     for (job, renewed) in tuning.jobs.iter().zip(&tuning.profile.entries) {
+        if cancel.load(Ordering::Relaxed) {
+            break;
+        }
         let saved = profile.entries.iter().find(|saved| {
             (saved.rows, saved.cols, saved.threads) == (renewed.rows, renewed.cols, renewed.threads)
         });
