@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
-use tern_kernels::{Cpu, Profile, Shape};
+use tern_kernels::{Cpu, Entry, Profile, Shape};
 
 use crate::error::TuneError;
 use crate::measure::Candidate;
@@ -54,6 +54,50 @@ pub fn verify(
     progress: &mut dyn FnMut(&Progress),
     cancel: &AtomicBool,
 ) -> Result<Verification, TuneError> {
+    let orders = orders(profile);
+    let tuning = tune_orders(cpu, &orders, options, progress, cancel)?;
+    let runoff = RunoffOptions {
+        pages: options.pages,
+        ..RunoffOptions::default()
+    };
+    let mut entries = Vec::new();
+    for (job, renewed) in tuning.jobs.iter().zip(&tuning.profile.entries) {
+        if cancel.load(Ordering::Relaxed) {
+            break;
+        }
+        // Loading a profile drops entries whose kernel is not here, so both are.
+        let saved = find(profile, renewed).and_then(|saved| candidate(cpu, saved));
+        let Some((saved, new)) = saved.zip(candidate(cpu, renewed)) else {
+            continue;
+        };
+        let same = saved == new;
+        let (ratio, ratio_mad) = if same {
+            (1.0, 0.0)
+        } else {
+            progress(&Progress::Stage {
+                name: "saved against new",
+                candidates: 2,
+            });
+            let result = paired_runoff(cpu, job.shape, job.threads, [new, saved], &runoff)?;
+            (result.ratio.median, result.ratio.mad)
+        };
+        let (shape, threads) = (job.shape, job.threads);
+        let (saved, renewed) = (text(&saved), text(&new));
+        entries.push(Agreement {
+            shape,
+            threads,
+            saved,
+            renewed,
+            same,
+            ratio,
+            ratio_mad,
+        });
+    }
+    Ok(Verification { entries, tuning })
+}
+
+/// The shapes and thread counts of a profile, the most expensive first, those of one shape together.
+fn orders(profile: &Profile) -> Vec<Order> {
     let mut orders: Vec<Order> = profile
         .entries
         .iter()
@@ -76,57 +120,28 @@ pub fn verify(
         )
     });
     orders.dedup();
-    let tuning = tune_orders(cpu, &orders, options, progress, cancel)?;
-    let runoff = RunoffOptions {
-        pages: options.pages,
-        ..RunoffOptions::default()
-    };
-    let mut entries = Vec::new();
-    for (job, renewed) in tuning.jobs.iter().zip(&tuning.profile.entries) {
-        if cancel.load(Ordering::Relaxed) {
-            break;
-        }
-        let saved = profile.entries.iter().find(|saved| {
-            (saved.rows, saved.cols, saved.threads) == (renewed.rows, renewed.cols, renewed.threads)
-        });
-        let candidate = |entry: &tern_kernels::Entry| {
-            let kernel = cpu.kernel(&entry.kernel)?;
-            Some(Candidate {
-                kernel,
-                tile: entry.tile,
-            })
-        };
-        // Loading a profile drops entries whose kernel is not here, so both are.
-        let Some((saved, new)) = saved.and_then(candidate).zip(candidate(renewed)) else {
-            continue;
-        };
-        let same = saved == new;
-        let (ratio, ratio_mad) = match same {
-            true => (1.0, 0.0),
-            false => {
-                progress(&Progress::Stage {
-                    name: "saved against new",
-                    candidates: 2,
-                });
-                let pair = [new, saved];
-                let runoff = paired_runoff(cpu, job.shape, job.threads, pair, &runoff)?;
-                (runoff.ratio.median, runoff.ratio.mad)
-            }
-        };
-        let text = |candidate: &Candidate| {
-            format!("{} {}", candidate.kernel.id, tile_text(&candidate.tile))
-        };
-        entries.push(Agreement {
-            shape: job.shape,
-            threads: job.threads,
-            saved: text(&saved),
-            renewed: text(&new),
-            same,
-            ratio,
-            ratio_mad,
-        });
-    }
-    Ok(Verification { entries, tuning })
+    orders
+}
+
+/// The entry of `profile` for the shape and thread count of `entry`.
+fn find<'a>(profile: &'a Profile, entry: &Entry) -> Option<&'a Entry> {
+    let key = |entry: &Entry| (entry.rows, entry.cols, entry.threads);
+    profile
+        .entries
+        .iter()
+        .find(|saved| key(saved) == key(entry))
+}
+
+/// The entry's kernel and tile, if this CPU runs the kernel.
+fn candidate(cpu: &Cpu, entry: &Entry) -> Option<Candidate> {
+    Some(Candidate {
+        kernel: cpu.kernel(&entry.kernel)?,
+        tile: entry.tile,
+    })
+}
+
+fn text(candidate: &Candidate) -> String {
+    format!("{} {}", candidate.kernel.id, tile_text(&candidate.tile))
 }
 
 impl Verification {
