@@ -12,9 +12,9 @@ use crate::spec::{Code, Family, KernelSpec, Variant};
 pub struct Digits {
     /// `v = radix * high + low`.
     pub radix: i32,
-    /// Largest size of a low digit.
+    /// Largest size of what one step adds to the sum of low digits.
     pub low: i32,
-    /// Largest size of a high digit.
+    /// Largest size of what one step adds to the sum of high digits.
     pub high: i32,
     /// Entries that a byte lane adds in one step.
     pub per_step: i32,
@@ -26,15 +26,15 @@ impl Digits {
     /// Digits of code `code`, or `None` where it has no tables.
     pub const fn of(code: Code) -> Option<Digits> {
         match code {
-            // |v| <= 3 * 128 = 384 = 28 * 13 + 20: low in -14..=14, high in -14..=14. Eight groups: 8 * 14 = 112.
+            // |v| <= 3 * 128 = 384 = 28 * 14 - 8: low in -14..=14, high in -14..=14. Eight groups: 112.
             Code::T3 => Some(Digits {
                 radix: 28,
-                low: 14,
-                high: 14,
+                low: 8 * 14,
+                high: 8 * 14,
                 per_step: 8,
                 byte_max: 127,
             }),
-            // |v| <= 5 * 128 = 640 = 36 * 18 - 8: low in -18..=18, high in -18..=18. Seven groups: 7 * 18 = 126.
+            // |v| <= 5 * 128 = 640 = 36 * 18 - 8: low in -18..=18, high in -18..=18. Seven steps: 126.
             Code::T5 => Some(Digits {
                 radix: 36,
                 low: 18,
@@ -42,19 +42,20 @@ impl Digits {
                 per_step: 1,
                 byte_max: 127,
             }),
-            // v + 512 in 0..=1023 = 32 * 31 + 31: both digits in 0..=31. Eight codes: 8 * 31 = 248.
+            // v + 512 in 0..=1023 = 32 * 31 + 31 for the first code of a pair: both digits in 0..=31. The second takes the
+            // shared activation negatively, and -(-128) is 128: up to 1024 = 32 * 32, a high digit of 32. Four of each.
             Code::T7 => Some(Digits {
                 radix: 32,
-                low: 31,
-                high: 31,
+                low: 8 * 31,
+                high: 4 * 31 + 4 * 32,
                 per_step: 8,
                 byte_max: 255,
             }),
-            // a = 16 * high + low: low in -8..=7, high in -8..=8. Eight columns: 8 * 8 = 64.
+            // a = 16 * high + low: low in -8..=7, high in -8..=8. Eight columns: 64.
             Code::Planes => Some(Digits {
                 radix: 16,
-                low: 8,
-                high: 8,
+                low: 8 * 8,
+                high: 8 * 8,
                 per_step: 8,
                 byte_max: 127,
             }),
@@ -69,15 +70,15 @@ impl Digits {
         } else {
             self.high
         };
-        self.byte_max / (largest * self.per_step)
+        self.byte_max / largest
     }
 }
 
 /// The excess that table entries of code T7 are stored with, so that they are never negative.
 ///
-/// Three trits and a bit: `|v| <= 3 * 128 + 128 = 512`, and `v = -512` needs every factor at its extreme.
+/// Three trits and a bit: `|v| <= 3 * 128 + 128 = 512`, reached on both sides.
 pub const T7_EXCESS: i32 = 512;
-const _: () = assert!(T7_EXCESS + 511 < 32 * 32);
+const _: () = assert!(T7_EXCESS + 512 <= 32 * 32);
 
 /// The excess of a signed byte lane: sums start at 128, so that the lane can be widened as unsigned.
 pub const BYTE_EXCESS: i32 = 128;
@@ -118,7 +119,8 @@ pub fn planes(isa: Isa, variant: Variant) -> Planes {
             ],
             scales: &[0],
         },
-        // 16-bit products leave no room for planes 2 and 3 in place (2 * 128 * 128 = 32768), so one shift brings both down.
+        // In place, two products of plane 3 alone fill 16 bits (2 * 128 * 128 = 32768) and plane 2 leaves room for three
+        // steps only, so one shift brings both down.
         (Variant::Shiftfree, Isa::Avx2) => Planes {
             planes: [
                 plane(0, 3, 0),
@@ -216,8 +218,9 @@ pub fn block_max(spec: &KernelSpec) -> usize {
         // Byte sums are widened as unsigned, at most 255 for each window, into unsigned 16-bit lanes.
         Some(_) => u16::MAX as usize / 255 * spec.window,
         None => {
-            // Four products of a plane meet in one 32-bit lane: at most 4 * 128 * 128 a step (the highest plane in place).
-            i32::MAX as usize / (4 * 4 * 128 * 128)
+            // Four products of a plane meet in one 32-bit lane: at most 4 * 128 * 128 a step for the highest plane in place. The
+            // sums of the planes are scaled down before they are added, and their total is no larger.
+            i32::MAX as usize / (4 * 128 * 128)
         }
     }
 }
@@ -238,31 +241,36 @@ pub fn check_block(spec: &KernelSpec) -> Result<(), String> {
     }
 }
 
-/// Vector registers in use in the inner loop: accumulators, what is shared by the panels, and temporaries.
+/// Vector registers that are live at once in the inner loop: sums, what the panels share, what is loaded.
+///
+/// Constants that an instruction may take from memory and values that live for one operation are not counted; the compiler may
+/// still spill one where the count is at the limit.
 pub fn registers(spec: &KernelSpec) -> usize {
     if spec.isa == Isa::Scalar {
         return 0;
     }
-    let panels = spec.panels;
-    match (spec.family, spec.variant) {
-        (Family::Mad, variant) => {
-            let planes = planes(spec.isa, variant.unwrap_or(Variant::Classic));
-            let masks = if variant == Some(Variant::Shiftfree) {
-                planes.scales.len()
+    // Two byte sums a panel, and four 16-bit sums: between windows these may wait in memory, but not if every step ends one.
+    let sums = if spec.window == 1 { 6 } else { 2 };
+    match (spec.family, spec.code) {
+        // The sums of each panel, four activations, the masks, the codes and a field of them.
+        (Family::Mad, _) => {
+            let variant = spec.variant.unwrap_or(Variant::Classic);
+            let accumulators = planes(spec.isa, variant).scales.len();
+            let masks = if variant == Variant::Shiftfree {
+                accumulators
             } else {
                 1
             };
-            // AVX2 keeps a 32-bit sum beside the 16-bit ones only at the window's end, in memory otherwise.
-            panels * planes.scales.len() + 4 + masks + 2
+            spec.panels * accumulators + 4 + masks + 2
         }
-        // Four 16-bit sums and two byte sums a panel, two columns' digits, two masks, zero.
-        (Family::Addsub, _) => panels * 6 + 5,
-        // Two byte sums a panel; the four 16-bit sums are touched once a window and may live in memory.
-        (Family::Lut, _) => match spec.code {
-            Code::T5 => panels * 2 + 4 + 4,
-            Code::T7 => panels * 6 + 2 + 3,
-            _ => panels * 2 + 2 + 6,
-        },
+        // Byte sums and two bit planes a panel (the 16-bit sums wait in memory for eight columns), two digits, a condition.
+        (Family::Addsub, _) => spec.panels * 4 + 3,
+        // Four tables; codes and two values that were looked up.
+        (Family::Lut, Code::T5) => spec.panels * sums + 4 + 3,
+        // Sums and signs a panel, two tables; a pair of nibbles, codes, a sign, a value. 16-bit sums wait in memory.
+        (Family::Lut, Code::T3) => spec.panels * 3 + 2 + 4,
+        // Sums and four codes a panel, two masks, two tables.
+        (Family::Lut, _) => spec.panels * (sums + 4) + 2 + 2,
     }
 }
 
@@ -321,8 +329,9 @@ mod tests {
             for v in entries(g) {
                 let high = high(v, digits.radix);
                 let low = v - digits.radix * high;
+                let maxima = (digits.low / digits.per_step, digits.high / digits.per_step);
                 assert!(
-                    high.abs() <= digits.high && low.abs() <= digits.low,
+                    low.abs() <= maxima.0 && high.abs() <= maxima.1,
                     "{} {v}",
                     code.name()
                 );
@@ -332,15 +341,41 @@ mod tests {
         for a in -128i32..=127 {
             let high = (a + 8) >> 4;
             let low = a - 16 * high;
-            assert!(high.abs() <= digits.high && low.abs() <= digits.low, "{a}");
+            assert!(
+                8 * high.abs() <= digits.high && 8 * low.abs() <= digits.low,
+                "{a}"
+            );
         }
+    }
+
+    #[test]
+    fn unsigned_digits_stay_within_a_step() {
+        // The sums of three trits and a bit, over all trits and a grid of activations with both extremes.
+        let grid = [-128, -127, -65, -64, -33, -1, 0, 1, 31, 63, 64, 126, 127];
+        let (mut low, mut high) = ([0; 2], [0; 2]);
+        for (side, sign) in [(0, 1), (1, -1)] {
+            for (a, b) in grid.into_iter().flat_map(|a| grid.map(|b| (a, b))) {
+                for v in [-3, -2, -1, 0, 1, 2, 3]
+                    .into_iter()
+                    .flat_map(|n| [n * a, n * a + sign * b])
+                {
+                    let stored = v + T7_EXCESS;
+                    assert!(stored >= 0, "{v}");
+                    low[side] = low[side].max(stored & 31);
+                    high[side] = high[side].max(stored >> 5);
+                }
+            }
+        }
+        assert_eq!((low, high), ([31, 31], [31, 32]));
+        let digits = Digits::of(Code::T7).unwrap();
+        assert_eq!((digits.low, digits.high), (8 * 31, 4 * 31 + 4 * 32));
     }
 
     #[test]
     fn windows_are_the_largest_that_fit() {
         for code in [Code::T3, Code::T5, Code::T7, Code::Planes] {
             let d = Digits::of(code).unwrap();
-            let sum = |window: i32| d.low.max(d.high) * d.per_step * window;
+            let sum = |window: i32| d.low.max(d.high) * window;
             assert!(sum(d.window()) <= d.byte_max && sum(d.window() + 1) > d.byte_max);
         }
         assert_eq!(Digits::of(Code::T5).unwrap().window(), 7);

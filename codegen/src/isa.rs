@@ -141,8 +141,6 @@ pub type Tokens = TokenStream;
 pub trait Vocabulary {
     /// The vector type.
     fn vector(&self) -> Tokens;
-    /// The type of a condition for each byte lane.
-    fn condition(&self) -> Tokens;
 
     /// All bits zero.
     fn zero(&self) -> Tokens;

@@ -6,7 +6,7 @@
 //! 4. [`emit`] formats tokens as a readable file.
 //! 5. [`KernelSet`] puts it together: one file of kernels for each ISA, and the registry rows that name them.
 //!
-//! `tern-kernels` calls [`write`] from its build script. This crate knows nothing of the crates that use its text, and the same input
+//! `tern-kernels` calls [`write()`] from its build script. This crate knows nothing of the crates that use its text, and the same input
 //! gives the same bytes.
 
 pub mod budget;
@@ -82,6 +82,13 @@ impl KernelSet {
             specs.extend(spec::parse(name, text)?);
         }
         specs.sort();
+        if let Some(pair) = specs.windows(2).find(|pair| pair[0].id() == pair[1].id()) {
+            let reason = format!("kernel {} stands in two files", pair[0].id());
+            return Err(Error::Malformed {
+                file: format!("{}.toml", pair[0].isa.name()),
+                reason,
+            });
+        }
         Ok(KernelSet { configs, specs })
     }
 

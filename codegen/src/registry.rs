@@ -51,7 +51,7 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
             use crate::contract::ReadFn;
             use crate::cpu::Isa;
             use crate::packing::{Code, Packing};
-            use crate::registry::{Family, KernelDesc};
+            use crate::registry::{Family, KernelDesc, Operation};
 
             #(#modules)*
 
@@ -78,7 +78,7 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
 /// The text of `overflowing.rs`: kernels whose window is one step too long, for the test that must catch them.
 pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let mut text = String::from(
-        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs};\n#[cfg(target_arch = \"x86_64\")]\nuse core::arch::x86_64::*;\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc};\n",
+        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs, Token};\n#[cfg(target_arch = \"x86_64\")]\nuse core::arch::x86_64::*;\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc, Operation};\n",
     );
     let mut rows = Vec::new();
     let mut built = Vec::new();
@@ -116,7 +116,10 @@ fn module(isa: Isa, file: &str) -> TokenStream {
     let doc = format!(" Kernels for {}.", isa.name());
     let arch = isa.arch().map(|arch| {
         let arch = format_ident!("{arch}");
-        quote!(use core::arch::#arch::*;)
+        quote! {
+            use crate::contract::Token;
+            use core::arch::#arch::*;
+        }
     });
     quote! {
         #[doc = #doc]
@@ -156,10 +159,12 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
     Ok(quote! {
         KernelDesc {
             id: #id,
+            operation: Operation::Gemv,
             family: Family::#family,
             variant: #variant,
             isa: Isa::#isa,
             packing: Packing { code: Code::#code, lanes: #lanes, panels: #panels, block: #block },
+            batch: 1,
             operand_step_bytes: #operand,
             biased: #biased,
             window: #window,

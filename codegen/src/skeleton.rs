@@ -28,11 +28,12 @@ fn number(n: usize) -> Literal {
     Literal::usize_unsuffixed(n)
 }
 
-/// `base`, or `base.add(offset)`.
+/// `base`, or `base.add(offset)`; `ahead` may point anywhere, so it wraps.
 fn at(base: &str, offset: usize) -> TokenStream {
     let (base, offset_written) = (format_ident!("{base}"), number(offset));
     match offset {
         0 => quote!(#base),
+        _ if base == "ahead" => quote!(#base.wrapping_add(#offset_written)),
         _ => quote!(#base.add(#offset_written)),
     }
 }
@@ -90,14 +91,17 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
         #docs
         #features
         pub unsafe fn #id(args: &GemvArgs) {
-            let GemvArgs { operand, steps, correction, prefetch, .. } = *args;
+            let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
             #safety
             unsafe {
-                #constants
-                let mut weights = args.weights;
-                let mut out = args.out.cast::<u8>();
-                for _ in 0..args.strips { #strips }
-                #singles
+                for token in core::slice::from_raw_parts(tokens, count) {
+                    let Token { operand, out, correction } = *token;
+                    #constants
+                    let mut weights = args.weights;
+                    let mut out = out.cast::<u8>();
+                    for _ in 0..args.strips { #strips }
+                    #singles
+                }
             }
         }
     }
@@ -116,18 +120,14 @@ fn strip(
     let bytes = panels * spec.panel_step_bytes();
     // One prefetch for each cache line that the step reads.
     let prefetches = (0..bytes).step_by(64).map(|line| {
-        let ahead = match line {
-            0 => quote!(prefetch),
-            _ => {
-                let line = number(line);
-                quote!(prefetch + #line)
-            }
-        };
-        let fetch = words.prefetch(quote!(weights.wrapping_add(#ahead)));
+        let line = at("ahead", line);
+        let fetch = words.prefetch(line);
         quote!(#fetch;)
     });
+    let ahead = quote!(let ahead = weights.wrapping_add(prefetch););
     let (bytes, operand_bytes) = (number(bytes), number(operand::step_bytes(spec)));
     let step = quote! {
+        #ahead
         #(#prefetches)*
         #step
         weights = weights.add(#bytes);
@@ -183,6 +183,13 @@ fn docs(spec: &KernelSpec) -> TokenStream {
     );
     let numbers = match spec.isa {
         Isa::Scalar => " Sums are `i32` throughout.".to_owned(),
+        isa if spec.family == Family::Mad && isa != Isa::Avx2 => format!(
+            " {} of {} vector registers. Sums are `i32` throughout. Steps in a K block: {} (bound {}).",
+            budget::registers(spec),
+            isa.registers(),
+            spec.block,
+            budget::block_max(spec),
+        ),
         isa => format!(
             " {} of {} vector registers. Steps before narrow sums are widened: {} (bound {}). Steps in a K block: {} (bound {}).",
             budget::registers(spec),

@@ -67,6 +67,9 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Code; 5] = [Code::B2, Code::Planes, Code::T3, Code::T5, Code::T7];
+
     /// The name in ids and configs.
     pub const fn name(self) -> &'static str {
         match self {
@@ -169,6 +172,61 @@ impl KernelSpec {
         )
     }
 
+    /// The spec that an id names: the inverse of [`KernelSpec::id`].
+    ///
+    /// # Errors
+    ///
+    /// The id does not parse, or names a kernel that cannot be built.
+    pub fn from_id(id: &str) -> Result<Self, String> {
+        let unknown = || format!("`{id}` is not a kernel id like `gemv_lut_t5__avx512vbmi_p2k98`");
+        let (what, how) = id.split_once("__").ok_or_else(unknown)?;
+        let (family, code) = what
+            .strip_prefix("gemv_")
+            .and_then(|w| w.split_once('_'))
+            .ok_or_else(unknown)?;
+        let family = [Family::Lut, Family::Mad, Family::Addsub]
+            .into_iter()
+            .find(|f| f.name() == family);
+        let code = Code::ALL.into_iter().find(|c| c.name() == code);
+        let mut parts: Vec<&str> = how.split('_').collect();
+        let tile = parts
+            .pop()
+            .and_then(|tile| tile.strip_prefix('p'))
+            .ok_or_else(unknown)?;
+        let (panels, rest) = tile.split_once('k').ok_or_else(unknown)?;
+        let (block, window) = rest
+            .split_once('w')
+            .map_or((rest, None), |(b, w)| (b, Some(w)));
+        let isa = parts.first().copied().and_then(Isa::from_name);
+        let variant = match parts.get(1..).unwrap_or_default() {
+            [] => None,
+            ["classic"] => Some(Variant::Classic),
+            ["shiftfree"] => Some(Variant::Shiftfree),
+            _ => return Err(unknown()),
+        };
+        let number = |digits: &str| digits.parse::<usize>().map_err(|_| unknown());
+        let mut spec = KernelSpec {
+            isa: isa.ok_or_else(unknown)?,
+            family: family.ok_or_else(unknown)?,
+            code: code.ok_or_else(unknown)?,
+            variant,
+            panels: number(panels)?,
+            block: number(block)?,
+            window: 1,
+        };
+        spec.window = match window {
+            Some(window) => number(window)?,
+            None => budget::window_max(&spec)?,
+        };
+        spec.validate()?;
+        // Leading zeros and a window that needs no saying would give a second name.
+        if spec.id() == id {
+            Ok(spec)
+        } else {
+            Err(unknown())
+        }
+    }
+
     /// Rows that one vector covers.
     pub fn lanes(&self) -> usize {
         match self.code {
@@ -216,6 +274,12 @@ impl KernelSpec {
         match (self.family, self.variant) {
             (Family::Mad, None) if self.isa != Isa::Scalar => {
                 return Err("a mad kernel needs variant = \"classic\" or \"shiftfree\"".into());
+            }
+            (Family::Mad, Some(v)) if self.isa == Isa::Scalar => {
+                return Err(format!(
+                    "variant \"{}\" belongs to vector kernels, not to scalar ones",
+                    v.name()
+                ));
             }
             (Family::Lut | Family::Addsub, Some(v)) => {
                 return Err(format!(
@@ -378,8 +442,10 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<KernelSpec>, Error> {
         .rsplit('/')
         .next()
         .unwrap_or(file)
-        .trim_end_matches(".toml");
-    let isa = Isa::from_name(stem).ok_or_else(|| Error::UnknownIsa { file: file.into() })?;
+        .strip_suffix(".toml");
+    let isa = stem
+        .and_then(Isa::from_name)
+        .ok_or_else(|| Error::UnknownIsa { file: file.into() })?;
     let parsed: File = toml::from_str(text).map_err(|e| Error::Malformed {
         file: file.into(),
         reason: e.to_string(),

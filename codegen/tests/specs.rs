@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tern_codegen::isa::Isa;
-use tern_codegen::{Error, KernelSet, budget, config_dir, write};
+use tern_codegen::{Error, KernelSet, KernelSpec, budget, config_dir, write};
 
 /// The message that a config for `isa` is refused with.
 fn refusal(isa: &str, config: &str) -> String {
@@ -42,7 +42,7 @@ fn too_many_registers_are_refused() {
     let message = refusal("avx512vbmi", &format!("{good}{}", t5("[16]", "[49]", "")));
     assert_mentions(
         &message,
-        &["row 2", "panels = 16", "40 vector registers", "has 32"],
+        &["row 2", "panels = 16", "39 vector registers", "has 32"],
     );
 }
 
@@ -139,6 +139,7 @@ fn ids_are_distinct_and_named_after_their_parts() {
                 && how.contains(&format!("p{}k{}", spec.panels, spec.block))
         );
         assert!(set.show(id).is_ok());
+        assert_eq!(KernelSpec::from_id(id).as_ref(), Ok(spec));
     }
     ids.sort();
     ids.dedup();
@@ -218,4 +219,22 @@ fn the_least_of_all_windows_is_used_unless_a_row_says_less() {
     let spec = &set.specs()[0];
     assert_eq!((spec.window, budget::window_max(spec)), (6, Ok(7)));
     assert_eq!(spec.id(), "gemv_lut_t5__avx512vbmi_p1k42w6");
+}
+
+#[test]
+fn ids_that_name_nothing_do_not_parse() {
+    for id in [
+        "",
+        "gemv",
+        "gemv_lut_t5__avx512vbmi",
+        "gemv_lut_t5__avx512vbmi_p1",
+        "gemv_lut_t5__avx512vbmi_p01k49",
+        "gemv_lut_t5__avx512vbmi_p1k49w7",
+        "gemv_lut_t5__avx512vbmi_p1k49_x",
+        "gemv_lut_t5__avx2_p1k49",
+        "gemm_lut_t5__avx512vbmi_p1k49",
+    ] {
+        assert!(KernelSpec::from_id(id).is_err(), "{id}");
+    }
+    assert!(KernelSpec::from_id("gemv_lut_t5__avx512vbmi_p1k42w6").is_ok());
 }

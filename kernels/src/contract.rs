@@ -2,16 +2,29 @@
 //!
 //! It is stated once, here, and cited by every generated function. Generated code sees nothing else of this crate.
 
-/// What one call of a matrix-vector kernel works on: a run of units of one K block.
+/// One token's side of a [`GemvArgs`].
+#[derive(Clone, Copy, Debug)]
+pub struct Token {
+    /// Prepared activations of the K block.
+    pub operand: *const u8,
+    /// Sums, one for each padded row.
+    pub out: *mut i32,
+    /// A constant that belongs to every row's sum: what the code's bias costs, taken back.
+    pub correction: i32,
+}
+
+/// What one call of a kernel works on: a run of units of one K block, and any number of tokens.
 ///
-/// For every row of the units the kernel adds `sum over the K block of weight * activation` to `out`.
+/// For every token and every row of the units the kernel adds `sum over the K block of weight * activation` to the token's
+/// `out`. A kernel of batch width 1 takes the tokens one after another; a wider one reads the weights once for several.
 ///
 /// # Safety contract
 ///
 /// * `weights` points to the bytes of the units in the kernel's packing: `strips` whole strips, then `singles` strips of one
 ///   panel, each `steps` steps long.
-/// * `operand` points to the K block's `steps * operand_step_bytes` bytes that the kernel's own build function wrote.
-/// * `out` points to one `i32` for every padded row of the units, which nothing else reads or writes during the call.
+/// * `tokens` points to `count` tokens. The `operand` of each points to the K block's `steps * operand_step_bytes` bytes that
+///   the kernel's own build function wrote; its `out` to one `i32` for every padded row of the units, which nothing else
+///   reads or writes during the call.
 /// * `steps` is at least one and at most the block of the packing.
 /// * The CPU has the kernel's ISA.
 ///
@@ -20,18 +33,16 @@
 pub struct GemvArgs {
     /// Packed weights of the first unit.
     pub weights: *const u8,
-    /// Prepared activations of the K block.
-    pub operand: *const u8,
-    /// Sums, one for each padded row.
-    pub out: *mut i32,
+    /// The tokens.
+    pub tokens: *const Token,
+    /// Number of tokens.
+    pub count: usize,
     /// Steps in the K block.
     pub steps: usize,
     /// Units of all the packing's panels.
     pub strips: usize,
     /// Units of one panel that follow them.
     pub singles: usize,
-    /// A constant that belongs to every row's sum: what the code's bias costs, taken back.
-    pub correction: i32,
     /// Bytes ahead of the weights to prefetch into the L2 cache; 0 prefetches nothing useful and costs next to nothing.
     pub prefetch: usize,
 }

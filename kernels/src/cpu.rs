@@ -147,14 +147,13 @@ impl IsaSet {
             .filter(move |&isa| self.contains(isa))
     }
 
+    /// A set of the caller's choosing. Private: the set of a [`Cpu`] is what proves that its kernels may run.
+    fn of(isas: impl Iterator<Item = Isa>) -> IsaSet {
+        IsaSet(isas.fold(0, |set, isa| set | Self::bit(isa)))
+    }
+
     fn bit(isa: Isa) -> u16 {
         1 << isa as u16
-    }
-}
-
-impl FromIterator<Isa> for IsaSet {
-    fn from_iter<I: IntoIterator<Item = Isa>>(isas: I) -> IsaSet {
-        IsaSet(isas.into_iter().fold(0, |set, isa| set | Self::bit(isa)))
     }
 }
 
@@ -208,7 +207,7 @@ pub struct Cpu {
     /// Hardware threads that this process may use: affinity and cgroup quota count.
     pub cores: usize,
     /// The instruction sets that kernels may use.
-    pub isas: IsaSet,
+    isas: IsaSet,
 }
 
 impl Cpu {
@@ -222,11 +221,7 @@ impl Cpu {
             stepping: 0,
             caches: Caches::default(),
             cores: thread::available_parallelism().map_or(1, usize::from),
-            isas: Isa::HERE
-                .iter()
-                .copied()
-                .filter(|isa| isa.detected())
-                .collect(),
+            isas: IsaSet::of(Isa::HERE.iter().copied().filter(|isa| isa.detected())),
         };
         identify(&mut cpu);
         // Fills what CPUID did not tell, which on ARM is everything.
@@ -239,7 +234,7 @@ impl Cpu {
 
     /// This CPU without the instruction sets that come after `max` in the `--max-isa` list.
     pub fn capped(mut self, max: Isa) -> Cpu {
-        self.isas = self.isas.iter().filter(|&isa| isa <= max).collect();
+        self.isas = IsaSet::of(self.isas.iter().filter(|&isa| isa <= max));
         self
     }
 
@@ -408,7 +403,7 @@ mod tests {
 
     fn cpu_with(isas: &[Isa]) -> Cpu {
         Cpu {
-            isas: isas.iter().copied().collect(),
+            isas: IsaSet::of(isas.iter().copied()),
             ..Cpu::detect()
         }
     }

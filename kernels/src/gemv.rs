@@ -2,10 +2,11 @@
 //! The only place that calls a generated matrix-vector kernel.
 
 use std::ops::Range;
+use std::ptr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::contract::GemvArgs;
+use crate::contract::{GemvArgs, Token};
 use crate::operand::Operand;
 use crate::pack::{Layout, PackedMatrix};
 use crate::packing::Packing;
@@ -170,6 +171,9 @@ fn split(layout: &Layout, workers: usize) -> Vec<usize> {
     bounds
 }
 
+/// Tokens that one call of a kernel gets at most.
+const BATCH: usize = 16;
+
 /// One product: everything that its loops need.
 struct Call<'a> {
     kernel: Kernel,
@@ -202,41 +206,65 @@ impl Call<'_> {
                 let chunk = start..(start + chunk).min(units.end);
                 let rows = self.layout.first_row(chunk.start)..self.layout.first_row(chunk.end);
                 for block in k_start..(k_start + k_tile).min(blocks) {
-                    for (operand, sums) in operands.iter().zip(sums.chunks_exact_mut(token_len)) {
-                        let out = &mut sums[rows.start - first_row..rows.end - first_row];
-                        self.block(block, chunk.clone(), operand, out);
+                    // Tokens in batches that fit an array: nothing is allocated here.
+                    for (operands, sums) in operands
+                        .chunks(BATCH)
+                        .zip(sums.chunks_mut(BATCH * token_len))
+                    {
+                        let outs = sums.chunks_exact_mut(token_len);
+                        let outs = outs
+                            .map(|sums| &mut sums[rows.start - first_row..rows.end - first_row]);
+                        self.block(block, chunk.clone(), operands.iter().copied().zip(outs));
                     }
                 }
             }
         }
     }
 
-    /// Adds one K block's sums of some units to `out`, one sum for each padded row.
-    fn block(&self, block: usize, units: Range<usize>, operand: &Operand, out: &mut [i32]) {
+    /// Adds one K block's sums of some units for at most [`BATCH`] tokens, each to its slice: one sum for each padded row.
+    fn block<'s>(
+        &self,
+        block: usize,
+        units: Range<usize>,
+        batch: impl Iterator<Item = (&'s Operand, &'s mut [i32])>,
+    ) {
         let layout = &self.layout;
         let steps = layout.block_steps(block);
         let first = layout.unit_offset(units.start, block);
         let last = layout.unit_offset(units.end, block);
         let weights = &self.matrix.data()[first..last];
-        let (operand, correction) = operand.block(block);
-        let full = layout.full_strips();
-        let strips = units.end.min(full).saturating_sub(units.start);
-        assert_eq!(operand.len(), steps * self.kernel.operand_step_bytes);
-        assert_eq!(
-            out.len(),
-            layout.first_row(units.end) - layout.first_row(units.start)
-        );
+        let rows = layout.first_row(units.end) - layout.first_row(units.start);
+        let none = Token {
+            operand: ptr::null(),
+            out: ptr::null_mut(),
+            correction: 0,
+        };
+        let (mut tokens, mut count) = ([none; BATCH], 0);
+        for (operand, out) in batch {
+            let (operand, correction) = operand.block(block);
+            assert_eq!(operand.len(), steps * self.kernel.operand_step_bytes);
+            assert_eq!(out.len(), rows);
+            tokens[count] = Token {
+                operand: operand.as_ptr(),
+                out: out.as_mut_ptr(),
+                correction,
+            };
+            count += 1;
+        }
+        let strips = units
+            .end
+            .min(layout.full_strips())
+            .saturating_sub(units.start);
         let args = GemvArgs {
             weights: weights.as_ptr(),
-            operand: operand.as_ptr(),
-            out: out.as_mut_ptr(),
+            tokens: tokens.as_ptr(),
+            count,
             steps,
             strips,
             singles: units.len() - strips,
-            correction,
             prefetch: self.tile.prefetch,
         };
-        // SAFETY: the slices were cut to the lengths of the contract from a matrix and an operand of the kernel's own packing,
+        // SAFETY: the slices were cut to the lengths of the contract from a matrix and operands of the kernel's own packing, every
         // `out` is borrowed alone, and a `Kernel` proves the ISA.
         unsafe { (self.kernel.gemv)(&args) };
     }

@@ -1,6 +1,6 @@
 //! Tests that call kernels through their raw contract: bytes around every buffer, and kernels that must be caught.
 
-use crate::contract::{BuildArgs, GemvArgs};
+use crate::contract::{BuildArgs, GemvArgs, Token};
 use crate::cpu::Cpu;
 use crate::pack::PackedMatrix;
 use crate::packing::Code;
@@ -109,15 +109,19 @@ fn fenced_sums(kernel: &KernelDesc, rows: usize, trits: &[i8], q: &[i8]) -> Vec<
     } else {
         0
     };
-    let args = GemvArgs {
-        weights: weights.bytes().as_ptr(),
+    let token = Token {
         operand: operand.bytes().as_ptr(),
         out: out.bytes().as_mut_ptr().cast(),
+        correction: bias,
+    };
+    let args = GemvArgs {
+        weights: weights.bytes().as_ptr(),
+        tokens: &raw const token,
+        count: 1,
         steps,
         strips: panels / packing.panels,
         singles: panels % packing.panels,
-        correction: bias,
-        prefetch: 1 << 20,
+        prefetch: usize::MAX,
     };
     // SAFETY: as above; the weights are packed for this kernel.
     unsafe { (kernel.gemv)(&args) };
@@ -142,10 +146,27 @@ fn expected(rows: usize, trits: &[i8], q: &[i8]) -> Vec<i32> {
     sums
 }
 
+/// Says which kernels are not run for want of their ISA, and fails if `REQUIRE_ISA` names one of those ISAs.
+fn name_skipped<'a>(cpu: &Cpu, kernels: impl Iterator<Item = &'a KernelDesc>) {
+    let required = std::env::var("REQUIRE_ISA").unwrap_or_default();
+    for kernel in kernels.filter(|k| !cpu.has(k.isa)) {
+        eprintln!("{} is skipped: this CPU lacks {}", kernel.id, kernel.isa);
+        let names = required
+            .split(',')
+            .any(|name| name.trim() == kernel.isa.name());
+        assert!(
+            !names,
+            "REQUIRE_ISA asks for {}, which this CPU lacks",
+            kernel.isa
+        );
+    }
+}
+
 #[test]
 fn kernels_touch_nothing_outside_their_buffers() {
     let cpu = Cpu::detect();
     let mut ran = 0;
+    name_skipped(&cpu, kernels());
     for kernel in kernels().filter(|k| cpu.has(k.isa)) {
         let step = kernel.packing.code.step_cols();
         let longest = kernel.packing.block.min(3 * kernel.window.min(32) + 1) * step;
@@ -206,6 +227,7 @@ fn survives(kernel: &KernelDesc) -> bool {
 fn a_window_that_is_one_longer_is_caught() {
     let cpu = Cpu::detect();
     let mut caught = Vec::new();
+    name_skipped(&cpu, overflowing::KERNELS.iter());
     for wrong in overflowing::KERNELS.iter().filter(|k| cpu.has(k.isa)) {
         let same = |k: &&KernelDesc| {
             (k.isa, k.packing.code, k.variant, k.window + 1)

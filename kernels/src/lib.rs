@@ -62,5 +62,5 @@ pub use pack::{PackError, PackedMatrix};
 pub use packing::{Code, Packing};
 pub use plan::{Choice, Force, PlanError, Planner, Shape, Source};
 pub use profile::{Entry, HostInfo, Profile, ProfileError};
-pub use registry::{Family, Kernel, KernelDesc, kernels};
+pub use registry::{Family, Kernel, KernelDesc, Operation, kernels};
 pub use team::{Session, Team};

@@ -6,8 +6,20 @@
 
 use crate::contract::BuildArgs;
 use crate::memory::{Buffer, MemoryError, Pages};
-use crate::packing::Packing;
+use crate::packing::{Code, Packing};
 use crate::registry::Kernel;
+
+/// The most columns in a step of any code.
+const STEP_COLS_MAX: usize = {
+    let (mut most, mut i) = (0, 0);
+    while i < Code::ALL.len() {
+        if Code::ALL[i].step_cols() > most {
+            most = Code::ALL[i].step_cols();
+        }
+        i += 1;
+    }
+    most
+};
 
 /// The prepared activations of one token.
 pub struct Operand {
@@ -26,12 +38,17 @@ impl Operand {
     /// No memory.
     pub fn new(kernel: Kernel, cols: usize) -> Result<Self, MemoryError> {
         let packing = kernel.packing;
-        let data = Buffer::zeroed(packing.steps(cols) * kernel.operand_step_bytes, Pages::Huge)?;
+        let steps = packing.steps(cols);
+        let bytes = steps.checked_mul(kernel.operand_step_bytes);
+        let bytes = bytes.ok_or(MemoryError::TooLarge { bytes: usize::MAX })?;
+        let data = Buffer::zeroed(bytes, Pages::Huge)?;
+        // Far fewer than the bytes that were just found.
+        let corrections = vec![0; packing.blocks(cols)];
         Ok(Operand {
             kernel,
             cols,
             data,
-            corrections: vec![0; packing.blocks(cols)],
+            corrections,
         })
     }
 
@@ -116,7 +133,7 @@ impl OperandPart<'_> {
         self.build_steps(&q[first..first + whole * step_cols], 0, whole);
         if whole < steps {
             // The last step ends beyond the last column: pad it with zeros.
-            let mut padded = [0i8; 32];
+            let mut padded = [0i8; STEP_COLS_MAX];
             let rest = &q[first + whole * step_cols..];
             padded[..rest.len()].copy_from_slice(rest);
             self.build_steps(&padded[..step_cols], whole, 1);

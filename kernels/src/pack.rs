@@ -8,12 +8,15 @@ use crate::codes;
 use crate::memory::{Buffer, MemoryError, Pages};
 use crate::packing::Packing;
 
+/// The most columns whose sum is exact: every product is at most 128 in size.
+const COLS_MAX: usize = i32::MAX as usize / 128;
+
 /// Why a matrix could not be packed.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// A side of the matrix is zero, or its packed size overflows.
     #[error(
-        "cannot pack a {rows}x{cols} matrix as {packing}: expected sides above zero whose packed size fits memory"
+        "cannot pack a {rows}x{cols} matrix as {packing}: expected sides above zero, at most {COLS_MAX} columns, and a packed size that fits memory"
     )]
     Shape {
         /// Rows asked for.
@@ -26,7 +29,7 @@ pub enum PackError {
     /// The source gave a value that is not -1, 0 or 1.
     #[error("row {row} holds {value}, which is not a ternary weight (-1, 0 or 1)")]
     NotATrit {
-        /// Row of the first such value.
+        /// A row with such a value.
         row: usize,
         /// The value.
         value: i8,
@@ -64,7 +67,7 @@ impl PackedMatrix {
             cols,
             packing,
         };
-        if rows == 0 || cols == 0 {
+        if rows == 0 || cols == 0 || cols > COLS_MAX || !packing.is_valid() {
             return Err(shape_error);
         }
         let Some(bytes) = packing.matrix_bytes(rows, cols) else {

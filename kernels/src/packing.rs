@@ -111,6 +111,20 @@ impl Packing {
         block: 1 << 20,
     };
 
+    /// Whether its numbers make sense: all of them above zero and within reason, and lanes in fours where a code's lanes are
+    /// ordered by quarters.
+    pub const fn is_valid(&self) -> bool {
+        let Packing {
+            code,
+            lanes,
+            panels,
+            block,
+        } = *self;
+        let quarters = matches!(code, Code::Trits | Code::B2) || lanes % 4 == 0;
+        let counts = lanes > 0 && panels > 0 && block > 0;
+        counts && quarters && lanes <= 1 << 12 && panels <= 1 << 8 && block <= 1 << 24
+    }
+
     /// Steps that cover `cols` columns, the last one padded with zero trits.
     pub const fn steps(&self, cols: usize) -> usize {
         cols.div_ceil(self.code.step_cols())
@@ -202,14 +216,15 @@ impl FromStr for Packing {
         let lanes = number('l').ok_or_else(error)?;
         let panels = number('p').ok_or_else(error)?;
         let block = number('k').ok_or_else(error)?;
+        let packing = Packing {
+            code,
+            lanes,
+            panels,
+            block,
+        };
         match parts.next() {
-            None => Ok(Packing {
-                code,
-                lanes,
-                panels,
-                block,
-            }),
-            Some(_) => Err(error()),
+            None if packing.is_valid() => Ok(packing),
+            _ => Err(error()),
         }
     }
 }
@@ -236,7 +251,9 @@ mod tests {
             "t5_l64_p4",
             "t5_l64_p4_k0",
             "t5_l064_p4_k9",
+            "t5_l10_p1_k1",
             "t5_l64_p4_k98_x",
+            "t5_l10_p1_k1",
         ] {
             assert!(bad.parse::<Packing>().is_err(), "{bad}");
         }

@@ -117,10 +117,12 @@ pub struct Planner {
     cpu: Cpu,
     profile: Option<Profile>,
     force: Option<Force>,
+    /// Whether this CPU runs no kernel but the reference.
+    only_reference: bool,
 }
 
 /// The tile of a choice that was not tuned: the whole of a worker's rows for each K block, in the order of memory, with a
-/// prefetch that hides the latency of memory (bench-results/ has the measurements behind it).
+/// prefetch that hides the latency of memory.
 pub const DEFAULT_TILE: Tile = Tile {
     k_blocks: 1,
     chunk: 0,
@@ -153,10 +155,12 @@ impl Planner {
             }
             _ => {}
         }
+        let only_reference = cpu.kernels().all(|k| k.family == Family::Reference);
         Ok(Planner {
             cpu,
             profile,
             force,
+            only_reference,
         })
     }
 
@@ -173,7 +177,8 @@ impl Planner {
     /// The kernel and tile for one matrix on `threads` threads.
     pub fn choose(&self, shape: Shape, threads: usize) -> Choice {
         let wanted = |kernel: &Kernel| match &self.force {
-            None => kernel.family != Family::Reference,
+            // The reference is for a build whose configs hold nothing that this CPU runs.
+            None => kernel.family != Family::Reference || self.only_reference,
             Some(Force::Family(family)) => kernel.family == *family,
             Some(Force::Id(id)) => kernel.id == id,
         };
@@ -188,7 +193,7 @@ impl Planner {
             .kernels()
             .filter(wanted)
             .min_by(|a, b| estimate(a).total_cmp(&estimate(b)).then(a.id.cmp(b.id)))
-            // The scalar kernels and the reference run everywhere, and `new` refused what does not.
+            // The reference runs everywhere, and `new` refused a forced kernel or family that does not.
             .expect("every CPU runs a kernel of every accepted choice");
         let source = if self.force.is_some() {
             Source::Forced
@@ -218,7 +223,7 @@ impl Planner {
             .min_by(|(a, _), (b, _)| {
                 distance(a, shape, threads).total_cmp(&distance(b, shape, threads))
             })?;
-        let exact = distance(entry, shape, threads) == 0.0;
+        let exact = (entry.rows, entry.cols, entry.threads) == (shape.rows, shape.cols, threads);
         let nearest = Source::Nearest {
             shape: Shape {
                 rows: entry.rows,

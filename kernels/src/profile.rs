@@ -4,7 +4,7 @@
 //! entry is ignored, with one line that says so, when its kernel is gone or its generated text changed. So a profile can be
 //! out of date but never wrong. (FFTW's wisdom is the model; it knows neither the CPU nor the code.)
 
-use std::fmt::Write as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ pub const FORMAT: u32 = 1;
 
 /// Larger files are refused before they are parsed; a profile of a thousand shapes is a tenth of this.
 const SIZE_MAX: u64 = 16 << 20;
+
+/// The largest distance of a prefetch in bytes that an entry may ask for.
+const PREFETCH_MAX: usize = 1 << 24;
 
 /// A tuned profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,7 +87,8 @@ pub struct Entry {
     pub threads: usize,
     /// Id of the winning kernel.
     pub kernel: String,
-    /// Its fingerprint.
+    /// Its fingerprint when it was timed; empty or left out in an entry that was written by hand, which is then trusted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
     /// Its best tile.
     pub tile: Tile,
@@ -113,13 +117,11 @@ pub enum ProfileError {
     },
     /// It is far too large for a profile.
     #[error(
-        "{path} has {bytes} bytes, too many for a profile (at most {SIZE_MAX}); is this the right file?"
+        "{path} has more than {SIZE_MAX} bytes, too many for a profile; is this the right file?"
     )]
     TooLarge {
         /// Its path.
         path: PathBuf,
-        /// Its size.
-        bytes: u64,
     },
     /// It is not TOML, or not a profile.
     #[error("not a tern profile: {0}")]
@@ -190,14 +192,18 @@ impl Profile {
             path: path.to_owned(),
             source,
         };
-        let bytes = std::fs::metadata(path).map_err(read)?.len();
-        if bytes > SIZE_MAX {
+        // Counted while reading: a device or a pipe has no size to ask for.
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(read)?;
+        file.take(SIZE_MAX + 1)
+            .read_to_string(&mut text)
+            .map_err(read)?;
+        if text.len() as u64 > SIZE_MAX {
             return Err(ProfileError::TooLarge {
                 path: path.to_owned(),
-                bytes,
             });
         }
-        Profile::from_toml(&std::fs::read_to_string(path).map_err(read)?, cpu)
+        Profile::from_toml(&text, cpu)
     }
 
     /// Where the profile of `cpu` lives unless the user says otherwise:
@@ -224,17 +230,12 @@ impl Profile {
         sorted.entries.sort_by(|a, b| {
             (a.rows, a.cols, a.threads, &a.kernel).cmp(&(b.rows, b.cols, b.threads, &b.kernel))
         });
-        let mut text = String::from(
-            "# Which kernel and tile are fastest for each matrix shape on this CPU. Written by `tern tune`; edit freely.\n",
-        );
-        // Every field is a number, a string or a list of strings: that always serialises.
-        match toml::to_string(&sorted) {
-            Ok(body) => text.push_str(&body),
-            Err(error) => {
-                let _ = writeln!(text, "# not serialisable: {error}");
-            }
-        }
-        text
+        let body =
+            toml::to_string(&sorted).expect("numbers, strings and lists of strings are TOML");
+        format!(
+            "# Which kernel and tile are fastest for each matrix shape on this CPU. Written by `tern tune`; edit freely,\n\
+             # and delete the fingerprint of an entry whose kernel you change.\n{body}"
+        )
     }
 }
 
@@ -242,11 +243,22 @@ impl Entry {
     /// Whether this binary, on this CPU, has exactly the kernel that was timed.
     fn check(&self, cpu: &Cpu) -> Result<(), String> {
         let id = &self.kernel;
+        if self.rows == 0 || self.cols == 0 || self.threads == 0 {
+            return Err("rows, cols and threads must be above 0".to_owned());
+        }
+        if self.tile.prefetch > PREFETCH_MAX {
+            return Err(format!(
+                "prefetch = {} is beyond any use (at most {PREFETCH_MAX})",
+                self.tile.prefetch
+            ));
+        }
         let Some(kernel) = kernels().find(|k| k.id == id) else {
-            return Err(format!("kernel {id} is not in this version of tern"));
+            return Err(format!("kernel {id:?} is not in this version of tern"));
         };
-        if kernel.fingerprint != self.fingerprint {
-            return Err(format!("kernel {id} has changed since it was tuned"));
+        if !self.fingerprint.is_empty() && kernel.fingerprint != self.fingerprint {
+            return Err(format!(
+                "kernel {id} is not the one that was timed; tune again, or delete the entry's fingerprint if you chose it by hand"
+            ));
         }
         if !cpu.has(kernel.isa) {
             return Err(format!(

@@ -26,20 +26,28 @@ pub fn gemv(rows: usize, cols: usize, trit: impl Fn(usize, usize) -> i8, x: &[i8
 /// `args` meets the contract of [`GemvArgs`].
 pub(crate) unsafe fn gemv_reference(args: &GemvArgs) {
     let rows = args.strips + args.singles;
-    // SAFETY: the contract gives `rows * steps` weights, `steps` activations and `rows` sums.
-    let (weights, x, out) = unsafe {
+    // SAFETY: the contract gives `rows * steps` weights and `count` tokens.
+    let (weights, tokens) = unsafe {
         (
             std::slice::from_raw_parts(args.weights.cast::<i8>(), rows * args.steps),
-            std::slice::from_raw_parts(args.operand.cast::<i8>(), args.steps),
-            std::slice::from_raw_parts_mut(args.out, rows),
+            std::slice::from_raw_parts(args.tokens, args.count),
         )
     };
-    for (row, sum) in weights.chunks_exact(args.steps).zip(out) {
-        *sum += row
-            .iter()
-            .zip(x)
-            .map(|(&w, &x)| i32::from(w) * i32::from(x))
-            .sum::<i32>();
+    for token in tokens {
+        // SAFETY: the contract gives `steps` activations and `rows` sums for each token.
+        let (x, out) = unsafe {
+            (
+                std::slice::from_raw_parts(token.operand.cast::<i8>(), args.steps),
+                std::slice::from_raw_parts_mut(token.out, rows),
+            )
+        };
+        for (row, sum) in weights.chunks_exact(args.steps).zip(out) {
+            *sum += row
+                .iter()
+                .zip(x)
+                .map(|(&w, &x)| i32::from(w) * i32::from(x))
+                .sum::<i32>();
+        }
     }
 }
 

@@ -61,11 +61,20 @@ impl FromStr for Family {
     }
 }
 
+/// What a kernel computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// The product of a matrix and a vector, for one scale over the whole matrix or one for each row: sums run over all of K.
+    Gemv,
+}
+
 /// What is known of a kernel: enough to choose, test, time and explain it.
 #[derive(Debug)]
 pub struct KernelDesc {
     /// Name: before `__` what it computes, after it how. For example `gemv_lut_t5__avx512vbmi_p2k98`.
     pub id: &'static str,
+    /// What it computes.
+    pub operation: Operation,
     /// The algorithm.
     pub family: Family,
     /// Which form of the algorithm, where there are several (`classic`, `shiftfree`); empty otherwise.
@@ -74,6 +83,8 @@ pub struct KernelDesc {
     pub isa: Isa,
     /// The bytes it reads.
     pub packing: Packing,
+    /// Tokens that it works on at once; more are taken one batch after another.
+    pub batch: usize,
     /// Bytes of prepared activations for one step.
     pub operand_step_bytes: usize,
     /// Whether the code stores `t + 1`: then the sum of the activations is taken back once for each K block.
@@ -102,10 +113,12 @@ impl KernelDesc {
 /// The reference's row. It runs everywhere and is chosen only by name.
 static REFERENCE: KernelDesc = KernelDesc {
     id: "gemv_reference_trits__scalar",
+    operation: Operation::Gemv,
     family: Family::Reference,
     variant: "",
     isa: Isa::Scalar,
     packing: Packing::TRITS,
+    batch: 1,
     operand_step_bytes: 1,
     biased: false,
     window: 1 << 20,

@@ -26,13 +26,12 @@ pub fn read(cpu: &Cpu, bytes: &[u8], streams: usize) -> u64 {
     unsafe { read(&args) }
 }
 
-/// Adds `n` times to one register, each addition waiting for the one before: one cycle each on every current CPU.
+/// Adds to one register `n` times (rounded down to 16s), each addition waiting for the one before: a cycle each on current CPUs.
 ///
 /// Timed beside a kernel it tells how long a cycle was at that moment.
 pub fn dependent_adds(n: u64) -> u64 {
     let mut sum = std::hint::black_box(0u64);
     for _ in 0..n / 16 {
-        // `black_box` on the step keeps the compiler from folding the chain into one multiplication.
         for _ in 0..16 {
             sum = chained_add(sum);
         }

@@ -24,8 +24,7 @@
 //! Sleeping uses the store-then-load handshake on both sides: the sleeper raises `asleep` and then
 //! looks at the condition once more; the waker makes the condition true and then looks at `asleep`.
 //! A `SeqCst` fence stands between the two steps on both sides, so at least one of the two threads
-//! sees what the other stored, and no wake-up is lost. (Fences rather than `SeqCst` accesses, because
-//! that is what the model checker loom understands.)
+//! sees what the other stored, and no wake-up is lost.
 
 use std::any::Any;
 use std::cell::UnsafeCell;

@@ -12,9 +12,6 @@ impl Vocabulary for Avx2 {
     fn vector(&self) -> Tokens {
         quote!(__m256i)
     }
-    fn condition(&self) -> Tokens {
-        quote!(__m256i)
-    }
     fn zero(&self) -> Tokens {
         quote!(_mm256_setzero_si256())
     }

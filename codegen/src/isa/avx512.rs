@@ -13,9 +13,6 @@ impl Vocabulary for Avx512 {
     fn vector(&self) -> Tokens {
         quote!(__m512i)
     }
-    fn condition(&self) -> Tokens {
-        quote!(__mmask64)
-    }
     fn zero(&self) -> Tokens {
         quote!(_mm512_setzero_si512())
     }

@@ -19,28 +19,38 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
         Code::Planes => (addsub(spec), lane_row(spec)),
         _ => (lut(), lane_row(spec)),
     };
-    let safety = comment(
-        "SAFETY: by the contract of `GemvArgs`, which gives the three ranges, apart from each other.",
+    let safety =
+        comment("SAFETY: by the contract of `GemvArgs`, which gives the weights and the tokens.");
+    let safety_too = comment(
+        "SAFETY: by the contract of `GemvArgs`, which gives both ranges, apart from each other.",
     );
     quote! {
         #docs
         pub unsafe fn #id(args: &GemvArgs) {
             let (panels, steps) = (args.strips + args.singles, args.steps);
             #safety
-            let (weights, operand, out) = unsafe {
+            let (weights, tokens) = unsafe {
                 (
                     core::slice::from_raw_parts(args.weights, panels * steps * #bytes),
-                    core::slice::from_raw_parts(args.operand, steps * #operand_bytes),
-                    core::slice::from_raw_parts_mut(args.out, panels * #lanes),
+                    core::slice::from_raw_parts(args.tokens, args.count),
                 )
             };
-            for (weights, out) in weights.chunks_exact(steps * #bytes).zip(out.chunks_exact_mut(#lanes)) {
-                let mut sums = [args.correction; #lanes];
-                for (weights, at) in weights.chunks_exact(#bytes).zip(operand.chunks_exact(#operand_bytes)) {
-                    #step
-                }
-                for (lane, sum) in sums.iter().enumerate() {
-                    out[#row] += sum;
+            for token in tokens {
+                #safety_too
+                let (operand, out) = unsafe {
+                    (
+                        core::slice::from_raw_parts(token.operand, steps * #operand_bytes),
+                        core::slice::from_raw_parts_mut(token.out, panels * #lanes),
+                    )
+                };
+                for (weights, out) in weights.chunks_exact(steps * #bytes).zip(out.chunks_exact_mut(#lanes)) {
+                    let mut sums = [token.correction; #lanes];
+                    for (weights, at) in weights.chunks_exact(#bytes).zip(operand.chunks_exact(#operand_bytes)) {
+                        #step
+                    }
+                    for (lane, sum) in sums.iter().enumerate() {
+                        out[#row] += sum;
+                    }
                 }
             }
         }

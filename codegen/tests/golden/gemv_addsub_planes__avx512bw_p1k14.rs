@@ -1,7 +1,7 @@
 /// `gemv_addsub_planes__avx512bw_p1k14`: masked additions and subtractions on avx512bw.
 ///
 /// Packing `planes_l64_p1_k14`: 64 rows x 8 columns in 128 bytes a step and panel, 2.000 bits a weight.
-/// 11 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
+/// 7 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
 /// Emitted by `codegen/src/skeleton/addsub.rs`. Change that file, not this text.
 ///
 /// # Safety
@@ -9,198 +9,211 @@
 /// `args` meets the contract of [`GemvArgs`].
 #[target_feature(enable = "avx512f,avx512bw")]
 pub unsafe fn gemv_addsub_planes__avx512bw_p1k14(args: &GemvArgs) {
-    let GemvArgs { operand, steps, correction, prefetch, .. } = *args;
+    let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
-        let mut weights = args.weights;
-        let mut out = args.out.cast::<u8>();
-        for _ in 0..args.strips {
-            let mut low_words0 = _mm512_setzero_si512();
-            let mut low_odd0 = _mm512_setzero_si512();
-            let mut high_words0 = _mm512_setzero_si512();
-            let mut high_odd0 = _mm512_setzero_si512();
-            let mut at = operand;
-            for _ in 0..steps {
-                let mut low0 = _mm512_set1_epi8(-128);
-                let mut high0 = _mm512_set1_epi8(-128);
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 64).cast());
-                let mut plus0 = _mm512_loadu_si512(weights.cast());
-                let mut minus0 = _mm512_loadu_si512(weights.add(64).cast());
-                let (low_digit0, high_digit0) = (
-                    _mm512_set1_epi32(at.cast::<i32>().read_unaligned()),
-                    _mm512_set1_epi32(at.add(4).cast::<i32>().read_unaligned()),
+        for token in core::slice::from_raw_parts(tokens, count) {
+            let Token { operand, out, correction } = *token;
+            let mut weights = args.weights;
+            let mut out = out.cast::<u8>();
+            for _ in 0..args.strips {
+                let mut low_words0 = _mm512_setzero_si512();
+                let mut low_odd0 = _mm512_setzero_si512();
+                let mut high_words0 = _mm512_setzero_si512();
+                let mut high_odd0 = _mm512_setzero_si512();
+                let mut at = operand;
+                for _ in 0..steps {
+                    let mut low0 = _mm512_set1_epi8(-128);
+                    let mut high0 = _mm512_set1_epi8(-128);
+                    let ahead = weights.wrapping_add(prefetch);
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(64).cast());
+                    let mut plus0 = _mm512_loadu_si512(weights.cast());
+                    let mut minus0 = _mm512_loadu_si512(weights.add(64).cast());
+                    let (low_digit0, high_digit0) = (
+                        _mm512_set1_epi32(at.cast::<i32>().read_unaligned()),
+                        _mm512_set1_epi32(at.add(4).cast::<i32>().read_unaligned()),
+                    );
+                    let condition = _mm512_movepi8_mask(plus0);
+                    low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
+                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    let condition = _mm512_movepi8_mask(minus0);
+                    low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
+                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    let (low_digit0, high_digit0) = (
+                        _mm512_set1_epi32(at.add(8).cast::<i32>().read_unaligned()),
+                        _mm512_set1_epi32(at.add(12).cast::<i32>().read_unaligned()),
+                    );
+                    let condition = _mm512_movepi8_mask(plus0);
+                    low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
+                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    let condition = _mm512_movepi8_mask(minus0);
+                    low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
+                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    let (low_digit0, high_digit0) = (
+                        _mm512_set1_epi32(at.add(16).cast::<i32>().read_unaligned()),
+                        _mm512_set1_epi32(at.add(20).cast::<i32>().read_unaligned()),
+                    );
+                    let condition = _mm512_movepi8_mask(plus0);
+                    low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
+                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    let condition = _mm512_movepi8_mask(minus0);
+                    low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
+                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    let (low_digit0, high_digit0) = (
+                        _mm512_set1_epi32(at.add(24).cast::<i32>().read_unaligned()),
+                        _mm512_set1_epi32(at.add(28).cast::<i32>().read_unaligned()),
+                    );
+                    let condition = _mm512_movepi8_mask(plus0);
+                    low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
+                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    let condition = _mm512_movepi8_mask(minus0);
+                    low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
+                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    let (low_digit0, high_digit0) = (
+                        _mm512_set1_epi32(at.add(32).cast::<i32>().read_unaligned()),
+                        _mm512_set1_epi32(at.add(36).cast::<i32>().read_unaligned()),
+                    );
+                    let condition = _mm512_movepi8_mask(plus0);
+                    low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
+                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    let condition = _mm512_movepi8_mask(minus0);
+                    low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
+                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    let (low_digit0, high_digit0) = (
+                        _mm512_set1_epi32(at.add(40).cast::<i32>().read_unaligned()),
+                        _mm512_set1_epi32(at.add(44).cast::<i32>().read_unaligned()),
+                    );
+                    let condition = _mm512_movepi8_mask(plus0);
+                    low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
+                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    let condition = _mm512_movepi8_mask(minus0);
+                    low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
+                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    let (low_digit0, high_digit0) = (
+                        _mm512_set1_epi32(at.add(48).cast::<i32>().read_unaligned()),
+                        _mm512_set1_epi32(at.add(52).cast::<i32>().read_unaligned()),
+                    );
+                    let condition = _mm512_movepi8_mask(plus0);
+                    low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
+                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    let condition = _mm512_movepi8_mask(minus0);
+                    low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
+                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    let (low_digit0, high_digit0) = (
+                        _mm512_set1_epi32(at.add(56).cast::<i32>().read_unaligned()),
+                        _mm512_set1_epi32(at.add(60).cast::<i32>().read_unaligned()),
+                    );
+                    let condition = _mm512_movepi8_mask(plus0);
+                    low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
+                    let condition = _mm512_movepi8_mask(minus0);
+                    low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
+                    high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
+                    weights = weights.add(128);
+                    at = at.add(64);
+                    low_words0 = _mm512_add_epi16(low_words0, low0);
+                    low_odd0 = _mm512_add_epi16(low_odd0, _mm512_srli_epi16::<8>(low0));
+                    high_words0 = _mm512_add_epi16(high_words0, high0);
+                    high_odd0 = _mm512_add_epi16(
+                        high_odd0,
+                        _mm512_srli_epi16::<8>(high0),
+                    );
+                }
+                let (radix, low16, total) = (
+                    _mm512_set1_epi32(16),
+                    _mm512_set1_epi32(65535),
+                    _mm512_set1_epi32(correction - 2176 * steps.div_ceil(1) as i32),
                 );
-                let condition = _mm512_movepi8_mask(plus0);
-                low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                plus0 = _mm512_add_epi8(plus0, plus0);
-                let condition = _mm512_movepi8_mask(minus0);
-                low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                minus0 = _mm512_add_epi8(minus0, minus0);
-                let (low_digit0, high_digit0) = (
-                    _mm512_set1_epi32(at.add(8).cast::<i32>().read_unaligned()),
-                    _mm512_set1_epi32(at.add(12).cast::<i32>().read_unaligned()),
+                let low_even0 = _mm512_sub_epi16(
+                    low_words0,
+                    _mm512_slli_epi16::<8>(low_odd0),
                 );
-                let condition = _mm512_movepi8_mask(plus0);
-                low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                plus0 = _mm512_add_epi8(plus0, plus0);
-                let condition = _mm512_movepi8_mask(minus0);
-                low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                minus0 = _mm512_add_epi8(minus0, minus0);
-                let (low_digit0, high_digit0) = (
-                    _mm512_set1_epi32(at.add(16).cast::<i32>().read_unaligned()),
-                    _mm512_set1_epi32(at.add(20).cast::<i32>().read_unaligned()),
+                let high_even0 = _mm512_sub_epi16(
+                    high_words0,
+                    _mm512_slli_epi16::<8>(high_odd0),
                 );
-                let condition = _mm512_movepi8_mask(plus0);
-                low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                plus0 = _mm512_add_epi8(plus0, plus0);
-                let condition = _mm512_movepi8_mask(minus0);
-                low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                minus0 = _mm512_add_epi8(minus0, minus0);
-                let (low_digit0, high_digit0) = (
-                    _mm512_set1_epi32(at.add(24).cast::<i32>().read_unaligned()),
-                    _mm512_set1_epi32(at.add(28).cast::<i32>().read_unaligned()),
+                _mm512_storeu_si512(
+                    out.cast(),
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_add_epi32(
+                                _mm512_and_si512(low_even0, low16),
+                                _mm512_mullo_epi32(
+                                    _mm512_and_si512(high_even0, low16),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm512_loadu_si512(out.cast()),
+                    ),
                 );
-                let condition = _mm512_movepi8_mask(plus0);
-                low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                plus0 = _mm512_add_epi8(plus0, plus0);
-                let condition = _mm512_movepi8_mask(minus0);
-                low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                minus0 = _mm512_add_epi8(minus0, minus0);
-                let (low_digit0, high_digit0) = (
-                    _mm512_set1_epi32(at.add(32).cast::<i32>().read_unaligned()),
-                    _mm512_set1_epi32(at.add(36).cast::<i32>().read_unaligned()),
+                _mm512_storeu_si512(
+                    out.add(64).cast(),
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_add_epi32(
+                                _mm512_and_si512(low_odd0, low16),
+                                _mm512_mullo_epi32(
+                                    _mm512_and_si512(high_odd0, low16),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm512_loadu_si512(out.add(64).cast()),
+                    ),
                 );
-                let condition = _mm512_movepi8_mask(plus0);
-                low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                plus0 = _mm512_add_epi8(plus0, plus0);
-                let condition = _mm512_movepi8_mask(minus0);
-                low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                minus0 = _mm512_add_epi8(minus0, minus0);
-                let (low_digit0, high_digit0) = (
-                    _mm512_set1_epi32(at.add(40).cast::<i32>().read_unaligned()),
-                    _mm512_set1_epi32(at.add(44).cast::<i32>().read_unaligned()),
+                _mm512_storeu_si512(
+                    out.add(128).cast(),
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_add_epi32(
+                                _mm512_srli_epi32::<16>(low_even0),
+                                _mm512_mullo_epi32(
+                                    _mm512_srli_epi32::<16>(high_even0),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm512_loadu_si512(out.add(128).cast()),
+                    ),
                 );
-                let condition = _mm512_movepi8_mask(plus0);
-                low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                plus0 = _mm512_add_epi8(plus0, plus0);
-                let condition = _mm512_movepi8_mask(minus0);
-                low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                minus0 = _mm512_add_epi8(minus0, minus0);
-                let (low_digit0, high_digit0) = (
-                    _mm512_set1_epi32(at.add(48).cast::<i32>().read_unaligned()),
-                    _mm512_set1_epi32(at.add(52).cast::<i32>().read_unaligned()),
+                _mm512_storeu_si512(
+                    out.add(192).cast(),
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_add_epi32(
+                                _mm512_srli_epi32::<16>(low_odd0),
+                                _mm512_mullo_epi32(
+                                    _mm512_srli_epi32::<16>(high_odd0),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm512_loadu_si512(out.add(192).cast()),
+                    ),
                 );
-                let condition = _mm512_movepi8_mask(plus0);
-                low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                plus0 = _mm512_add_epi8(plus0, plus0);
-                let condition = _mm512_movepi8_mask(minus0);
-                low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                minus0 = _mm512_add_epi8(minus0, minus0);
-                let (low_digit0, high_digit0) = (
-                    _mm512_set1_epi32(at.add(56).cast::<i32>().read_unaligned()),
-                    _mm512_set1_epi32(at.add(60).cast::<i32>().read_unaligned()),
-                );
-                let condition = _mm512_movepi8_mask(plus0);
-                low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                let condition = _mm512_movepi8_mask(minus0);
-                low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
-                high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                weights = weights.add(128);
-                at = at.add(64);
-                low_words0 = _mm512_add_epi16(low_words0, low0);
-                low_odd0 = _mm512_add_epi16(low_odd0, _mm512_srli_epi16::<8>(low0));
-                high_words0 = _mm512_add_epi16(high_words0, high0);
-                high_odd0 = _mm512_add_epi16(high_odd0, _mm512_srli_epi16::<8>(high0));
+                out = out.add(256);
             }
-            let (radix, low16, total) = (
-                _mm512_set1_epi32(16),
-                _mm512_set1_epi32(65535),
-                _mm512_set1_epi32(correction - 2176 * steps.div_ceil(1) as i32),
-            );
-            let low_even0 = _mm512_sub_epi16(
-                low_words0,
-                _mm512_slli_epi16::<8>(low_odd0),
-            );
-            let high_even0 = _mm512_sub_epi16(
-                high_words0,
-                _mm512_slli_epi16::<8>(high_odd0),
-            );
-            _mm512_storeu_si512(
-                out.cast(),
-                _mm512_add_epi32(
-                    _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_and_si512(low_even0, low16),
-                            _mm512_mullo_epi32(
-                                _mm512_and_si512(high_even0, low16),
-                                radix,
-                            ),
-                        ),
-                        total,
-                    ),
-                    _mm512_loadu_si512(out.cast()),
-                ),
-            );
-            _mm512_storeu_si512(
-                out.add(64).cast(),
-                _mm512_add_epi32(
-                    _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_and_si512(low_odd0, low16),
-                            _mm512_mullo_epi32(_mm512_and_si512(high_odd0, low16), radix),
-                        ),
-                        total,
-                    ),
-                    _mm512_loadu_si512(out.add(64).cast()),
-                ),
-            );
-            _mm512_storeu_si512(
-                out.add(128).cast(),
-                _mm512_add_epi32(
-                    _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_srli_epi32::<16>(low_even0),
-                            _mm512_mullo_epi32(
-                                _mm512_srli_epi32::<16>(high_even0),
-                                radix,
-                            ),
-                        ),
-                        total,
-                    ),
-                    _mm512_loadu_si512(out.add(128).cast()),
-                ),
-            );
-            _mm512_storeu_si512(
-                out.add(192).cast(),
-                _mm512_add_epi32(
-                    _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_srli_epi32::<16>(low_odd0),
-                            _mm512_mullo_epi32(_mm512_srli_epi32::<16>(high_odd0), radix),
-                        ),
-                        total,
-                    ),
-                    _mm512_loadu_si512(out.add(192).cast()),
-                ),
-            );
-            out = out.add(256);
         }
     }
 }

@@ -9,28 +9,39 @@
 /// `args` meets the contract of [`GemvArgs`].
 pub unsafe fn gemv_addsub_planes__scalar_p1k14(args: &GemvArgs) {
     let (panels, steps) = (args.strips + args.singles, args.steps);
-    // SAFETY: by the contract of `GemvArgs`, which gives the three ranges, apart from each other.
-    let (weights, operand, out) = unsafe {
+    // SAFETY: by the contract of `GemvArgs`, which gives the weights and the tokens.
+    let (weights, tokens) = unsafe {
         (
             core::slice::from_raw_parts(args.weights, panels * steps * 16),
-            core::slice::from_raw_parts(args.operand, steps * 8),
-            core::slice::from_raw_parts_mut(args.out, panels * 8),
+            core::slice::from_raw_parts(args.tokens, args.count),
         )
     };
-    for (weights, out) in weights.chunks_exact(steps * 16).zip(out.chunks_exact_mut(8)) {
-        let mut sums = [args.correction; 8];
-        for (weights, at) in weights.chunks_exact(16).zip(operand.chunks_exact(8)) {
-            let (plus, minus) = weights.split_at(8);
-            for ((sum, &plus), &minus) in sums.iter_mut().zip(plus).zip(minus) {
-                for (column, &a) in at.iter().enumerate() {
-                    let a = i32::from(a as i8);
-                    *sum += a & -i32::from(plus >> (7 - column) & 1);
-                    *sum -= a & -i32::from(minus >> (7 - column) & 1);
+    for token in tokens {
+        // SAFETY: by the contract of `GemvArgs`, which gives both ranges, apart from each other.
+        let (operand, out) = unsafe {
+            (
+                core::slice::from_raw_parts(token.operand, steps * 8),
+                core::slice::from_raw_parts_mut(token.out, panels * 8),
+            )
+        };
+        for (weights, out) in weights
+            .chunks_exact(steps * 16)
+            .zip(out.chunks_exact_mut(8))
+        {
+            let mut sums = [token.correction; 8];
+            for (weights, at) in weights.chunks_exact(16).zip(operand.chunks_exact(8)) {
+                let (plus, minus) = weights.split_at(8);
+                for ((sum, &plus), &minus) in sums.iter_mut().zip(plus).zip(minus) {
+                    for (column, &a) in at.iter().enumerate() {
+                        let a = i32::from(a as i8);
+                        *sum += a & -i32::from(plus >> (7 - column) & 1);
+                        *sum -= a & -i32::from(minus >> (7 - column) & 1);
+                    }
                 }
             }
-        }
-        for (lane, sum) in sums.iter().enumerate() {
-            out[lane % 4 * 2 + lane / 4] += sum;
+            for (lane, sum) in sums.iter().enumerate() {
+                out[lane % 4 * 2 + lane / 4] += sum;
+            }
         }
     }
 }

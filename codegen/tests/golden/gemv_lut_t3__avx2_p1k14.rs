@@ -1,7 +1,7 @@
 /// `gemv_lut_t3__avx2_p1k14`: lookup of three trits, mirrored on avx2.
 ///
 /// Packing `t3_l32_p1_k14`: 32 rows x 24 columns in 160 bytes a step and panel, 1.667 bits a weight.
-/// 10 of 16 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
+/// 9 of 16 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
 /// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
 ///
 /// # Safety
@@ -9,228 +9,241 @@
 /// `args` meets the contract of [`GemvArgs`].
 #[target_feature(enable = "avx2")]
 pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
-    let GemvArgs { operand, steps, correction, prefetch, .. } = *args;
+    let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
-        let mut weights = args.weights;
-        let mut out = args.out.cast::<u8>();
-        for _ in 0..args.strips {
-            let mut low_words0 = _mm256_setzero_si256();
-            let mut low_odd0 = _mm256_setzero_si256();
-            let mut high_words0 = _mm256_setzero_si256();
-            let mut high_odd0 = _mm256_setzero_si256();
-            let mut at = operand;
-            for _ in 0..steps {
-                let mut low0 = _mm256_set1_epi8(-128);
-                let mut high0 = _mm256_set1_epi8(-128);
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 64).cast());
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 128).cast());
-                let nibble = _mm256_set1_epi8(15);
-                let mut signs0 = _mm256_loadu_si256(weights.add(128).cast());
-                let (low_table, high_table) = (
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.cast())),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(16).cast())),
+        for token in core::slice::from_raw_parts(tokens, count) {
+            let Token { operand, out, correction } = *token;
+            let mut weights = args.weights;
+            let mut out = out.cast::<u8>();
+            for _ in 0..args.strips {
+                let mut low_words0 = _mm256_setzero_si256();
+                let mut low_odd0 = _mm256_setzero_si256();
+                let mut high_words0 = _mm256_setzero_si256();
+                let mut high_odd0 = _mm256_setzero_si256();
+                let mut at = operand;
+                for _ in 0..steps {
+                    let mut low0 = _mm256_set1_epi8(-128);
+                    let mut high0 = _mm256_set1_epi8(-128);
+                    let ahead = weights.wrapping_add(prefetch);
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(64).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(128).cast());
+                    let nibble = _mm256_set1_epi8(15);
+                    let mut signs0 = _mm256_loadu_si256(weights.add(128).cast());
+                    let (low_table, high_table) = (
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.cast())),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(16).cast())),
+                    );
+                    let pair0 = _mm256_loadu_si256(weights.cast());
+                    let codes = _mm256_and_si256(pair0, nibble);
+                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    low0 = _mm256_add_epi8(
+                        low0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                    );
+                    high0 = _mm256_add_epi8(
+                        high0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                    );
+                    signs0 = _mm256_add_epi8(signs0, signs0);
+                    let (low_table, high_table) = (
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(32).cast())),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(48).cast())),
+                    );
+                    let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
+                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    low0 = _mm256_add_epi8(
+                        low0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                    );
+                    high0 = _mm256_add_epi8(
+                        high0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                    );
+                    signs0 = _mm256_add_epi8(signs0, signs0);
+                    let (low_table, high_table) = (
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(64).cast())),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(80).cast())),
+                    );
+                    let pair0 = _mm256_loadu_si256(weights.add(32).cast());
+                    let codes = _mm256_and_si256(pair0, nibble);
+                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    low0 = _mm256_add_epi8(
+                        low0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                    );
+                    high0 = _mm256_add_epi8(
+                        high0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                    );
+                    signs0 = _mm256_add_epi8(signs0, signs0);
+                    let (low_table, high_table) = (
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(96).cast())),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(112).cast())),
+                    );
+                    let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
+                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    low0 = _mm256_add_epi8(
+                        low0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                    );
+                    high0 = _mm256_add_epi8(
+                        high0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                    );
+                    signs0 = _mm256_add_epi8(signs0, signs0);
+                    let (low_table, high_table) = (
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(128).cast())),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(144).cast())),
+                    );
+                    let pair0 = _mm256_loadu_si256(weights.add(64).cast());
+                    let codes = _mm256_and_si256(pair0, nibble);
+                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    low0 = _mm256_add_epi8(
+                        low0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                    );
+                    high0 = _mm256_add_epi8(
+                        high0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                    );
+                    signs0 = _mm256_add_epi8(signs0, signs0);
+                    let (low_table, high_table) = (
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(160).cast())),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(176).cast())),
+                    );
+                    let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
+                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    low0 = _mm256_add_epi8(
+                        low0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                    );
+                    high0 = _mm256_add_epi8(
+                        high0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                    );
+                    signs0 = _mm256_add_epi8(signs0, signs0);
+                    let (low_table, high_table) = (
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(192).cast())),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(208).cast())),
+                    );
+                    let pair0 = _mm256_loadu_si256(weights.add(96).cast());
+                    let codes = _mm256_and_si256(pair0, nibble);
+                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    low0 = _mm256_add_epi8(
+                        low0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                    );
+                    high0 = _mm256_add_epi8(
+                        high0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                    );
+                    signs0 = _mm256_add_epi8(signs0, signs0);
+                    let (low_table, high_table) = (
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(224).cast())),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(240).cast())),
+                    );
+                    let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
+                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    low0 = _mm256_add_epi8(
+                        low0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                    );
+                    high0 = _mm256_add_epi8(
+                        high0,
+                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                    );
+                    weights = weights.add(160);
+                    at = at.add(256);
+                    low_words0 = _mm256_add_epi16(low_words0, low0);
+                    low_odd0 = _mm256_add_epi16(low_odd0, _mm256_srli_epi16::<8>(low0));
+                    high_words0 = _mm256_add_epi16(high_words0, high0);
+                    high_odd0 = _mm256_add_epi16(
+                        high_odd0,
+                        _mm256_srli_epi16::<8>(high0),
+                    );
+                }
+                let (radix, low16, total) = (
+                    _mm256_set1_epi32(28),
+                    _mm256_set1_epi32(65535),
+                    _mm256_set1_epi32(correction - 3712 * steps.div_ceil(1) as i32),
                 );
-                let pair0 = _mm256_loadu_si256(weights.cast());
-                let codes = _mm256_and_si256(pair0, nibble);
-                let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
-                low0 = _mm256_add_epi8(
-                    low0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                let low_even0 = _mm256_sub_epi16(
+                    low_words0,
+                    _mm256_slli_epi16::<8>(low_odd0),
                 );
-                high0 = _mm256_add_epi8(
-                    high0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                let high_even0 = _mm256_sub_epi16(
+                    high_words0,
+                    _mm256_slli_epi16::<8>(high_odd0),
                 );
-                signs0 = _mm256_add_epi8(signs0, signs0);
-                let (low_table, high_table) = (
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(32).cast())),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(48).cast())),
+                _mm256_storeu_si256(
+                    out.cast(),
+                    _mm256_add_epi32(
+                        _mm256_add_epi32(
+                            _mm256_add_epi32(
+                                _mm256_and_si256(low_even0, low16),
+                                _mm256_mullo_epi32(
+                                    _mm256_and_si256(high_even0, low16),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm256_loadu_si256(out.cast()),
+                    ),
                 );
-                let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
-                let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
-                low0 = _mm256_add_epi8(
-                    low0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                _mm256_storeu_si256(
+                    out.add(32).cast(),
+                    _mm256_add_epi32(
+                        _mm256_add_epi32(
+                            _mm256_add_epi32(
+                                _mm256_and_si256(low_odd0, low16),
+                                _mm256_mullo_epi32(
+                                    _mm256_and_si256(high_odd0, low16),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm256_loadu_si256(out.add(32).cast()),
+                    ),
                 );
-                high0 = _mm256_add_epi8(
-                    high0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                _mm256_storeu_si256(
+                    out.add(64).cast(),
+                    _mm256_add_epi32(
+                        _mm256_add_epi32(
+                            _mm256_add_epi32(
+                                _mm256_srli_epi32::<16>(low_even0),
+                                _mm256_mullo_epi32(
+                                    _mm256_srli_epi32::<16>(high_even0),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm256_loadu_si256(out.add(64).cast()),
+                    ),
                 );
-                signs0 = _mm256_add_epi8(signs0, signs0);
-                let (low_table, high_table) = (
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(64).cast())),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(80).cast())),
+                _mm256_storeu_si256(
+                    out.add(96).cast(),
+                    _mm256_add_epi32(
+                        _mm256_add_epi32(
+                            _mm256_add_epi32(
+                                _mm256_srli_epi32::<16>(low_odd0),
+                                _mm256_mullo_epi32(
+                                    _mm256_srli_epi32::<16>(high_odd0),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm256_loadu_si256(out.add(96).cast()),
+                    ),
                 );
-                let pair0 = _mm256_loadu_si256(weights.add(32).cast());
-                let codes = _mm256_and_si256(pair0, nibble);
-                let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
-                low0 = _mm256_add_epi8(
-                    low0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
-                );
-                high0 = _mm256_add_epi8(
-                    high0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
-                );
-                signs0 = _mm256_add_epi8(signs0, signs0);
-                let (low_table, high_table) = (
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(96).cast())),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(112).cast())),
-                );
-                let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
-                let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
-                low0 = _mm256_add_epi8(
-                    low0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
-                );
-                high0 = _mm256_add_epi8(
-                    high0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
-                );
-                signs0 = _mm256_add_epi8(signs0, signs0);
-                let (low_table, high_table) = (
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(128).cast())),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(144).cast())),
-                );
-                let pair0 = _mm256_loadu_si256(weights.add(64).cast());
-                let codes = _mm256_and_si256(pair0, nibble);
-                let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
-                low0 = _mm256_add_epi8(
-                    low0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
-                );
-                high0 = _mm256_add_epi8(
-                    high0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
-                );
-                signs0 = _mm256_add_epi8(signs0, signs0);
-                let (low_table, high_table) = (
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(160).cast())),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(176).cast())),
-                );
-                let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
-                let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
-                low0 = _mm256_add_epi8(
-                    low0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
-                );
-                high0 = _mm256_add_epi8(
-                    high0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
-                );
-                signs0 = _mm256_add_epi8(signs0, signs0);
-                let (low_table, high_table) = (
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(192).cast())),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(208).cast())),
-                );
-                let pair0 = _mm256_loadu_si256(weights.add(96).cast());
-                let codes = _mm256_and_si256(pair0, nibble);
-                let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
-                low0 = _mm256_add_epi8(
-                    low0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
-                );
-                high0 = _mm256_add_epi8(
-                    high0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
-                );
-                signs0 = _mm256_add_epi8(signs0, signs0);
-                let (low_table, high_table) = (
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(224).cast())),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(240).cast())),
-                );
-                let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
-                let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
-                low0 = _mm256_add_epi8(
-                    low0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
-                );
-                high0 = _mm256_add_epi8(
-                    high0,
-                    _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
-                );
-                weights = weights.add(160);
-                at = at.add(256);
-                low_words0 = _mm256_add_epi16(low_words0, low0);
-                low_odd0 = _mm256_add_epi16(low_odd0, _mm256_srli_epi16::<8>(low0));
-                high_words0 = _mm256_add_epi16(high_words0, high0);
-                high_odd0 = _mm256_add_epi16(high_odd0, _mm256_srli_epi16::<8>(high0));
+                out = out.add(128);
             }
-            let (radix, low16, total) = (
-                _mm256_set1_epi32(28),
-                _mm256_set1_epi32(65535),
-                _mm256_set1_epi32(correction - 3712 * steps.div_ceil(1) as i32),
-            );
-            let low_even0 = _mm256_sub_epi16(
-                low_words0,
-                _mm256_slli_epi16::<8>(low_odd0),
-            );
-            let high_even0 = _mm256_sub_epi16(
-                high_words0,
-                _mm256_slli_epi16::<8>(high_odd0),
-            );
-            _mm256_storeu_si256(
-                out.cast(),
-                _mm256_add_epi32(
-                    _mm256_add_epi32(
-                        _mm256_add_epi32(
-                            _mm256_and_si256(low_even0, low16),
-                            _mm256_mullo_epi32(
-                                _mm256_and_si256(high_even0, low16),
-                                radix,
-                            ),
-                        ),
-                        total,
-                    ),
-                    _mm256_loadu_si256(out.cast()),
-                ),
-            );
-            _mm256_storeu_si256(
-                out.add(32).cast(),
-                _mm256_add_epi32(
-                    _mm256_add_epi32(
-                        _mm256_add_epi32(
-                            _mm256_and_si256(low_odd0, low16),
-                            _mm256_mullo_epi32(_mm256_and_si256(high_odd0, low16), radix),
-                        ),
-                        total,
-                    ),
-                    _mm256_loadu_si256(out.add(32).cast()),
-                ),
-            );
-            _mm256_storeu_si256(
-                out.add(64).cast(),
-                _mm256_add_epi32(
-                    _mm256_add_epi32(
-                        _mm256_add_epi32(
-                            _mm256_srli_epi32::<16>(low_even0),
-                            _mm256_mullo_epi32(
-                                _mm256_srli_epi32::<16>(high_even0),
-                                radix,
-                            ),
-                        ),
-                        total,
-                    ),
-                    _mm256_loadu_si256(out.add(64).cast()),
-                ),
-            );
-            _mm256_storeu_si256(
-                out.add(96).cast(),
-                _mm256_add_epi32(
-                    _mm256_add_epi32(
-                        _mm256_add_epi32(
-                            _mm256_srli_epi32::<16>(low_odd0),
-                            _mm256_mullo_epi32(_mm256_srli_epi32::<16>(high_odd0), radix),
-                        ),
-                        total,
-                    ),
-                    _mm256_loadu_si256(out.add(96).cast()),
-                ),
-            );
-            out = out.add(128);
         }
     }
 }

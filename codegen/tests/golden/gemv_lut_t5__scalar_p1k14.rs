@@ -9,24 +9,35 @@
 /// `args` meets the contract of [`GemvArgs`].
 pub unsafe fn gemv_lut_t5__scalar_p1k14(args: &GemvArgs) {
     let (panels, steps) = (args.strips + args.singles, args.steps);
-    // SAFETY: by the contract of `GemvArgs`, which gives the three ranges, apart from each other.
-    let (weights, operand, out) = unsafe {
+    // SAFETY: by the contract of `GemvArgs`, which gives the weights and the tokens.
+    let (weights, tokens) = unsafe {
         (
             core::slice::from_raw_parts(args.weights, panels * steps * 8),
-            core::slice::from_raw_parts(args.operand, steps * 512),
-            core::slice::from_raw_parts_mut(args.out, panels * 8),
+            core::slice::from_raw_parts(args.tokens, args.count),
         )
     };
-    for (weights, out) in weights.chunks_exact(steps * 8).zip(out.chunks_exact_mut(8)) {
-        let mut sums = [args.correction; 8];
-        for (weights, at) in weights.chunks_exact(8).zip(operand.chunks_exact(512)) {
-            for (sum, &code) in sums.iter_mut().zip(weights) {
-                let entry = usize::from(code) * 2;
-                *sum += i32::from(i16::from_ne_bytes([at[entry], at[entry + 1]]));
+    for token in tokens {
+        // SAFETY: by the contract of `GemvArgs`, which gives both ranges, apart from each other.
+        let (operand, out) = unsafe {
+            (
+                core::slice::from_raw_parts(token.operand, steps * 512),
+                core::slice::from_raw_parts_mut(token.out, panels * 8),
+            )
+        };
+        for (weights, out) in weights
+            .chunks_exact(steps * 8)
+            .zip(out.chunks_exact_mut(8))
+        {
+            let mut sums = [token.correction; 8];
+            for (weights, at) in weights.chunks_exact(8).zip(operand.chunks_exact(512)) {
+                for (sum, &code) in sums.iter_mut().zip(weights) {
+                    let entry = usize::from(code) * 2;
+                    *sum += i32::from(i16::from_ne_bytes([at[entry], at[entry + 1]]));
+                }
             }
-        }
-        for (lane, sum) in sums.iter().enumerate() {
-            out[lane % 4 * 2 + lane / 4] += sum;
+            for (lane, sum) in sums.iter().enumerate() {
+                out[lane % 4 * 2 + lane / 4] += sum;
+            }
         }
     }
 }

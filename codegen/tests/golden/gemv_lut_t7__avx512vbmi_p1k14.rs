@@ -1,7 +1,7 @@
 /// `gemv_lut_t7__avx512vbmi_p1k14`: lookup of three and a half trits on avx512vbmi.
 ///
 /// Packing `t7_l64_p1_k14`: 64 rows x 28 columns in 384 bytes a step and panel, 1.714 bits a weight.
-/// 11 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
+/// 14 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
 /// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
 ///
 /// # Safety
@@ -9,239 +9,255 @@
 /// `args` meets the contract of [`GemvArgs`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub unsafe fn gemv_lut_t7__avx512vbmi_p1k14(args: &GemvArgs) {
-    let GemvArgs { operand, steps, correction, prefetch, .. } = *args;
+    let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
-        let mut weights = args.weights;
-        let mut out = args.out.cast::<u8>();
-        for _ in 0..args.strips {
-            let mut low_words0 = _mm512_setzero_si512();
-            let mut low_odd0 = _mm512_setzero_si512();
-            let mut high_words0 = _mm512_setzero_si512();
-            let mut high_odd0 = _mm512_setzero_si512();
-            let mut at = operand;
-            for _ in 0..steps {
-                let mut low0 = _mm512_setzero_si512();
-                let mut high0 = _mm512_setzero_si512();
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 64).cast());
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 128).cast());
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 192).cast());
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 256).cast());
-                _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch + 320).cast());
-                let (two_bits, four_bits) = (_mm512_set1_epi8(3), _mm512_set1_epi8(15));
-                let (codes0_0, codes0_1, codes0_2) = (
-                    _mm512_loadu_si512(weights.cast()),
-                    _mm512_loadu_si512(weights.add(64).cast()),
-                    _mm512_loadu_si512(weights.add(128).cast()),
-                );
-                let codes0_3 = _mm512_ternarylogic_epi32::<
-                    0xca,
-                >(
-                    four_bits,
-                    _mm512_ternarylogic_epi32::<
+        for token in core::slice::from_raw_parts(tokens, count) {
+            let Token { operand, out, correction } = *token;
+            let mut weights = args.weights;
+            let mut out = out.cast::<u8>();
+            for _ in 0..args.strips {
+                let mut low_words0 = _mm512_setzero_si512();
+                let mut low_odd0 = _mm512_setzero_si512();
+                let mut high_words0 = _mm512_setzero_si512();
+                let mut high_odd0 = _mm512_setzero_si512();
+                let mut at = operand;
+                for _ in 0..steps {
+                    let mut low0 = _mm512_setzero_si512();
+                    let mut high0 = _mm512_setzero_si512();
+                    let ahead = weights.wrapping_add(prefetch);
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(64).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(128).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(192).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(256).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(320).cast());
+                    let (two_bits, four_bits) = (
+                        _mm512_set1_epi8(3),
+                        _mm512_set1_epi8(15),
+                    );
+                    let (codes0_0, codes0_1, codes0_2) = (
+                        _mm512_loadu_si512(weights.cast()),
+                        _mm512_loadu_si512(weights.add(64).cast()),
+                        _mm512_loadu_si512(weights.add(128).cast()),
+                    );
+                    let codes0_3 = _mm512_ternarylogic_epi32::<
                         0xca,
                     >(
-                        two_bits,
-                        _mm512_srli_epi16::<6>(codes0_0),
-                        _mm512_srli_epi16::<4>(codes0_1),
-                    ),
-                    _mm512_srli_epi16::<2>(codes0_2),
-                );
-                let (low_table, high_table) = (
-                    _mm512_loadu_si512(at.cast()),
-                    _mm512_loadu_si512(at.add(64).cast()),
-                );
-                low0 = _mm512_add_epi8(
-                    low0,
-                    _mm512_permutexvar_epi8(codes0_0, low_table),
-                );
-                high0 = _mm512_add_epi8(
-                    high0,
-                    _mm512_permutexvar_epi8(codes0_0, high_table),
-                );
-                let (low_table, high_table) = (
-                    _mm512_loadu_si512(at.add(128).cast()),
-                    _mm512_loadu_si512(at.add(192).cast()),
-                );
-                low0 = _mm512_add_epi8(
-                    low0,
-                    _mm512_permutexvar_epi8(codes0_1, low_table),
-                );
-                high0 = _mm512_add_epi8(
-                    high0,
-                    _mm512_permutexvar_epi8(codes0_1, high_table),
-                );
-                let (low_table, high_table) = (
-                    _mm512_loadu_si512(at.add(256).cast()),
-                    _mm512_loadu_si512(at.add(320).cast()),
-                );
-                low0 = _mm512_add_epi8(
-                    low0,
-                    _mm512_permutexvar_epi8(codes0_2, low_table),
-                );
-                high0 = _mm512_add_epi8(
-                    high0,
-                    _mm512_permutexvar_epi8(codes0_2, high_table),
-                );
-                let (low_table, high_table) = (
-                    _mm512_loadu_si512(at.add(384).cast()),
-                    _mm512_loadu_si512(at.add(448).cast()),
-                );
-                low0 = _mm512_add_epi8(
-                    low0,
-                    _mm512_permutexvar_epi8(codes0_3, low_table),
-                );
-                high0 = _mm512_add_epi8(
-                    high0,
-                    _mm512_permutexvar_epi8(codes0_3, high_table),
-                );
-                let (codes0_0, codes0_1, codes0_2) = (
-                    _mm512_loadu_si512(weights.add(192).cast()),
-                    _mm512_loadu_si512(weights.add(256).cast()),
-                    _mm512_loadu_si512(weights.add(320).cast()),
-                );
-                let codes0_3 = _mm512_ternarylogic_epi32::<
-                    0xca,
-                >(
-                    four_bits,
-                    _mm512_ternarylogic_epi32::<
+                        four_bits,
+                        _mm512_ternarylogic_epi32::<
+                            0xca,
+                        >(
+                            two_bits,
+                            _mm512_srli_epi16::<6>(codes0_0),
+                            _mm512_srli_epi16::<4>(codes0_1),
+                        ),
+                        _mm512_srli_epi16::<2>(codes0_2),
+                    );
+                    let (low_table, high_table) = (
+                        _mm512_loadu_si512(at.cast()),
+                        _mm512_loadu_si512(at.add(64).cast()),
+                    );
+                    low0 = _mm512_add_epi8(
+                        low0,
+                        _mm512_permutexvar_epi8(codes0_0, low_table),
+                    );
+                    high0 = _mm512_add_epi8(
+                        high0,
+                        _mm512_permutexvar_epi8(codes0_0, high_table),
+                    );
+                    let (low_table, high_table) = (
+                        _mm512_loadu_si512(at.add(128).cast()),
+                        _mm512_loadu_si512(at.add(192).cast()),
+                    );
+                    low0 = _mm512_add_epi8(
+                        low0,
+                        _mm512_permutexvar_epi8(codes0_1, low_table),
+                    );
+                    high0 = _mm512_add_epi8(
+                        high0,
+                        _mm512_permutexvar_epi8(codes0_1, high_table),
+                    );
+                    let (low_table, high_table) = (
+                        _mm512_loadu_si512(at.add(256).cast()),
+                        _mm512_loadu_si512(at.add(320).cast()),
+                    );
+                    low0 = _mm512_add_epi8(
+                        low0,
+                        _mm512_permutexvar_epi8(codes0_2, low_table),
+                    );
+                    high0 = _mm512_add_epi8(
+                        high0,
+                        _mm512_permutexvar_epi8(codes0_2, high_table),
+                    );
+                    let (low_table, high_table) = (
+                        _mm512_loadu_si512(at.add(384).cast()),
+                        _mm512_loadu_si512(at.add(448).cast()),
+                    );
+                    low0 = _mm512_add_epi8(
+                        low0,
+                        _mm512_permutexvar_epi8(codes0_3, low_table),
+                    );
+                    high0 = _mm512_add_epi8(
+                        high0,
+                        _mm512_permutexvar_epi8(codes0_3, high_table),
+                    );
+                    let (codes0_0, codes0_1, codes0_2) = (
+                        _mm512_loadu_si512(weights.add(192).cast()),
+                        _mm512_loadu_si512(weights.add(256).cast()),
+                        _mm512_loadu_si512(weights.add(320).cast()),
+                    );
+                    let codes0_3 = _mm512_ternarylogic_epi32::<
                         0xca,
                     >(
-                        two_bits,
-                        _mm512_srli_epi16::<6>(codes0_0),
-                        _mm512_srli_epi16::<4>(codes0_1),
+                        four_bits,
+                        _mm512_ternarylogic_epi32::<
+                            0xca,
+                        >(
+                            two_bits,
+                            _mm512_srli_epi16::<6>(codes0_0),
+                            _mm512_srli_epi16::<4>(codes0_1),
+                        ),
+                        _mm512_srli_epi16::<2>(codes0_2),
+                    );
+                    let (low_table, high_table) = (
+                        _mm512_loadu_si512(at.add(512).cast()),
+                        _mm512_loadu_si512(at.add(576).cast()),
+                    );
+                    low0 = _mm512_add_epi8(
+                        low0,
+                        _mm512_permutexvar_epi8(codes0_0, low_table),
+                    );
+                    high0 = _mm512_add_epi8(
+                        high0,
+                        _mm512_permutexvar_epi8(codes0_0, high_table),
+                    );
+                    let (low_table, high_table) = (
+                        _mm512_loadu_si512(at.add(640).cast()),
+                        _mm512_loadu_si512(at.add(704).cast()),
+                    );
+                    low0 = _mm512_add_epi8(
+                        low0,
+                        _mm512_permutexvar_epi8(codes0_1, low_table),
+                    );
+                    high0 = _mm512_add_epi8(
+                        high0,
+                        _mm512_permutexvar_epi8(codes0_1, high_table),
+                    );
+                    let (low_table, high_table) = (
+                        _mm512_loadu_si512(at.add(768).cast()),
+                        _mm512_loadu_si512(at.add(832).cast()),
+                    );
+                    low0 = _mm512_add_epi8(
+                        low0,
+                        _mm512_permutexvar_epi8(codes0_2, low_table),
+                    );
+                    high0 = _mm512_add_epi8(
+                        high0,
+                        _mm512_permutexvar_epi8(codes0_2, high_table),
+                    );
+                    let (low_table, high_table) = (
+                        _mm512_loadu_si512(at.add(896).cast()),
+                        _mm512_loadu_si512(at.add(960).cast()),
+                    );
+                    low0 = _mm512_add_epi8(
+                        low0,
+                        _mm512_permutexvar_epi8(codes0_3, low_table),
+                    );
+                    high0 = _mm512_add_epi8(
+                        high0,
+                        _mm512_permutexvar_epi8(codes0_3, high_table),
+                    );
+                    weights = weights.add(384);
+                    at = at.add(1024);
+                    low_words0 = _mm512_add_epi16(low_words0, low0);
+                    low_odd0 = _mm512_add_epi16(low_odd0, _mm512_srli_epi16::<8>(low0));
+                    high_words0 = _mm512_add_epi16(high_words0, high0);
+                    high_odd0 = _mm512_add_epi16(
+                        high_odd0,
+                        _mm512_srli_epi16::<8>(high0),
+                    );
+                }
+                let (radix, low16, total) = (
+                    _mm512_set1_epi32(32),
+                    _mm512_set1_epi32(65535),
+                    _mm512_set1_epi32(correction - 4096 * steps as i32),
+                );
+                let low_even0 = _mm512_sub_epi16(
+                    low_words0,
+                    _mm512_slli_epi16::<8>(low_odd0),
+                );
+                let high_even0 = _mm512_sub_epi16(
+                    high_words0,
+                    _mm512_slli_epi16::<8>(high_odd0),
+                );
+                _mm512_storeu_si512(
+                    out.cast(),
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_add_epi32(
+                                _mm512_and_si512(low_even0, low16),
+                                _mm512_mullo_epi32(
+                                    _mm512_and_si512(high_even0, low16),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm512_loadu_si512(out.cast()),
                     ),
-                    _mm512_srli_epi16::<2>(codes0_2),
                 );
-                let (low_table, high_table) = (
-                    _mm512_loadu_si512(at.add(512).cast()),
-                    _mm512_loadu_si512(at.add(576).cast()),
+                _mm512_storeu_si512(
+                    out.add(64).cast(),
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_add_epi32(
+                                _mm512_and_si512(low_odd0, low16),
+                                _mm512_mullo_epi32(
+                                    _mm512_and_si512(high_odd0, low16),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm512_loadu_si512(out.add(64).cast()),
+                    ),
                 );
-                low0 = _mm512_add_epi8(
-                    low0,
-                    _mm512_permutexvar_epi8(codes0_0, low_table),
+                _mm512_storeu_si512(
+                    out.add(128).cast(),
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_add_epi32(
+                                _mm512_srli_epi32::<16>(low_even0),
+                                _mm512_mullo_epi32(
+                                    _mm512_srli_epi32::<16>(high_even0),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm512_loadu_si512(out.add(128).cast()),
+                    ),
                 );
-                high0 = _mm512_add_epi8(
-                    high0,
-                    _mm512_permutexvar_epi8(codes0_0, high_table),
+                _mm512_storeu_si512(
+                    out.add(192).cast(),
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_add_epi32(
+                                _mm512_srli_epi32::<16>(low_odd0),
+                                _mm512_mullo_epi32(
+                                    _mm512_srli_epi32::<16>(high_odd0),
+                                    radix,
+                                ),
+                            ),
+                            total,
+                        ),
+                        _mm512_loadu_si512(out.add(192).cast()),
+                    ),
                 );
-                let (low_table, high_table) = (
-                    _mm512_loadu_si512(at.add(640).cast()),
-                    _mm512_loadu_si512(at.add(704).cast()),
-                );
-                low0 = _mm512_add_epi8(
-                    low0,
-                    _mm512_permutexvar_epi8(codes0_1, low_table),
-                );
-                high0 = _mm512_add_epi8(
-                    high0,
-                    _mm512_permutexvar_epi8(codes0_1, high_table),
-                );
-                let (low_table, high_table) = (
-                    _mm512_loadu_si512(at.add(768).cast()),
-                    _mm512_loadu_si512(at.add(832).cast()),
-                );
-                low0 = _mm512_add_epi8(
-                    low0,
-                    _mm512_permutexvar_epi8(codes0_2, low_table),
-                );
-                high0 = _mm512_add_epi8(
-                    high0,
-                    _mm512_permutexvar_epi8(codes0_2, high_table),
-                );
-                let (low_table, high_table) = (
-                    _mm512_loadu_si512(at.add(896).cast()),
-                    _mm512_loadu_si512(at.add(960).cast()),
-                );
-                low0 = _mm512_add_epi8(
-                    low0,
-                    _mm512_permutexvar_epi8(codes0_3, low_table),
-                );
-                high0 = _mm512_add_epi8(
-                    high0,
-                    _mm512_permutexvar_epi8(codes0_3, high_table),
-                );
-                weights = weights.add(384);
-                at = at.add(1024);
-                low_words0 = _mm512_add_epi16(low_words0, low0);
-                low_odd0 = _mm512_add_epi16(low_odd0, _mm512_srli_epi16::<8>(low0));
-                high_words0 = _mm512_add_epi16(high_words0, high0);
-                high_odd0 = _mm512_add_epi16(high_odd0, _mm512_srli_epi16::<8>(high0));
+                out = out.add(256);
             }
-            let (radix, low16, total) = (
-                _mm512_set1_epi32(32),
-                _mm512_set1_epi32(65535),
-                _mm512_set1_epi32(correction - 4096 * steps as i32),
-            );
-            let low_even0 = _mm512_sub_epi16(
-                low_words0,
-                _mm512_slli_epi16::<8>(low_odd0),
-            );
-            let high_even0 = _mm512_sub_epi16(
-                high_words0,
-                _mm512_slli_epi16::<8>(high_odd0),
-            );
-            _mm512_storeu_si512(
-                out.cast(),
-                _mm512_add_epi32(
-                    _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_and_si512(low_even0, low16),
-                            _mm512_mullo_epi32(
-                                _mm512_and_si512(high_even0, low16),
-                                radix,
-                            ),
-                        ),
-                        total,
-                    ),
-                    _mm512_loadu_si512(out.cast()),
-                ),
-            );
-            _mm512_storeu_si512(
-                out.add(64).cast(),
-                _mm512_add_epi32(
-                    _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_and_si512(low_odd0, low16),
-                            _mm512_mullo_epi32(_mm512_and_si512(high_odd0, low16), radix),
-                        ),
-                        total,
-                    ),
-                    _mm512_loadu_si512(out.add(64).cast()),
-                ),
-            );
-            _mm512_storeu_si512(
-                out.add(128).cast(),
-                _mm512_add_epi32(
-                    _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_srli_epi32::<16>(low_even0),
-                            _mm512_mullo_epi32(
-                                _mm512_srli_epi32::<16>(high_even0),
-                                radix,
-                            ),
-                        ),
-                        total,
-                    ),
-                    _mm512_loadu_si512(out.add(128).cast()),
-                ),
-            );
-            _mm512_storeu_si512(
-                out.add(192).cast(),
-                _mm512_add_epi32(
-                    _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_srli_epi32::<16>(low_odd0),
-                            _mm512_mullo_epi32(_mm512_srli_epi32::<16>(high_odd0), radix),
-                        ),
-                        total,
-                    ),
-                    _mm512_loadu_si512(out.add(192).cast()),
-                ),
-            );
-            out = out.add(256);
         }
     }
 }

@@ -1,7 +1,7 @@
 /// `gemv_mad_b2__avx2_shiftfree_p1k14w7`: two-bit multiply-add, shiftfree on avx2.
 ///
 /// Packing `b2_l8_p1_k14`: 8 rows x 16 columns in 32 bytes a step and panel, 2.000 bits a weight.
-/// 10 of 16 vector registers. Steps before narrow sums are widened: 7 (bound 8). Steps in a K block: 14 (bound 8191).
+/// 10 of 16 vector registers. Steps before narrow sums are widened: 7 (bound 8). Steps in a K block: 14 (bound 32767).
 /// Emitted by `codegen/src/skeleton/mad.rs`. Change that file, not this text.
 ///
 /// # Safety
@@ -9,154 +9,159 @@
 /// `args` meets the contract of [`GemvArgs`].
 #[target_feature(enable = "avx2")]
 pub unsafe fn gemv_mad_b2__avx2_shiftfree_p1k14w7(args: &GemvArgs) {
-    let GemvArgs { operand, steps, correction, prefetch, .. } = *args;
+    let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
-        let total = _mm256_set1_epi32(correction);
-        let mut weights = args.weights;
-        let mut out = args.out.cast::<u8>();
-        for _ in 0..args.strips {
-            let mut wide0 = _mm256_setzero_si256();
-            let mut at = operand;
-            let mut left = steps;
-            while left >= 7 {
-                let mut sum0_0 = _mm256_setzero_si256();
-                let mut sum0_1 = _mm256_setzero_si256();
-                for _ in 0..7 {
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
-                    let activations0 = _mm256_set1_epi32(
-                        at.cast::<i32>().read_unaligned(),
-                    );
-                    let activations1 = _mm256_set1_epi32(
-                        at.add(4).cast::<i32>().read_unaligned(),
-                    );
-                    let activations2 = _mm256_set1_epi32(
-                        at.add(8).cast::<i32>().read_unaligned(),
-                    );
-                    let activations3 = _mm256_set1_epi32(
-                        at.add(12).cast::<i32>().read_unaligned(),
-                    );
-                    let codes = _mm256_loadu_si256(weights.cast());
-                    sum0_0 = _mm256_add_epi16(
-                        sum0_0,
-                        _mm256_maddubs_epi16(
-                            _mm256_and_si256(codes, _mm256_set1_epi8(3)),
-                            activations0,
-                        ),
-                    );
-                    sum0_1 = _mm256_add_epi16(
-                        sum0_1,
-                        _mm256_maddubs_epi16(
-                            _mm256_and_si256(codes, _mm256_set1_epi8(12)),
-                            activations1,
-                        ),
-                    );
-                    sum0_0 = _mm256_add_epi16(
-                        sum0_0,
-                        _mm256_maddubs_epi16(
-                            _mm256_and_si256(
-                                _mm256_srli_epi16::<4>(codes),
-                                _mm256_set1_epi8(3),
+        for token in core::slice::from_raw_parts(tokens, count) {
+            let Token { operand, out, correction } = *token;
+            let total = _mm256_set1_epi32(correction);
+            let mut weights = args.weights;
+            let mut out = out.cast::<u8>();
+            for _ in 0..args.strips {
+                let mut wide0 = _mm256_setzero_si256();
+                let mut at = operand;
+                let mut left = steps;
+                while left >= 7 {
+                    let mut sum0_0 = _mm256_setzero_si256();
+                    let mut sum0_1 = _mm256_setzero_si256();
+                    for _ in 0..7 {
+                        let ahead = weights.wrapping_add(prefetch);
+                        _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                        let activations0 = _mm256_set1_epi32(
+                            at.cast::<i32>().read_unaligned(),
+                        );
+                        let activations1 = _mm256_set1_epi32(
+                            at.add(4).cast::<i32>().read_unaligned(),
+                        );
+                        let activations2 = _mm256_set1_epi32(
+                            at.add(8).cast::<i32>().read_unaligned(),
+                        );
+                        let activations3 = _mm256_set1_epi32(
+                            at.add(12).cast::<i32>().read_unaligned(),
+                        );
+                        let codes = _mm256_loadu_si256(weights.cast());
+                        sum0_0 = _mm256_add_epi16(
+                            sum0_0,
+                            _mm256_maddubs_epi16(
+                                _mm256_and_si256(codes, _mm256_set1_epi8(3)),
+                                activations0,
                             ),
-                            activations2,
-                        ),
-                    );
-                    sum0_1 = _mm256_add_epi16(
-                        sum0_1,
-                        _mm256_maddubs_epi16(
-                            _mm256_and_si256(
-                                _mm256_srli_epi16::<4>(codes),
-                                _mm256_set1_epi8(12),
+                        );
+                        sum0_1 = _mm256_add_epi16(
+                            sum0_1,
+                            _mm256_maddubs_epi16(
+                                _mm256_and_si256(codes, _mm256_set1_epi8(12)),
+                                activations1,
                             ),
-                            activations3,
-                        ),
+                        );
+                        sum0_0 = _mm256_add_epi16(
+                            sum0_0,
+                            _mm256_maddubs_epi16(
+                                _mm256_and_si256(
+                                    _mm256_srli_epi16::<4>(codes),
+                                    _mm256_set1_epi8(3),
+                                ),
+                                activations2,
+                            ),
+                        );
+                        sum0_1 = _mm256_add_epi16(
+                            sum0_1,
+                            _mm256_maddubs_epi16(
+                                _mm256_and_si256(
+                                    _mm256_srli_epi16::<4>(codes),
+                                    _mm256_set1_epi8(12),
+                                ),
+                                activations3,
+                            ),
+                        );
+                        weights = weights.add(32);
+                        at = at.add(16);
+                    }
+                    wide0 = _mm256_add_epi32(
+                        wide0,
+                        _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(4)),
                     );
-                    weights = weights.add(32);
-                    at = at.add(16);
+                    wide0 = _mm256_add_epi32(
+                        wide0,
+                        _mm256_madd_epi16(sum0_1, _mm256_set1_epi16(1)),
+                    );
+                    left -= 7;
                 }
-                wide0 = _mm256_add_epi32(
-                    wide0,
-                    _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(4)),
-                );
-                wide0 = _mm256_add_epi32(
-                    wide0,
-                    _mm256_madd_epi16(sum0_1, _mm256_set1_epi16(1)),
-                );
-                left -= 7;
-            }
-            if left > 0 {
-                let mut sum0_0 = _mm256_setzero_si256();
-                let mut sum0_1 = _mm256_setzero_si256();
-                for _ in 0..left {
-                    _mm_prefetch::<_MM_HINT_T1>(weights.wrapping_add(prefetch).cast());
-                    let activations0 = _mm256_set1_epi32(
-                        at.cast::<i32>().read_unaligned(),
-                    );
-                    let activations1 = _mm256_set1_epi32(
-                        at.add(4).cast::<i32>().read_unaligned(),
-                    );
-                    let activations2 = _mm256_set1_epi32(
-                        at.add(8).cast::<i32>().read_unaligned(),
-                    );
-                    let activations3 = _mm256_set1_epi32(
-                        at.add(12).cast::<i32>().read_unaligned(),
-                    );
-                    let codes = _mm256_loadu_si256(weights.cast());
-                    sum0_0 = _mm256_add_epi16(
-                        sum0_0,
-                        _mm256_maddubs_epi16(
-                            _mm256_and_si256(codes, _mm256_set1_epi8(3)),
-                            activations0,
-                        ),
-                    );
-                    sum0_1 = _mm256_add_epi16(
-                        sum0_1,
-                        _mm256_maddubs_epi16(
-                            _mm256_and_si256(codes, _mm256_set1_epi8(12)),
-                            activations1,
-                        ),
-                    );
-                    sum0_0 = _mm256_add_epi16(
-                        sum0_0,
-                        _mm256_maddubs_epi16(
-                            _mm256_and_si256(
-                                _mm256_srli_epi16::<4>(codes),
-                                _mm256_set1_epi8(3),
+                if left > 0 {
+                    let mut sum0_0 = _mm256_setzero_si256();
+                    let mut sum0_1 = _mm256_setzero_si256();
+                    for _ in 0..left {
+                        let ahead = weights.wrapping_add(prefetch);
+                        _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                        let activations0 = _mm256_set1_epi32(
+                            at.cast::<i32>().read_unaligned(),
+                        );
+                        let activations1 = _mm256_set1_epi32(
+                            at.add(4).cast::<i32>().read_unaligned(),
+                        );
+                        let activations2 = _mm256_set1_epi32(
+                            at.add(8).cast::<i32>().read_unaligned(),
+                        );
+                        let activations3 = _mm256_set1_epi32(
+                            at.add(12).cast::<i32>().read_unaligned(),
+                        );
+                        let codes = _mm256_loadu_si256(weights.cast());
+                        sum0_0 = _mm256_add_epi16(
+                            sum0_0,
+                            _mm256_maddubs_epi16(
+                                _mm256_and_si256(codes, _mm256_set1_epi8(3)),
+                                activations0,
                             ),
-                            activations2,
-                        ),
-                    );
-                    sum0_1 = _mm256_add_epi16(
-                        sum0_1,
-                        _mm256_maddubs_epi16(
-                            _mm256_and_si256(
-                                _mm256_srli_epi16::<4>(codes),
-                                _mm256_set1_epi8(12),
+                        );
+                        sum0_1 = _mm256_add_epi16(
+                            sum0_1,
+                            _mm256_maddubs_epi16(
+                                _mm256_and_si256(codes, _mm256_set1_epi8(12)),
+                                activations1,
                             ),
-                            activations3,
-                        ),
+                        );
+                        sum0_0 = _mm256_add_epi16(
+                            sum0_0,
+                            _mm256_maddubs_epi16(
+                                _mm256_and_si256(
+                                    _mm256_srli_epi16::<4>(codes),
+                                    _mm256_set1_epi8(3),
+                                ),
+                                activations2,
+                            ),
+                        );
+                        sum0_1 = _mm256_add_epi16(
+                            sum0_1,
+                            _mm256_maddubs_epi16(
+                                _mm256_and_si256(
+                                    _mm256_srli_epi16::<4>(codes),
+                                    _mm256_set1_epi8(12),
+                                ),
+                                activations3,
+                            ),
+                        );
+                        weights = weights.add(32);
+                        at = at.add(16);
+                    }
+                    wide0 = _mm256_add_epi32(
+                        wide0,
+                        _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(4)),
                     );
-                    weights = weights.add(32);
-                    at = at.add(16);
+                    wide0 = _mm256_add_epi32(
+                        wide0,
+                        _mm256_madd_epi16(sum0_1, _mm256_set1_epi16(1)),
+                    );
                 }
-                wide0 = _mm256_add_epi32(
-                    wide0,
-                    _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(4)),
+                _mm256_storeu_si256(
+                    out.cast(),
+                    _mm256_add_epi32(
+                        _mm256_add_epi32(_mm256_srai_epi32::<2>(wide0), total),
+                        _mm256_loadu_si256(out.cast()),
+                    ),
                 );
-                wide0 = _mm256_add_epi32(
-                    wide0,
-                    _mm256_madd_epi16(sum0_1, _mm256_set1_epi16(1)),
-                );
+                out = out.add(32);
             }
-            _mm256_storeu_si256(
-                out.cast(),
-                _mm256_add_epi32(
-                    _mm256_add_epi32(_mm256_srai_epi32::<2>(wide0), total),
-                    _mm256_loadu_si256(out.cast()),
-                ),
-            );
-            out = out.add(32);
         }
     }
 }

@@ -9,27 +9,39 @@
 /// `args` meets the contract of [`GemvArgs`].
 pub unsafe fn gemv_mad_b2__scalar_p1k14(args: &GemvArgs) {
     let (panels, steps) = (args.strips + args.singles, args.steps);
-    // SAFETY: by the contract of `GemvArgs`, which gives the three ranges, apart from each other.
-    let (weights, operand, out) = unsafe {
+    // SAFETY: by the contract of `GemvArgs`, which gives the weights and the tokens.
+    let (weights, tokens) = unsafe {
         (
             core::slice::from_raw_parts(args.weights, panels * steps * 32),
-            core::slice::from_raw_parts(args.operand, steps * 16),
-            core::slice::from_raw_parts_mut(args.out, panels * 8),
+            core::slice::from_raw_parts(args.tokens, args.count),
         )
     };
-    for (weights, out) in weights.chunks_exact(steps * 32).zip(out.chunks_exact_mut(8)) {
-        let mut sums = [args.correction; 8];
-        for (weights, at) in weights.chunks_exact(32).zip(operand.chunks_exact(16)) {
-            for (sum, row) in sums.iter_mut().zip(weights.chunks_exact(4)) {
-                for plane in 0..4 {
-                    for (code, &a) in row.iter().zip(&at[4 * plane..4 * plane + 4]) {
-                        *sum += i32::from(code >> (2 * plane) & 3) * i32::from(a as i8);
+    for token in tokens {
+        // SAFETY: by the contract of `GemvArgs`, which gives both ranges, apart from each other.
+        let (operand, out) = unsafe {
+            (
+                core::slice::from_raw_parts(token.operand, steps * 16),
+                core::slice::from_raw_parts_mut(token.out, panels * 8),
+            )
+        };
+        for (weights, out) in weights
+            .chunks_exact(steps * 32)
+            .zip(out.chunks_exact_mut(8))
+        {
+            let mut sums = [token.correction; 8];
+            for (weights, at) in weights.chunks_exact(32).zip(operand.chunks_exact(16)) {
+                for (sum, row) in sums.iter_mut().zip(weights.chunks_exact(4)) {
+                    for plane in 0..4 {
+                        for (code, &a) in row.iter().zip(&at[4 * plane..4 * plane + 4]) {
+                            *sum
+                                += i32::from(code >> (2 * plane) & 3) * i32::from(a as i8);
+                        }
                     }
                 }
             }
-        }
-        for (lane, sum) in sums.iter().enumerate() {
-            out[lane] += sum;
+            for (lane, sum) in sums.iter().enumerate() {
+                out[lane] += sum;
+            }
         }
     }
 }
