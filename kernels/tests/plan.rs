@@ -1,0 +1,240 @@
+//! The planner and its profiles: who chooses, what is refused, and that every reason is said.
+
+use tern_kernels::{
+    Cpu, Entry, Family, Force, HostInfo, Isa, Kernel, PlanError, Planner, Profile, ProfileError,
+    Shape, Source, Tile, profile::FORMAT,
+};
+
+const SHAPE: Shape = Shape {
+    rows: 640,
+    cols: 2560,
+};
+
+/// The slowest kernel that is not the reference: nobody would choose it by default.
+fn unlikely(cpu: &Cpu) -> Kernel {
+    cpu.kernels()
+        .find(|k| k.isa == Isa::Scalar && k.family == Family::Addsub)
+        .expect("scalar addsub")
+}
+
+fn entry(kernel: &Kernel, shape: Shape, threads: usize) -> Entry {
+    Entry {
+        rows: shape.rows,
+        cols: shape.cols,
+        threads,
+        kernel: kernel.id.to_owned(),
+        fingerprint: kernel.fingerprint.to_owned(),
+        tile: Tile {
+            k_blocks: 2,
+            chunk: 3,
+            prefetch: 512,
+        },
+        median_us: 1.5,
+        mad_us: 0.25,
+        runner_up: Some("another".to_owned()),
+        runner_up_median_us: Some(2.0),
+    }
+}
+
+fn profile(cpu: &Cpu, entries: Vec<Entry>) -> Profile {
+    Profile {
+        format: FORMAT,
+        engine: "0.1.0".to_owned(),
+        date: "2026-11-20".to_owned(),
+        host: HostInfo::of(cpu),
+        entries,
+    }
+}
+
+#[test]
+fn a_profile_survives_its_own_text() {
+    let cpu = Cpu::detect();
+    let kernel = unlikely(&cpu);
+    let written = profile(
+        &cpu,
+        vec![entry(&kernel, SHAPE, 1), entry(&kernel, SHAPE, 2)],
+    );
+    let (read, ignored) = Profile::from_toml(&written.to_toml(), &cpu).unwrap();
+    assert_eq!((read, ignored.len()), (written, 0));
+}
+
+#[test]
+fn an_entry_decides_for_its_shape_and_the_nearest_for_others() {
+    let cpu = Cpu::detect();
+    let kernel = unlikely(&cpu);
+    let other = cpu
+        .kernels()
+        .find(|k| k.family == Family::Mad)
+        .expect("a mad kernel");
+    let far = Shape { rows: 64, cols: 64 };
+    let entries = vec![entry(&kernel, SHAPE, 2), entry(&other, far, 2)];
+    let planner = Planner::new(cpu.clone(), Some(profile(&cpu, entries)), None).unwrap();
+
+    let choice = planner.choose(SHAPE, 2);
+    assert_eq!(
+        (choice.kernel.id, choice.source),
+        (kernel.id, Source::Profile)
+    );
+    assert_eq!(
+        choice.tile,
+        Tile {
+            k_blocks: 2,
+            chunk: 3,
+            prefetch: 512
+        }
+    );
+    let choice = planner.choose(SHAPE, 1);
+    assert_eq!(
+        choice.source,
+        Source::Nearest {
+            shape: SHAPE,
+            threads: 2
+        }
+    );
+    let choice = planner.choose(Shape { rows: 70, cols: 60 }, 2);
+    assert_eq!(
+        choice.source,
+        Source::Nearest {
+            shape: far,
+            threads: 2
+        }
+    );
+    assert_eq!(choice.kernel.id, other.id);
+}
+
+#[test]
+fn what_the_user_forces_comes_first() {
+    let cpu = Cpu::detect();
+    let kernel = unlikely(&cpu);
+    let with = |force| {
+        let profile = profile(&cpu, vec![entry(&kernel, SHAPE, 1)]);
+        Planner::new(cpu.clone(), Some(profile), Some(force))
+    };
+    let choice = with(Force::Family(Family::Lut)).unwrap().choose(SHAPE, 1);
+    assert_eq!(
+        (choice.kernel.family, choice.source),
+        (Family::Lut, Source::Forced)
+    );
+    for kernel in cpu.kernels() {
+        let choice = with(Force::Id(kernel.id.to_owned()))
+            .unwrap()
+            .choose(SHAPE, 1);
+        assert_eq!(
+            (choice.kernel.id, choice.source),
+            (kernel.id, Source::Forced)
+        );
+    }
+    let error = with(Force::Id("gemv_lut_t9__avx2_p1k1".to_owned()))
+        .err()
+        .unwrap();
+    assert!(matches!(error, PlanError::UnknownKernel(_)), "{error}");
+}
+
+#[test]
+fn a_capped_cpu_plans_with_what_is_left() {
+    let cpu = Cpu::detect().capped(Isa::Scalar);
+    let choice = Planner::new(cpu.clone(), None, None)
+        .unwrap()
+        .choose(SHAPE, 1);
+    assert_eq!(choice.kernel.isa, Isa::Scalar);
+    if let Some(kernel) = Cpu::detect().kernels().find(|k| k.isa != Isa::Scalar) {
+        let error = Planner::new(cpu, None, Some(Force::Id(kernel.id.to_owned())))
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains(kernel.isa.name()), "{error}");
+    }
+}
+
+#[test]
+fn foreign_and_malformed_profiles_are_refused_whole() {
+    let cpu = Cpu::detect();
+    let good = profile(&cpu, vec![entry(&unlikely(&cpu), SHAPE, 1)]);
+    let mut foreign = good.clone();
+    foreign.host.key = "zilog-80".to_owned();
+    let error = Profile::from_toml(&foreign.to_toml(), &cpu).unwrap_err();
+    assert!(matches!(error, ProfileError::OtherCpu { .. }));
+    assert!(error.to_string().contains("zilog-80") && error.to_string().contains("tern tune"));
+    let newer = good.to_toml().replace("format = 1", "format = 9");
+    assert!(matches!(
+        Profile::from_toml(&newer, &cpu),
+        Err(ProfileError::Format { found: 9 })
+    ));
+    for bad in [
+        "",
+        "\0",
+        "format",
+        "format = 1",
+        "format = -1",
+        "[[gemv]]",
+        &good.to_toml().replace("rows", "rosw"),
+    ] {
+        let error = Profile::from_toml(bad, &cpu).unwrap_err();
+        assert!(
+            matches!(error, ProfileError::Malformed(_)),
+            "{bad:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn entries_that_do_not_hold_are_ignored_one_by_one() {
+    let cpu = Cpu::detect();
+    let kernel = unlikely(&cpu);
+    let good = entry(&kernel, SHAPE, 1);
+    let bad = [
+        (
+            Entry {
+                kernel: "gemv_lut_t9__avx2_p1k1".to_owned(),
+                ..good.clone()
+            },
+            "not in this version",
+        ),
+        (
+            Entry {
+                fingerprint: "0123456789abcdef".to_owned(),
+                ..good.clone()
+            },
+            "delete the entry's fingerprint",
+        ),
+        (
+            Entry {
+                rows: 0,
+                ..good.clone()
+            },
+            "above 0",
+        ),
+        (
+            Entry {
+                tile: Tile {
+                    prefetch: usize::MAX >> 1,
+                    ..good.tile
+                },
+                ..good.clone()
+            },
+            "prefetch",
+        ),
+    ];
+    for (bad, reason) in bad {
+        let text = profile(&cpu, vec![bad, good.clone()]).to_toml();
+        let (read, ignored) = Profile::from_toml(&text, &cpu).unwrap();
+        assert_eq!((read.entries.len(), ignored.len()), (1, 1));
+        assert!(ignored[0].contains(reason), "{}", ignored[0]);
+    }
+    // An entry written by hand has no fingerprint.
+    let by_hand = Entry {
+        fingerprint: String::new(),
+        ..good
+    };
+    let text = profile(&cpu, vec![by_hand]).to_toml();
+    assert!(!text.contains("fingerprint = "));
+    assert_eq!(Profile::from_toml(&text, &cpu).unwrap().0.entries.len(), 1);
+}
+
+#[test]
+fn a_device_is_not_read_for_ever() {
+    let zero = std::path::Path::new("/dev/zero");
+    if zero.exists() {
+        let error = Profile::load(zero, &Cpu::detect()).unwrap_err();
+        assert!(matches!(error, ProfileError::TooLarge { .. }), "{error}");
+    }
+}
