@@ -109,11 +109,7 @@ impl Engine {
     pub fn step(&mut self, work: &mut [Work<'_>]) -> Result<StepOutput<'_>, StepError> {
         self.check(work)?;
         let rows = self.plan(work);
-        self.reserve_logits(&rows)?;
-        for work in work.iter_mut() {
-            let length = work.sequence.len() + work.tokens.len();
-            work.sequence.reserve(length);
-        }
+        self.reserve(&rows, work)?;
         let vocab_size = self.model.config.vocab_size;
         let mut out = self.logits.as_mut_slice();
         for rows in rows.chunks(self.pass) {
@@ -209,12 +205,30 @@ impl Engine {
         rows
     }
 
+    /// Takes all memory whose size the model decides, before anything is computed.
+    fn reserve(&mut self, rows: &[Row], work: &mut [Work<'_>]) -> Result<(), StepError> {
+        self.reserve_logits(rows)?;
+        self.buffers
+            .reserve(&self.model.config, rows.len().min(self.pass))?;
+        let room = work.iter_mut().try_for_each(|work| {
+            let length = work.sequence.len() + work.tokens.len();
+            work.sequence.reserve(length)
+        });
+        if room.is_err() {
+            for work in work {
+                work.sequence.release_unused();
+            }
+        }
+        room
+    }
+
     fn reserve_logits(&mut self, rows: &[Row]) -> Result<(), StepError> {
         let wanted = rows.iter().filter(|row| row.logits).count();
         let memory = |_| {
             let bytes = 4 * wanted as u64 * self.model.config.vocab_size as u64;
             StepError::Memory(format!(
-                "cannot allocate {bytes} bytes for the logits of {wanted} positions"
+                "cannot allocate {bytes} bytes for the logits of {wanted} positions; use a shorter \
+                 context or ask for the logits of fewer positions"
             ))
         };
         let len = wanted.saturating_mul(self.model.config.vocab_size);

@@ -11,6 +11,7 @@ use tern_kernels::{MemoryError, Session};
 
 use crate::config::Config;
 use crate::engine::Work;
+use crate::error::StepError;
 use crate::linear::{Epilogue, Workspace};
 use crate::model::Model;
 use crate::ops::attention::{GROUP, attend};
@@ -60,8 +61,9 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    fn resize(&mut self, config: &Config, rows: usize) {
-        for (buffer, width) in [
+    /// The buffers of one row for each position, and their widths.
+    fn rows(&mut self, config: &Config) -> [(&mut Vec<f32>, usize); 8] {
+        [
             (&mut self.x, config.hidden_size),
             (&mut self.normed, config.hidden_size),
             (&mut self.q, config.query_width()),
@@ -70,7 +72,27 @@ impl Buffers {
             (&mut self.attended, config.query_width()),
             (&mut self.gate, config.intermediate_size),
             (&mut self.up, config.intermediate_size),
-        ] {
+        ]
+    }
+
+    /// Takes the memory for passes of `rows` rows, or says that there is none.
+    pub fn reserve(&mut self, config: &Config, rows: usize) -> Result<(), StepError> {
+        for (buffer, width) in self.rows(config) {
+            let len = rows.saturating_mul(width);
+            let more = len.saturating_sub(buffer.len());
+            buffer.try_reserve(more).map_err(|_| {
+                let bytes = (len as u64).saturating_mul(4);
+                StepError::Memory(format!(
+                    "cannot allocate {bytes} bytes for the activations of {rows} positions; free \
+                     memory or raise the limit (`ulimit -v`)"
+                ))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn resize(&mut self, config: &Config, rows: usize) {
+        for (buffer, width) in self.rows(config) {
             buffer.resize(rows * width, 0.0);
         }
     }

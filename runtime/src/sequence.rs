@@ -5,6 +5,7 @@
 //! Inside a block keys lie transposed; `ops/attention.rs` says why.
 
 use crate::config::Config;
+use crate::error::StepError;
 use crate::ops::attention::{BLOCK, HeadBlock};
 
 /// Keys and values of one text. Made by [`Model::sequence`](crate::Model::sequence).
@@ -13,7 +14,7 @@ pub struct Sequence {
     dimensions: Dimensions,
     length: usize,
     /// `[layer][keys, values][kv_head][head_dim · 64]`, one for each 64 positions.
-    blocks: Vec<Vec<f32>>,
+    blocks: Vec<Box<[f32]>>,
 }
 
 /// What a sequence must share with a model.
@@ -86,24 +87,45 @@ impl Sequence {
 
     /// Bytes of the cache.
     pub fn bytes(&self) -> usize {
-        self.blocks
-            .iter()
-            .map(|block| size_of_val(block.as_slice()))
-            .sum()
+        self.blocks.iter().map(|block| size_of_val(&**block)).sum()
     }
 
     pub(crate) fn dimensions(&self) -> Dimensions {
         self.dimensions
     }
 
-    /// Makes room for positions up to `length`.
-    pub(crate) fn reserve(&mut self, length: usize) {
-        let blocks = length.div_ceil(BLOCK).max(self.blocks.len());
+    /// Makes room for positions up to `length`. If that fails, the sequence is as it was.
+    pub(crate) fn reserve(&mut self, length: usize) -> Result<(), StepError> {
+        let held = self.blocks.len();
+        let blocks = length.div_ceil(BLOCK).max(held);
         let len = self.dimensions.block_len();
-        // Not `resize`: a clone of zeros would touch every page, `vec!` asks for zeroed ones.
-        while self.blocks.len() < blocks {
-            self.blocks.push(vec![0.0; len]);
+        if self.blocks.try_reserve(blocks - held).is_err() {
+            return Err(self.refusal(blocks));
         }
+        for _ in held..blocks {
+            // Zeroed by the system, so no page is touched before a position needs it.
+            let Ok(block) = bytemuck::allocation::try_zeroed_slice_box(len) else {
+                self.blocks.truncate(held);
+                return Err(self.refusal(blocks));
+            };
+            self.blocks.push(block);
+        }
+        Ok(())
+    }
+
+    /// Frees what [`reserve`](Self::reserve) made room for and no position uses.
+    pub(crate) fn release_unused(&mut self) {
+        self.truncate(self.length);
+    }
+
+    /// "No memory for a cache of that many blocks".
+    fn refusal(&self, blocks: usize) -> StepError {
+        let bytes = (blocks as u64).saturating_mul(4 * self.dimensions.block_len() as u64);
+        StepError::Memory(format!(
+            "cannot allocate the {bytes} bytes that the keys and values of {} positions take; use a \
+             shorter context, free memory or raise the limit (`ulimit -v`)",
+            blocks.saturating_mul(BLOCK)
+        ))
     }
 
     /// Declares the first `length` positions complete.
@@ -155,7 +177,7 @@ mod tests {
             head_dim: 4,
         };
         let mut sequence = Sequence::new(dimensions);
-        sequence.reserve(70);
+        sequence.reserve(70).unwrap();
         let row = |salt: f32| (0..12).map(|i| i as f32 + salt).collect::<Vec<_>>();
         sequence.write(1, 66, &row(100.0), &row(200.0));
         sequence.advance_to(67);
@@ -166,7 +188,7 @@ mod tests {
         let written = sequence
             .blocks
             .iter()
-            .flatten()
+            .flat_map(|block| block.iter())
             .filter(|&&x| x != 0.0)
             .count();
         assert_eq!(written, 24);
@@ -179,7 +201,7 @@ mod tests {
             kv_heads: 1,
             head_dim: 2,
         });
-        sequence.reserve(130);
+        sequence.reserve(130).unwrap();
         sequence.advance_to(130);
         assert_eq!(sequence.bytes(), 3 * 2 * 2 * 64 * 4);
         sequence.truncate(64);
@@ -188,5 +210,19 @@ mod tests {
         assert_eq!(sequence.len(), 64);
         sequence.truncate(0);
         assert!(sequence.is_empty() && sequence.bytes() == 0);
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error() {
+        let mut sequence = Sequence::new(Dimensions {
+            layers: 4096,
+            kv_heads: 1 << 17,
+            head_dim: 1 << 17,
+        });
+        let message = sequence.reserve(100).unwrap_err().to_string();
+        let bytes = (4u64 * 4096 * 2 * 128) << 34;
+        assert!(message.contains(&bytes.to_string()), "{message}");
+        assert!(message.contains("128 positions"), "{message}");
+        assert_eq!((sequence.len(), sequence.bytes()), (0, 0));
     }
 }
