@@ -32,6 +32,7 @@ enum Ending {
 }
 
 fn main() -> ExitCode {
+    keep_contained_panics_silent();
     let cli = args::Cli::parse();
     output::set_quiet(cli.quiet);
     let result = interrupt::install().and_then(|()| commands::run(cli.command));
@@ -45,4 +46,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Keeps the report of a panic off the terminal where the runtime turns the panic into an error, which is printed anyway.
+fn keep_contained_panics_silent() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !tern_runtime::tokenizer_panic_is_contained() {
+            report(panic);
+        }
+    }));
 }

@@ -254,6 +254,12 @@ pub enum TokenizerError {
         /// The model's name.
         model: String,
     },
+    /// Parts of `tokenizer.json` refer to each other wrongly.
+    #[error("{file}: the tokenizer contradicts itself, so the file is damaged; download it again")]
+    Contradiction {
+        /// The file.
+        file: String,
+    },
     /// A text could not be encoded or ids could not be decoded.
     #[error("the tokenizer failed: {0}")]
     Failed(String),

@@ -4,9 +4,11 @@
 //! may carry are switched off (they belong to training), and decoding token by token never splits a
 //! character.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{TokenizerError, shorten};
+use crate::expansion;
 
 /// Tokens that end a turn or a text in the models tern runs. Some models name one of them in no
 /// configuration file.
@@ -21,6 +23,8 @@ const END_OF_TURN: [&str; 5] = [
 /// A model's tokenizer.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// The file's name, for messages.
+    file: String,
 }
 
 impl Tokenizer {
@@ -28,19 +32,23 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Parse`].
+    /// [`TokenizerError::Parse`], [`TokenizerError::Contradiction`].
     pub fn parse(json: &[u8], file: &str) -> Result<Tokenizer, TokenizerError> {
         let error = |reason: String| TokenizerError::Parse {
             file: file.to_owned(),
             reason,
         };
-        let mut inner = contain(|| tokenizers::Tokenizer::from_bytes(json))
-            .map_err(|source| error(source.to_string()))?;
+        expansion::check(json).map_err(error)?;
+        let mut inner = contain(file, || tokenizers::Tokenizer::from_bytes(json))?
+            .map_err(|source| error(shorten(source)))?;
         inner.with_padding(None);
         inner
             .with_truncation(None)
             .map_err(|source| error(shorten(source)))?;
-        Ok(Tokenizer { inner })
+        Ok(Tokenizer {
+            inner,
+            file: file.to_owned(),
+        })
     }
 
     /// Refuses a tokenizer that can produce ids beyond the embedding's `rows`. Fewer ids than rows
@@ -69,7 +77,8 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::Failed`] where the tokenizer has no token for some input.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = contain(|| self.inner.encode_fast(text, special))?;
+        let encoding = contain(&self.file, || self.inner.encode_fast(text, special))?
+            .map_err(|error| TokenizerError::Failed(shorten(error)))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -80,7 +89,8 @@ impl Tokenizer {
     ///
     /// [`TokenizerError::Failed`].
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        contain(|| self.inner.decode(ids, skip_special))
+        contain(&self.file, || self.inner.decode(ids, skip_special))?
+            .map_err(|error| TokenizerError::Failed(shorten(error)))
     }
 
     /// Number of tokens, special ones included.
@@ -108,16 +118,29 @@ impl Tokenizer {
     }
 }
 
+thread_local! {
+    /// Whether this thread runs the wrapped crate.
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread, now, would become a [`TokenizerError`].
+///
+/// A panic hook runs before the panic is caught. A program that asks here can keep its hook silent
+/// about what is soon reported as an error.
+pub fn tokenizer_panic_is_contained() -> bool {
+    CONTAINED.get()
+}
+
 /// Runs the wrapped crate. It indexes by what `tokenizer.json` says in places (a template that names an
 /// unknown token), so a damaged file can make it panic; that must not end the program.
-fn contain<T>(f: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, TokenizerError> {
+fn contain<T>(file: &str, f: impl FnOnce() -> T) -> Result<T, TokenizerError> {
+    CONTAINED.set(true);
     // The tokenizer is only read, so a panic leaves nothing half-changed.
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(result) => result.map_err(|error| TokenizerError::Failed(shorten(error))),
-        Err(_) => Err(TokenizerError::Failed(
-            "tokenizer.json contradicts itself".to_owned(),
-        )),
-    }
+    let result = catch_unwind(AssertUnwindSafe(f));
+    CONTAINED.set(false);
+    result.map_err(|_| TokenizerError::Contradiction {
+        file: file.to_owned(),
+    })
 }
 
 /// Decodes a growing list of ids into pieces of text that are whole characters.
