@@ -86,7 +86,11 @@ impl Job {
             };
             Trial::unmeasured(&candidate, outcome.clone())
         }));
-        trials.sort_by(|a, b| a.outcome.order().partial_cmp(&b.outcome.order()).unwrap());
+        trials.sort_by(|a, b| {
+            let ((stage, ratio), (other_stage, other_ratio)) =
+                (a.outcome.order(), b.outcome.order());
+            stage.cmp(&other_stage).then(ratio.total_cmp(&other_ratio))
+        });
         Ok(Job {
             shape,
             threads,

@@ -97,6 +97,7 @@ impl Screen {
         let mut weights = Weights::in_cache(shape, pages);
         let mut bench = GemvBench::new(&mut weights, &candidates, 1, cancel)?;
         times = medians(&mut bench, kernels.len(), budget);
+        self.known.retain(|(other, _)| *other != shape);
         self.known
             .push((shape, kernels.iter().copied().zip(times.clone()).collect()));
         Ok(times)

@@ -308,7 +308,9 @@ impl<'a> Search<'a> {
     /// second round runs backwards, so that nobody always follows the same neighbour. When the time is up the race
     /// ends where it is; who had no turn in this stage leaves without a result.
     fn race(&mut self, stage: &Stage, entered: Vec<Index>, rounds: usize, bar: f64) -> Vec<Index> {
-        if entered.len() < 2 {
+        // One that is alone needs no race, but its time is wanted all the same.
+        let is_timed = |&candidate: &Index| !self.samples[candidate].is_empty();
+        if entered.len() < 2 && entered.iter().all(is_timed) {
             return entered;
         }
         self.bench.enter(&entered);
