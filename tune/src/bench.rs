@@ -134,6 +134,8 @@ impl Bench for GemvBench<'_> {
         } = &mut *self.weights;
         let (kernel, packing) = (candidate.kernel, candidate.kernel.packing);
         if !rotation.contains(packing) {
+            let Shape { rows, cols } = case.shape;
+            rotation.make_room(packing.matrix_bytes(rows, cols))?;
             rotation.insert(
                 case.pack(packing, *pages)
                     .map_err(|error| error.to_string())?,

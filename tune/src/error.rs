@@ -14,6 +14,18 @@ pub enum TuneError {
     /// There is nothing to do.
     #[error("no matrix shapes to measure; name a model with --shapes or --model")]
     NoWork,
+    /// A shape beyond any model.
+    #[error(
+        "cannot measure a matrix of {shape}: expected 1 to {side} rows and columns, and at most {weights} weights"
+    )]
+    Shape {
+        /// What was asked for.
+        shape: Shape,
+        /// The largest number of rows and of columns.
+        side: usize,
+        /// The largest number of weights.
+        weights: usize,
+    },
     /// A thread count that cannot be measured.
     #[error("cannot measure with {threads} threads: expected 1 to {max}")]
     Threads {

@@ -59,6 +59,48 @@ impl Rotation {
             .is_some_and(|copies| !copies.is_empty())
     }
 
+    /// Makes sure that one more copy of `bytes` bytes (`None`: more than can be counted) may be allocated, if need be
+    /// by freeing all but one copy of each packing.
+    ///
+    /// # Errors
+    /// It does not fit even then; the reason.
+    pub(crate) fn make_room(&mut self, bytes: Option<usize>) -> Result<(), String> {
+        let fits = |held: usize| {
+            let sum = bytes.and_then(|bytes| held.checked_add(bytes));
+            sum.is_some_and(|sum| sum <= self.limit)
+        };
+        if fits(self.held()) {
+            return Ok(());
+        }
+        let single: usize = self
+            .copies
+            .keys()
+            .map(|&packing| self.matrix_bytes(packing))
+            .sum();
+        if fits(single) {
+            self.shrink(&[]);
+            return Ok(());
+        }
+        let wanted = bytes.map_or("too many".to_string(), |bytes| {
+            format!("{}", bytes.div_ceil(1 << 20))
+        });
+        Err(format!(
+            "its packed weights need {wanted} MiB beside the {} MiB of the others, and {} MiB may be used; \
+             free memory or measure smaller shapes",
+            single >> 20,
+            self.limit >> 20
+        ))
+    }
+
+    /// Bytes of all copies.
+    fn held(&self) -> usize {
+        self.copies
+            .values()
+            .flatten()
+            .map(PackedMatrix::bytes)
+            .sum()
+    }
+
     /// Adds a copy that was just written or read: it will be read again last.
     pub(crate) fn insert(&mut self, matrix: PackedMatrix) {
         self.copies

@@ -5,16 +5,22 @@
 //! same format can be named instead. Kernels never see a model: only the worklist does.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tern_kernels::Shape;
 
-/// The largest number of rows or columns that a shapes file may ask for: eight times the widest known model.
+use crate::error::TuneError;
+
+/// The largest number of rows or columns that is measured: eight times the widest known model.
 const SIDE_MAX: usize = 1 << 18;
 
-/// The largest number of weights in one matrix of a shapes file (2 GiB of packed weights at 2 bits).
+/// The largest number of weights in one matrix that is measured (2 GiB of packed weights at 2 bits).
 const WEIGHTS_MAX: usize = 1 << 33;
+
+/// Longer files are refused before they are parsed: all known models together are a hundredth of this.
+const FILE_MAX: u64 = 1 << 20;
 
 /// The largest number of layers, and of equal matrices in one layer.
 const COUNT_MAX: usize = 1 << 16;
@@ -134,6 +140,14 @@ pub enum ShapesError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The file, or what the device gives, is far too long.
+    #[error(
+        "{file} is too large for a shapes file (more than {FILE_MAX} bytes); is this the right file?"
+    )]
+    TooLarge {
+        /// The file.
+        file: String,
+    },
     /// The file is not TOML of this format.
     #[error("{file} is not a shapes file: {reason}; configs/models/README.md has the format")]
     Format {
@@ -163,11 +177,18 @@ impl ModelShapes {
     /// An unknown name (the message lists the known ones), or a file that is missing, malformed or absurd.
     pub fn find(name: &str) -> Result<ModelShapes, ShapesError> {
         if name.contains(['/', '\\']) || name.ends_with(".toml") {
-            let text =
-                std::fs::read_to_string(Path::new(name)).map_err(|source| ShapesError::Read {
-                    file: name.to_string(),
-                    source,
-                })?;
+            let text = read(Path::new(name)).map_err(|source| ShapesError::Read {
+                file: name.to_string(),
+                source,
+            })?;
+            if text.len() as u64 > FILE_MAX {
+                let file = name.to_string();
+                return Err(ShapesError::TooLarge { file });
+            }
+            let text = String::from_utf8(text).map_err(|error| ShapesError::Format {
+                file: name.to_string(),
+                reason: error.utf8_error().to_string(),
+            })?;
             return ModelShapes::from_toml(&text, name);
         }
         match EMBEDDED
@@ -241,6 +262,33 @@ impl ModelShapes {
             };
             (shape, matrix.count * self.layers)
         }))
+    }
+}
+
+/// At most one byte more than [`FILE_MAX`]: a device or a pipe has no size to ask for.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    std::fs::File::open(path)?
+        .take(FILE_MAX + 1)
+        .read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Whether a shape, wherever it comes from (a profile, a model, a shapes file), is one that can be measured.
+///
+/// # Errors
+/// [`TuneError::Shape`].
+pub(crate) fn check_shape(shape: Shape) -> Result<(), TuneError> {
+    let sides = [shape.rows, shape.cols];
+    let is_sane = sides.iter().all(|side| (1..=SIDE_MAX).contains(side))
+        && shape.rows.saturating_mul(shape.cols) <= WEIGHTS_MAX;
+    match is_sane {
+        true => Ok(()),
+        false => Err(TuneError::Shape {
+            shape,
+            side: SIDE_MAX,
+            weights: WEIGHTS_MAX,
+        }),
     }
 }
 
@@ -372,6 +420,29 @@ mod tests {
         assert!(message(&negative).contains("not a shapes file"));
         let unknown = format!("{head}color = 1\n");
         assert!(message(&unknown).contains("color"));
+    }
+
+    #[test]
+    fn absurd_shapes_are_not_measured() {
+        let check = |rows, cols| check_shape(Shape { rows, cols });
+        assert!(check(1, 1).is_ok() && check(SIDE_MAX, WEIGHTS_MAX / SIDE_MAX).is_ok());
+        for (rows, cols) in [
+            (0, 8),
+            (8, 0),
+            (SIDE_MAX + 1, 1),
+            (1, usize::MAX),
+            (SIDE_MAX, SIDE_MAX),
+        ] {
+            let message = check(rows, cols).unwrap_err().to_string();
+            assert!(message.contains(&format!("{rows}x{cols}")), "{message}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let message = ModelShapes::find("/dev/zero").unwrap_err().to_string();
+        assert!(message.contains("/dev/zero is too large"), "{message}");
     }
 
     #[test]

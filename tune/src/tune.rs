@@ -19,7 +19,7 @@ use crate::measure::Clock;
 use crate::progress::Progress;
 use crate::screen::{Screen, verdicts};
 use crate::search::{Outcome, Rules, search};
-use crate::shapes::Work;
+use crate::shapes::{Work, check_shape};
 
 /// More threads than this are a slip of the finger.
 const THREADS_MAX: usize = 1024;
@@ -156,6 +156,9 @@ fn check(orders: &[Order]) -> Result<(), TuneError> {
     if orders.is_empty() {
         return Err(TuneError::NoWork);
     }
+    orders
+        .iter()
+        .try_for_each(|order| check_shape(order.work.shape))?;
     match orders
         .iter()
         .find(|order| !(1..=THREADS_MAX).contains(&order.threads))
