@@ -6,7 +6,7 @@
 //! chain of dependent additions, one cycle each, timed in the same rounds.
 
 use serde::Serialize;
-use tern_kernels::{Buffer, Cpu, MemoryError, Pages, Team, stream};
+use tern_kernels::{Buffer, Cpu, MemoryError, Pages, Shape, Team, stream};
 
 use crate::error::TuneError;
 use crate::host;
@@ -124,6 +124,18 @@ pub(crate) struct RulerSamples {
     ghz: Vec<f64>,
 }
 
+/// The rounds beside one shape of a comparison: every sample of the ruler, by round.
+#[derive(Clone, Debug, Serialize)]
+pub struct RulerRounds {
+    /// The shape that was measured in the same rounds.
+    #[serde(serialize_with = "crate::report::as_text")]
+    pub shape: Shape,
+    /// GB/s (10^9 bytes a second) for each number of streams.
+    pub by_streams: Vec<(usize, Vec<f64>)>,
+    /// Clock rate in GHz.
+    pub ghz: Vec<f64>,
+}
+
 impl Ruler {
     /// Allocates the buffer, at most `limit` bytes of it; each worker first touches its own part.
     pub(crate) fn new(
@@ -231,6 +243,15 @@ impl RulerSamples {
             .iter()
             .filter_map(|samples| Spread::of(samples.clone()));
         medians.map(|spread| spread.median).max_by(f64::total_cmp)
+    }
+
+    /// These rounds, for the record of the shape that they belong to.
+    pub(crate) fn rounds(&self, shape: Shape) -> RulerRounds {
+        RulerRounds {
+            shape,
+            by_streams: STREAMS.into_iter().zip(self.gb_per_s.clone()).collect(),
+            ghz: self.ghz.clone(),
+        }
     }
 
     /// Adds the rounds of `other`.

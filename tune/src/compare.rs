@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tern_kernels::{Cpu, Family, Kernel, Pages, Planner, Shape, Team, Tile, memory};
 
-use crate::bandwidth::{Bandwidth, Ruler, RulerSamples};
+use crate::bandwidth::{Bandwidth, Ruler, RulerRounds, RulerSamples};
 use crate::bench::{GemvBench, Residence, Weights, cold_distance, distance_note};
 use crate::candidates::{Field, kernels};
 use crate::contender::{Contender, best_of, contenders, promising};
@@ -20,7 +20,7 @@ use crate::measure::Clock;
 use crate::progress::Progress;
 use crate::screen::{Screen, cache_shape};
 use crate::search::{Bench, Index};
-use crate::shapes::Work;
+use crate::shapes::{Work, check_shape};
 use crate::spread::Spread;
 
 /// The part of a shape's time in which kernels are screened, at most.
@@ -100,6 +100,12 @@ pub struct ComparisonRow {
 }
 
 impl ComparisonRow {
+    /// Microseconds for one product that shares its prepared activations with no other: `time_us` plus `build_us`. The
+    /// least favourable case; of most models two or three matrices share them.
+    pub fn time_with_build_us(&self) -> Option<f64> {
+        Some(self.time_us.median + self.build_us.as_ref()?.median)
+    }
+
     /// Family and variant: `mad shiftfree`.
     pub fn contender(&self) -> String {
         contender_name(self.family, self.variant)
@@ -127,6 +133,8 @@ pub struct Comparison {
     pub huge_bytes: Option<usize>,
     /// Streaming bandwidth over all rounds of the run.
     pub bandwidth: Option<Bandwidth>,
+    /// The rounds of the streaming bandwidth beside each shape, in the order of the shapes.
+    pub ruler: Vec<RulerRounds>,
     /// Fastest first within a shape; shapes in the order given; weights in memory first.
     pub rows: Vec<ComparisonRow>,
     /// Shapes that were left out when the budget ended or the user stopped.
@@ -153,6 +161,7 @@ pub fn compare(
     if work.is_empty() {
         return Err(TuneError::NoWork);
     }
+    work.iter().try_for_each(|work| check_shape(work.shape))?;
     let clock = Clock::start();
     let mut run = Run::new(cpu, options, cancel)?;
     let jobs = jobs(cpu, work, options);
@@ -200,7 +209,10 @@ struct Run<'a> {
     planner: Planner,
     screen: Screen,
     ruler: Ruler,
+    /// This CPU with all its ISAs, for the ruler.
+    ruler_cpu: Cpu,
     samples: RulerSamples,
+    rounds: Vec<RulerRounds>,
     rows: Vec<ComparisonRow>,
     skipped: Vec<String>,
     notes: Vec<String>,
@@ -217,8 +229,13 @@ impl<'a> Run<'a> {
         let threads = options.threads;
         let mut team =
             Team::try_new(threads).map_err(|source| TuneError::Team { threads, source })?;
+        // What the memory can give does not depend on what the kernels may use: the ruler has the widest loads of this
+        // CPU and huge pages, whatever the cap and the pages of the weights. Only the caches are taken from `cpu`.
+        let mut ruler_cpu = Cpu::detect();
+        ruler_cpu.caches = cpu.caches;
         // Half of the allowance for the ruler, the rest for the weights.
-        let ruler = Ruler::new(cpu, &mut team, options.pages, host::memory_allowance() / 2)?;
+        let limit = host::memory_allowance() / 2;
+        let ruler = Ruler::new(&ruler_cpu, &mut team, Pages::Huge, limit)?;
         Ok(Run {
             cpu,
             options,
@@ -226,7 +243,9 @@ impl<'a> Run<'a> {
             planner: Planner::new(cpu.clone(), None, None)?,
             screen: Screen::default(),
             ruler,
+            ruler_cpu,
             samples: RulerSamples::default(),
+            rounds: Vec::new(),
             rows: Vec::new(),
             skipped: Vec::new(),
             notes: Vec::new(),
@@ -285,6 +304,9 @@ impl<'a> Run<'a> {
         self.huge_bytes = self.huge_bytes.max(memory::huge_bytes_in_use());
         let builds = indices.iter().map(|&index| bench.build(index)).collect();
         let rows = rows(&field, &winners, (times, builds), &ruled, work, residence);
+        if residence == Residence::Memory {
+            self.rounds.push(ruled.rounds(shape));
+        }
         self.samples.append(ruled);
         self.rows.extend(rows);
         if residence == Residence::Memory {
@@ -340,7 +362,8 @@ impl<'a> Run<'a> {
                 times[at].push(bench.sample(indices[at]));
             }
             if ruled {
-                self.ruler.round(self.cpu, bench.team(), &mut samples);
+                self.ruler
+                    .round(&self.ruler_cpu, bench.team(), &mut samples);
             }
         }
         (times, samples)
@@ -373,6 +396,7 @@ impl<'a> Run<'a> {
             huge_pages: self.options.pages == Pages::Huge,
             huge_bytes: self.huge_bytes,
             bandwidth,
+            ruler: self.rounds,
             rows: self.rows,
             skipped: self.skipped,
             notes: self.notes,
@@ -476,6 +500,16 @@ mod tests {
                 );
             }
         }
+        let [rounds] = &comparison.ruler[..] else {
+            panic!("one shape in memory: {:?}", comparison.ruler)
+        };
+        assert_eq!((rounds.shape, rounds.ghz.len()), (work[0].shape, 2));
+        assert!(
+            rounds
+                .by_streams
+                .iter()
+                .all(|(_, samples)| samples.len() == 2)
+        );
         for row in &comparison.rows {
             assert_eq!(row.time_us.samples.len(), 2);
             assert_eq!(

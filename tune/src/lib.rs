@@ -58,7 +58,7 @@ pub mod tune;
 pub mod verify;
 pub mod write;
 
-pub use bandwidth::{Bandwidth, bandwidth};
+pub use bandwidth::{Bandwidth, RulerRounds, bandwidth};
 pub use bench::Residence;
 pub use compare::{CompareOptions, Comparison, ComparisonRow, compare};
 pub use environment::Environment;
@@ -66,7 +66,7 @@ pub use error::TuneError;
 pub use host::now_utc;
 pub use job::{Job, Trial};
 pub use measure::Candidate;
-pub use progress::Progress;
+pub use progress::{Progress, plural, tile_text};
 pub use runoff::{Runoff, RunoffOptions, paired_runoff};
 pub use search::{Decision, Outcome};
 pub use shapes::{MatrixShape, ModelShapes, ShapesError, Work, merge_work};
@@ -74,6 +74,6 @@ pub use spread::Spread;
 pub use tune::{TuneOptions, Tuning, tune};
 pub use verify::{Agreement, Verification, verify};
 pub use write::{
-    WriteError, create_directory, default_profile_path, merge_profiles, write_atomically,
-    write_profile,
+    NewFile, WriteError, check_writable, create_directory, default_profile_path, merge_profiles,
+    write_atomically, write_profile,
 };

@@ -86,11 +86,11 @@ impl std::fmt::Display for Progress {
 }
 
 /// `1 thread`, `2 threads`.
-pub(crate) fn plural(count: usize, what: &str) -> String {
+pub fn plural(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A tile in few characters: `k1 c0 p4096`.
-pub(crate) fn tile_text(tile: &Tile) -> String {
+pub fn tile_text(tile: &Tile) -> String {
     format!("k{} c{} p{}", tile.k_blocks, tile.chunk, tile.prefetch)
 }

@@ -11,7 +11,7 @@ use tern_kernels::{Family, Shape};
 use crate::bench::Residence;
 use crate::compare::{Comparison, ComparisonRow};
 use crate::environment::Environment;
-use crate::progress::tile_text;
+use crate::progress::{plural, tile_text};
 use crate::spread::Spread;
 use crate::write::{WriteError, create_directory, write_atomically};
 
@@ -31,11 +31,11 @@ pub(crate) fn groups(rows: &[ComparisonRow]) -> impl Iterator<Item = &[Compariso
 impl Comparison {
     /// CPU, threads and pages, in one line.
     pub fn setting(&self) -> String {
-        let plural = if self.threads == 1 { "" } else { "s" };
         let pages = if self.huge_pages { "huge" } else { "small" };
         format!(
-            "{}, {} thread{plural}, {pages} pages",
-            self.cpu, self.threads
+            "{}, {}, {pages} pages",
+            self.cpu,
+            plural(self.threads, "thread")
         )
     }
 
@@ -135,60 +135,88 @@ impl Comparison {
     pub fn to_csv(&self) -> String {
         let mut text = String::from(
             "rows,cols,count,residence,threads,pages,family,variant,kernel,k_blocks,chunk,prefetch,bits_per_weight,\
-             time_us,time_us_mad,build_us,weights_per_s,bytes_per_s,stream_bytes_per_s,bandwidth_share,\
-             vs_addsub,vs_addsub_mad,vs_mad,vs_mad_mad,samples\n",
+             time_us,time_us_mad,build_us,time_with_build_us,weights_per_s,bytes_per_s,stream_bytes_per_s,\
+             bandwidth_share,vs_addsub,vs_addsub_mad,vs_mad,vs_mad_mad,vs_addsub_with_build,vs_mad_with_build,samples\n",
         );
-        let number = |value: Option<f64>, digits: usize| match value {
-            Some(value) => format!("{value:.digits$}"),
-            None => String::new(),
-        };
-        for row in &self.rows {
-            let Shape { rows, cols } = row.shape;
-            let ratio = |ratio: &Option<Spread>| {
-                let (median, mad) = (
-                    ratio.as_ref().map(|r| r.median),
-                    ratio.as_ref().map(|r| r.mad),
-                );
-                format!("{},{}", number(median, 4), number(mad, 4))
+        for group in groups(&self.rows) {
+            let best = |family| {
+                let rows = group.iter().filter(|row| row.family == family);
+                rows.filter_map(ComparisonRow::time_with_build_us)
+                    .min_by(f64::total_cmp)
             };
-            let pages = if self.huge_pages { "huge" } else { "small" };
-            let fields = [
-                format!(
-                    "{rows},{cols},{},{},{},{pages}",
-                    row.count, row.residence, self.threads
-                ),
-                format!("{},{},{}", row.family, row.variant, row.kernel),
-                format!(
-                    "{},{},{}",
-                    row.tile.k_blocks, row.tile.chunk, row.tile.prefetch
-                ),
-                format!("{:.4}", row.bits_per_weight),
-                format!("{:.3},{:.3}", row.time_us.median, row.time_us.mad),
-                number(row.build_us.as_ref().map(|build| build.median), 3),
-                format!("{:.0},{:.0}", row.weights_per_s, row.bytes_per_s),
-                number(row.stream_bytes_per_s, 0),
-                number(row.bandwidth_share, 4),
-                ratio(&row.vs_addsub),
-                ratio(&row.vs_mad),
-                row.time_us.samples.len().to_string(),
-            ];
-            let _ = writeln!(text, "{}", fields.join(","));
+            let rivals = [best(Family::Addsub), best(Family::Mad)];
+            for row in group {
+                let _ = writeln!(text, "{}", self.csv_line(row, rivals));
+            }
         }
         text
     }
 
-    /// Every sample: one line for each round of each row. Rounds of the same shape were interleaved.
+    /// `rivals` are the best times of addsub and mad with the preparation of the activations.
+    fn csv_line(&self, row: &ComparisonRow, rivals: [Option<f64>; 2]) -> String {
+        let number = |value: Option<f64>, digits: usize| match value {
+            Some(value) => format!("{value:.digits$}"),
+            None => String::new(),
+        };
+        let Shape { rows, cols } = row.shape;
+        let ratio = |ratio: &Option<Spread>| {
+            let (median, mad) = (
+                ratio.as_ref().map(|r| r.median),
+                ratio.as_ref().map(|r| r.mad),
+            );
+            format!("{},{}", number(median, 4), number(mad, 4))
+        };
+        let pages = if self.huge_pages { "huge" } else { "small" };
+        let with_build = row.time_with_build_us();
+        let versus = rivals.map(|rival| number(rival.zip(with_build).map(|(a, b)| a / b), 4));
+        let fields = [
+            format!(
+                "{rows},{cols},{},{},{},{pages}",
+                row.count, row.residence, self.threads
+            ),
+            format!("{},{},{}", row.family, row.variant, row.kernel),
+            format!(
+                "{},{},{}",
+                row.tile.k_blocks, row.tile.chunk, row.tile.prefetch
+            ),
+            format!("{:.4}", row.bits_per_weight),
+            format!("{:.3},{:.3}", row.time_us.median, row.time_us.mad),
+            number(row.build_us.as_ref().map(|build| build.median), 3),
+            number(with_build, 3),
+            format!("{:.0},{:.0}", row.weights_per_s, row.bytes_per_s),
+            number(row.stream_bytes_per_s, 0),
+            number(row.bandwidth_share, 4),
+            ratio(&row.vs_addsub),
+            ratio(&row.vs_mad),
+            versus.join(","),
+            row.time_us.samples.len().to_string(),
+        ];
+        fields.join(",")
+    }
+
+    /// Every sample: one line for each round of each row, and of the streaming bandwidth and the clock beside it. Rounds
+    /// of the same shape were interleaved.
     pub fn samples_csv(&self) -> String {
-        let mut text = String::from("rows,cols,residence,kernel,round,time_us\n");
-        for row in &self.rows {
-            let Shape { rows, cols } = row.shape;
-            for (round, us) in row.time_us.samples.iter().enumerate() {
+        let mut text = String::from("rows,cols,residence,series,round,value,unit\n");
+        let mut add = |(shape, residence), series: &str, samples: &[f64], unit: &str| {
+            let Shape { rows, cols } = shape;
+            for (round, value) in samples.iter().enumerate() {
                 let _ = writeln!(
                     text,
-                    "{rows},{cols},{},{},{round},{us:.3}",
-                    row.residence, row.kernel
+                    "{rows},{cols},{residence},{series},{round},{value:.3},{unit}"
                 );
             }
+        };
+        for row in &self.rows {
+            let place = (row.shape, row.residence);
+            add(place, row.kernel, &row.time_us.samples, "us");
+        }
+        for rounds in &self.ruler {
+            let place = (rounds.shape, Residence::Memory);
+            for (streams, samples) in &rounds.by_streams {
+                add(place, &format!("stream_{streams}"), samples, "GB/s");
+            }
+            add(place, "clock", &rounds.ghz, "GHz");
         }
         text
     }

@@ -105,6 +105,14 @@ pub(crate) fn example() -> Comparison {
         huge_pages: true,
         huge_bytes: Some(1 << 30),
         bandwidth: Some(bandwidth),
+        ruler: vec![crate::bandwidth::RulerRounds {
+            shape: Shape {
+                rows: 6912,
+                cols: 2560,
+            },
+            by_streams: vec![(1, vec![25.0, 25.5, 24.0]), (4, vec![28.0, 28.5, 27.0])],
+            ghz: vec![3.7, 3.7, 3.6],
+        }],
         rows,
         skipped: Vec::new(),
         notes: vec!["a note".to_string()],
@@ -150,7 +158,7 @@ fn every_line_of_the_csv_has_all_columns() {
     let csv = example().to_csv();
     let mut lines = csv.lines();
     let columns = lines.next().unwrap().split(',').count();
-    assert_eq!(columns, 25);
+    assert_eq!(columns, 28);
     let mut rows = 0;
     for line in lines {
         assert_eq!(line.split(',').count(), columns, "{line}");
@@ -160,7 +168,17 @@ fn every_line_of_the_csv_has_all_columns() {
     assert!(csv.contains(
         "\n6912,2560,60,memory,2,huge,lut,,gemv_lut_t5__avx512vbmi_p4k98,1,0,16384,1.6000,140.000,"
     ));
-    assert_eq!(example().samples_csv().lines().count(), 1 + 16 * 3);
+    assert_eq!(example().samples_csv().lines().count(), 1 + 16 * 3 + 9);
+    assert!(
+        example()
+            .samples_csv()
+            .contains("\n6912,2560,memory,stream_4,1,28.500,GB/s\n")
+    );
+    // 140 + 4 µs beside 170 + 4 µs.
+    assert!(
+        csv.contains(",4.000,144.000,") && csv.contains(",1.2083,3\n"),
+        "{csv}"
+    );
 }
 
 /// The x coordinates, text and anchor of each text element of an SVG.

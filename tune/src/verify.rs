@@ -36,7 +36,9 @@ pub struct Agreement {
 /// How well a profile and a new tuning agree.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verification {
-    /// One row for each entry that was tuned anew.
+    /// How many entries there were to judge: all that the profile has for kernels that run here.
+    pub wanted: usize,
+    /// One row for each entry that was tuned anew; fewer than `wanted` if the time was up.
     pub entries: Vec<Agreement>,
     /// The new tuning.
     pub tuning: Tuning,
@@ -93,7 +95,11 @@ pub fn verify(
             ratio_mad,
         });
     }
-    Ok(Verification { entries, tuning })
+    Ok(Verification {
+        wanted: orders.len(),
+        entries,
+        tuning,
+    })
 }
 
 /// The shapes and thread counts of a profile, the most expensive first, those of one shape together.
@@ -145,7 +151,12 @@ fn text(candidate: &Candidate) -> String {
 }
 
 impl Verification {
-    /// The share of entries whose saved winner is at most `slack` slower than the new one (0.03 for 3 %), 0 to 1.
+    /// Whether every entry was judged.
+    pub fn is_complete(&self) -> bool {
+        self.entries.len() == self.wanted
+    }
+
+    /// The share of judged entries whose saved winner is at most `slack` slower than the new one (0.03 for 3 %), 0 to 1.
     pub fn within(&self, slack: f64) -> f64 {
         if self.entries.is_empty() {
             return 0.0;
@@ -180,7 +191,9 @@ impl Verification {
         let share = 100.0 * self.within(0.03);
         let _ = writeln!(
             text,
-            "{share:.0} % of the saved winners are within 3 % of the new ones."
+            "{} of {} entries checked; {share:.0} % of their winners are within 3 % of the new ones.",
+            self.entries.len(),
+            self.wanted
         );
         text
     }

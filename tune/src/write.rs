@@ -1,12 +1,14 @@
 //! Files that are either whole or not there.
 //!
 //! A file is written beside its destination, flushed to the disk and then renamed over it. So a reader never sees
-//! half a profile, and an interrupted or failed tuning leaves the old one as it was.
+//! half a profile, and an interrupted or failed tuning leaves the old one as it was. The only writer of all programs
+//! here: profiles, records and logits go through [`NewFile`].
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
 use tern_kernels::{Cpu, Profile};
 
 /// Why a file was not written. Whatever was there before is unchanged.
@@ -14,7 +16,7 @@ use tern_kernels::{Cpu, Profile};
 #[non_exhaustive]
 pub enum WriteError {
     /// The path has no file name, or is a directory.
-    #[error("{0} is not the path of a file; name a file to write")]
+    #[error("cannot write {0}: it is no file; name a file to write")]
     NotAFile(PathBuf),
     /// The directory of the file does not exist.
     #[error(
@@ -38,12 +40,12 @@ pub enum WriteError {
     },
     /// The disk, or the user's share of it, is full.
     #[error(
-        "cannot write {path}: no space left on the disk ({bytes} bytes needed); free some or choose another path with --out"
+        "cannot write {path}: no space left on the disk (at least {bytes} bytes needed); free some or choose another path with --out"
     )]
     Full {
         /// The file.
         path: PathBuf,
-        /// The size of the text.
+        /// Bytes that were to be written so far.
         bytes: usize,
     },
     /// Something else.
@@ -93,45 +95,123 @@ fn directory(path: &Path) -> &Path {
 /// # Errors
 /// See [`WriteError`]; the message names the path and what to do.
 pub fn write_atomically(path: &Path, text: &str) -> Result<(), WriteError> {
-    let not_a_file = || WriteError::NotAFile(path.to_path_buf());
-    let name = path.file_name().ok_or_else(not_a_file)?;
-    if path.is_dir() {
-        return Err(not_a_file());
-    }
-    // A link is followed, so that what it points to is replaced and not the link.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut temporary_name = std::ffi::OsString::from(".");
-    temporary_name.push(name);
-    temporary_name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = directory(&target).join(temporary_name);
-    let result = write_and_rename(&temporary, &target, text);
-    if result.is_err() {
-        // It may not exist at all; that is just as well.
-        let _ = fs::remove_file(&temporary);
-    }
-    result.map_err(|source| WriteError::new(path, text.len(), source))
+    let mut file = NewFile::create(path)?;
+    file.add(text.as_bytes())?;
+    file.finish()
 }
 
-fn write_and_rename(temporary: &Path, target: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    drop(file);
-    if let Ok(old) = fs::metadata(target) {
-        // Keep what the user set on the file, such as a profile that a group may read.
-        fs::set_permissions(temporary, old.permissions())?;
+/// Fails early if a file at `path` could not be written: before a minute of measuring, not after it.
+///
+/// # Errors
+/// See [`WriteError`].
+pub fn check_writable(path: &Path) -> Result<(), WriteError> {
+    match is_special(path) {
+        true => Ok(()),
+        false => NewFile::create(path).map(drop),
     }
-    fs::rename(temporary, target)?;
+}
+
+/// Whether something that is no ordinary file, such as /dev/stdout, stands at `path`.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// A file in the making. It lies beside its destination, under a name that nobody can foresee, until
+/// [`NewFile::finish`] moves it there; dropped before, it leaves no trace. Devices and pipes cannot be replaced and
+/// are written directly.
+#[derive(Debug)]
+pub struct NewFile {
+    path: PathBuf,
+    target: Target,
+    /// Bytes so far.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// A temporary file, and where it is to go.
+    Ordinary(BufWriter<NamedTempFile>, PathBuf),
+    Special(BufWriter<File>),
+}
+
+impl NewFile {
+    /// Begins to write the file at `path`.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn create(path: &Path) -> Result<NewFile, WriteError> {
+        if path.is_dir() || path.file_name().is_none() {
+            return Err(WriteError::NotAFile(path.to_path_buf()));
+        }
+        let target = if is_special(path) {
+            let file = OpenOptions::new().write(true).open(path);
+            file.map(|file| Target::Special(BufWriter::new(file)))
+        } else {
+            // A link is followed, so that what it points to is replaced and not the link.
+            let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+            temporary(directory(&place)).map(|file| Target::Ordinary(BufWriter::new(file), place))
+        };
+        Ok(NewFile {
+            target: target.map_err(|source| WriteError::new(path, 0, source))?,
+            path: path.to_path_buf(),
+            bytes: 0,
+        })
+    }
+
+    /// Adds `bytes` at the end.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn add(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.bytes += bytes.len();
+        let written = match &mut self.target {
+            Target::Ordinary(file, _) => file.write_all(bytes),
+            Target::Special(file) => file.write_all(bytes),
+        };
+        written.map_err(|source| WriteError::new(&self.path, self.bytes, source))
+    }
+
+    /// Moves the file to its place, with all bytes on the disk.
+    ///
+    /// # Errors
+    /// See [`WriteError`]. What stood there before is then unchanged.
+    pub fn finish(self) -> Result<(), WriteError> {
+        let finished = match self.target {
+            Target::Special(mut file) => file.flush(),
+            Target::Ordinary(file, place) => match file.into_inner() {
+                Ok(file) => replace(file, &place),
+                Err(error) => Err(error.into_error()),
+            },
+        };
+        finished.map_err(|source| WriteError::new(&self.path, self.bytes, source))
+    }
+}
+
+fn replace(file: NamedTempFile, place: &Path) -> io::Result<()> {
+    if let Ok(old) = fs::metadata(place) {
+        // Keep what the user set on the file, such as a profile that a group may read.
+        file.as_file().set_permissions(old.permissions())?;
+    }
+    file.as_file().sync_all()?;
+    file.persist(place).map_err(|error| error.error)?;
     // The rename itself is on the disk once the directory is. Not every system can flush one; the file is whole
     // anyway.
-    if let Ok(directory) = File::open(directory(target)) {
+    if let Ok(directory) = File::open(directory(place)) {
         let _ = directory.sync_all();
     }
     Ok(())
+}
+
+fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tern-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Temporary files are private by default; this one is to become an ordinary file, within the user's umask.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(directory)
 }
 
 /// Creates a directory and those above it, as far as they are missing.

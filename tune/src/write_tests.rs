@@ -98,19 +98,40 @@ fn each_reason_has_its_own_advice() {
     assert!(message(io::ErrorKind::Interrupted).contains("/somewhere/profile.toml"));
 }
 
-/// `/dev/full` says "no space left" to every write: what a full disk does.
+/// `/dev/full` says "no space left" to every write: what a full disk does. It is a device and stays one.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_leaves_the_old_file_and_no_rest() {
-    let scratch = Scratch::new("full");
-    let target = scratch.0.join("profile.toml");
-    fs::write(&target, "old").unwrap();
-    let temporary = scratch.0.join("temporary");
-    std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
-    let source = write_and_rename(&temporary, &target, "new").unwrap_err();
-    let error = WriteError::new(&target, 3, source);
+fn a_device_is_written_directly_and_may_be_full() {
+    write_atomically(Path::new("/dev/null"), "text").unwrap();
+    let error = write_atomically(Path::new("/dev/full"), "new").unwrap_err();
     assert!(matches!(error, WriteError::Full { .. }), "{error:?}");
-    assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+    assert!(is_special(Path::new("/dev/full")));
+}
+
+#[test]
+fn an_abandoned_file_leaves_the_old_one_and_no_rest() {
+    let scratch = Scratch::new("abandoned");
+    let path = scratch.0.join("profile.toml");
+    fs::write(&path, "old").unwrap();
+    check_writable(&path).unwrap();
+    let mut file = NewFile::create(&path).unwrap();
+    file.add(b"half").unwrap();
+    drop(file);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    assert_eq!(scratch.names(), ["profile.toml"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn permissions_of_the_old_file_are_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = Scratch::new("permissions");
+    let path = scratch.0.join("profile.toml");
+    write_atomically(&path, "old").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    write_atomically(&path, "new").unwrap();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
 }
 
 #[cfg(unix)]
