@@ -166,6 +166,13 @@ impl FromStr for Cap {
 }
 
 impl IsaArg {
+    /// The name of the first ISA that this CPU has and the cap takes away.
+    pub fn taken_away(&self) -> Option<&'static str> {
+        let allowed = self.cpu().isas();
+        let mut all = Cpu::detect().isas().into_iter();
+        all.find(|isa| !allowed.contains(isa)).map(Isa::name)
+    }
+
     /// This CPU, within the cap.
     pub fn cpu(&self) -> Cpu {
         let cpu = Cpu::detect();

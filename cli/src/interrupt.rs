@@ -1,4 +1,4 @@
-//! Ctrl-C.
+//! Ctrl-C, and what the system sends when it wants the program to end (SIGTERM, SIGHUP), which counts as Ctrl-C.
 //!
 //! Work that can stop in the middle (generation, tuning, comparing) borrows a flag for as long as it runs; the first
 //! Ctrl-C raises it and the command ends by itself, with what it has. Everything else is ended at once: files are

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+pub use tern_tune::plural;
 
 /// Headings.
 pub const BOLD: Style = Style::new().bold();
@@ -131,11 +132,6 @@ pub fn one_line(message: &str) -> String {
         .map(str::trim)
         .collect();
     lines.join(": ")
-}
-
-/// `1 thread`, `2 threads`.
-pub fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A number of bytes for people: `512 B`, `48.0 KiB`, `1.50 GiB`.

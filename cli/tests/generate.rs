@@ -100,7 +100,7 @@ fn only_the_text_goes_to_standard_output() {
         "{}",
         ran.err
     );
-    assert!(ran.err.contains("built-in defaults"), "{}", ran.err);
+    assert!(ran.err.contains("profile: "), "{}", ran.err);
     let quiet = world.run(&["run", "demo", "-p", "ROMEO:", "-n", "5", "--quiet"]);
     assert_eq!((quiet.out, quiet.err.as_str()), (ran.out, ""));
 }
@@ -132,6 +132,11 @@ fn a_context_can_be_smaller_than_the_models() {
     ]);
     let count = |key: &str| report["stats"][key].as_u64().unwrap();
     assert_eq!(count("prompt_tokens") + count("generated_tokens"), 11);
+    assert!(
+        report["finish"].to_string().contains("context_full"),
+        "{}",
+        report["finish"]
+    );
 }
 
 #[test]

@@ -33,8 +33,11 @@ fn a_tuning_is_saved_found_and_merged() {
     assert!(fs::read_to_string(&path).unwrap().contains(&winner));
 
     // A second model joins the first one's entries.
-    tune(&["--model", "demo", "--max-isa", "scalar"]);
+    tune(&["--model", "demo", "--max-isa", "scalar", "--out", &path]);
     let text = fs::read_to_string(&path).unwrap();
+    for isa in tern_kernels::Cpu::detect().isas() {
+        assert!(text.contains(&format!("\"{isa}\"")), "no {isa} in {text}");
+    }
     assert!(
         text.contains(&winner) && text.contains("rows = 96"),
         "{text}"
@@ -56,6 +59,49 @@ fn a_tuning_is_saved_found_and_merged() {
         .into_iter()
         .any(|file| file.to_string_lossy().ends_with(".tmp"));
     assert!(!temporary, "{:?}", world.files());
+}
+
+/// What is not the best for this CPU does not go to the CPU's own profile unasked.
+#[test]
+fn a_capped_tuning_needs_a_file() {
+    let world = World::new();
+    let refused = |arguments: &[&str]| {
+        let ran = world.run(&[&["tune", "--budget", "0.1"], arguments].concat());
+        ran.assert_failed(2, &["name another file with --out"]);
+        assert_eq!(world.files(), Vec::<std::path::PathBuf>::new());
+    };
+    refused(&["--pages", "small"]);
+    refused(&["--kernel", "lut"]);
+    if tern_kernels::Cpu::detect().isas().len() > 1 {
+        refused(&["--max-isa", "scalar"]);
+    }
+}
+
+/// A check that did not get through all entries does not say that the profile holds.
+#[test]
+fn a_check_without_time_fails() {
+    let world = World::new();
+    let shapes = format!("{SHAPES}[[matrix]]\nname = \"v\"\nrows = 64\ncols = 160\ncount = 1\n");
+    fs::write(world.path("two.toml"), shapes).unwrap();
+    let isa = ["--max-isa", "scalar"];
+    let tuning = [
+        "tune",
+        "--shapes",
+        "./two.toml",
+        "--threads",
+        "1",
+        "--budget",
+        "1",
+    ];
+    world.ok(&[&tuning[..], &isa, &["--out", "p.toml"]].concat());
+    let check = ["tune", "--check", "p.toml", "--budget", "0.1"];
+    let ran = world.run(&[&check[..], &isa].concat());
+    let is_complete = ran.out.contains("2 of 2 entries checked");
+    let holds = ran
+        .err
+        .contains("2 of 2 entries checked: the profile still holds");
+    assert!(is_complete || !holds, "{}\n{}", ran.out, ran.err);
+    assert!(ran.code == Some(1) || holds, "{}\n{}", ran.out, ran.err);
 }
 
 #[test]
@@ -88,6 +134,11 @@ fn a_comparison_writes_its_record() {
         "environment.toml",
     ] {
         assert!(world.path("record").join(name).is_file(), "{name}");
+    }
+    let samples = fs::read_to_string(world.path("record/samples.csv")).unwrap();
+    for series in ["stream_1", "stream_2", "stream_4", "clock"] {
+        let lines = samples.lines().filter(|line| line.contains(series)).count();
+        assert_eq!(lines, 3, "{series}");
     }
     let environment = fs::read_to_string(world.path("record/environment.toml")).unwrap();
     assert!(
@@ -136,7 +187,12 @@ fn the_cpu_describes_itself() {
     let cpu = tern_kernels::Cpu::detect();
     assert_eq!(report["key"], cpu.key());
     assert_eq!(report["isas"].as_array().unwrap().len(), cpu.isas().len());
-    assert_eq!(report["profile"]["state"], "absent");
+    // This program may have a profile of this CPU built in.
+    let profile = &report["profile"];
+    assert!(
+        profile["state"] == "absent" || profile["path"] == "bundled",
+        "{profile}"
+    );
     let capped = world.json(&["cpu", "--no-bandwidth", "--json", "--max-isa", "scalar"]);
     assert_eq!(capped["isas"].to_string(), "[\"scalar\"]");
 }

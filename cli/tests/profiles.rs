@@ -99,6 +99,35 @@ fn the_saved_kernels_are_used_and_edits_are_obeyed() {
     assert_eq!(text("p.toml"), text("none"));
 }
 
+/// The text as a person edits it: another kernel, its fingerprint deleted.
+#[test]
+fn a_profile_edited_by_hand_is_obeyed() {
+    let world = World::new();
+    let (mad, addsub) = (scalar(Family::Mad), scalar(Family::Addsub));
+    let text = profile(mad, 1024).to_toml();
+    let changed = text.replace(
+        &format!("kernel = \"{}\"", mad.id),
+        &format!("kernel = \"{}\"", addsub.id),
+    );
+    let is_other = |line: &&str| !line.starts_with("fingerprint");
+    let by_hand: Vec<&str> = changed.lines().filter(is_other).collect();
+    assert!(by_hand.len() < changed.lines().count());
+    fs::write(world.path("p.toml"), by_hand.join("\n")).unwrap();
+    let plan = planned(&world, &["--profile", "p.toml"]);
+    let expected = (addsub.id.to_owned(), "profile".to_owned(), 1024);
+    assert!(plan.iter().all(|row| *row == expected), "{plan:?}");
+
+    // With the fingerprint of another kernel it cannot be told what was meant.
+    fs::write(world.path("p.toml"), changed).unwrap();
+    let ran = world.run(&["inspect", "demo", "--profile", "p.toml", "--json"]);
+    assert!(
+        ran.err.contains("is not the one that was timed") && ran.err.contains("fingerprint"),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.out.contains(addsub.id) || !ran.out.contains("\"source\":\"profile\""));
+}
+
 #[test]
 fn the_profile_of_this_cpu_is_found_and_named() {
     let world = World::new();
@@ -209,12 +238,12 @@ fn entries_of_other_kernels_are_ignored_one_line_each() {
     );
     assert!(
         ran.err
-            .contains("gemv_of_the_future is not in this version"),
+            .contains("\"gemv_of_the_future\" is not in this version"),
         "{}",
         ran.err
     );
     assert!(
-        ran.err.contains("has changed since it was tuned"),
+        ran.err.contains("is not the one that was timed"),
         "{}",
         ran.err
     );

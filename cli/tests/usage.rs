@@ -85,6 +85,10 @@ fn wrong_usage_ends_with_code_2() {
             "top_p is 1.5; expected above 0",
         ),
         (
+            &["run", "demo", "-p", "x", "--temp", "-1"],
+            "temperature is -1",
+        ),
+        (
             &["run", "demo", "-p", "x", "--temp", "nan"],
             "temperature is NaN",
         ),

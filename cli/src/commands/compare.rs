@@ -1,12 +1,11 @@
 //! `tern compare`: lookup tables against add/sub and multiply-add on this CPU.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use tern_tune::{CompareOptions, Environment, compare};
+use tern_tune::{CompareOptions, Environment, check_writable, compare, create_directory};
 
 use crate::Ending;
 use crate::args::{IsaArg, JsonArg, PagesArg, ThreadsArg};
-use crate::files::check_writable;
 use crate::interrupt::Watch;
 use crate::output::{plural, print, print_json, remark, warn};
 use crate::progress::Measuring;
@@ -18,7 +17,9 @@ const DEFAULT_SHAPES: &str = "bitnet-2b4t";
 /// Compares lookup tables with add/sub and multiply-add on this CPU.
 ///
 /// For each matrix shape every family is tuned first, by itself, so that each is at its best; then the winners are timed
-/// in one interleaved run together with the streaming bandwidth of the memory. So it needs no profile. With --out the
+/// in one interleaved run together with the streaming bandwidth of the memory. All families are measured, and anew, because
+/// a ratio holds only between kernels that were timed in the same rounds: so there is no --kernel here, and --profile does
+/// not apply. (`tern tune --kernel FAMILY --out FILE` measures one family.) With --out the
 /// numbers are written as CSV, with all samples, an SVG chart, and the circumstances of the run, for a record that can be
 /// repeated.
 #[derive(Debug, clap::Args)]
@@ -65,8 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let watch = Watch::new();
     if let Some(directory) = &args.out {
         // Before the minute, not after it.
-        tern_tune::create_directory(directory)?;
-        check_writable(&directory.join("comparison.csv"))?;
+        check_directory(directory)?;
     }
     let options = CompareOptions {
         threads,
@@ -115,6 +115,20 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             .for_each(|path| remark(format_args!("wrote {}", path.display())));
     }
     Ok(Ending::Done)
+}
+
+/// Whether a record can be written to `directory`, which may have to be created. What this creates it removes again: if
+/// the comparison fails, no empty directory stays.
+fn check_directory(directory: &Path) -> Result<(), tern_tune::WriteError> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = directory.ancestors().take_while(is_missing).collect();
+    let checked = create_directory(directory)
+        .and_then(|()| check_writable(&directory.join("comparison.csv")));
+    for path in missing {
+        // One that could not be created, or that someone else filled meanwhile, cannot be removed, and need not be.
+        let _ = std::fs::remove_dir(path);
+    }
+    checked
 }
 
 /// The command that repeats this run, quoted for a shell. The program's own path is left out.

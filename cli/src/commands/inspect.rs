@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use tern_kernels::Tile;
 use tern_runtime::Summary;
-use tern_runtime::config::{ScaleRule, WeightSource};
+use tern_runtime::config::{Config, ScaleRule, WeightSource};
+use tern_tune::tile_text;
 
 use crate::Ending;
 use crate::args::{EngineArgs, JsonArg};
@@ -65,62 +67,22 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
 /// Name and value pairs, one a line.
 fn facts(summary: &Summary) -> String {
     let config = &summary.config;
-    let weights = match config.quantization.weights {
-        WeightSource::Offline => "packed in the file",
-        WeightSource::Online => "made from master weights while loading (absmean)",
-    };
-    let scale = match config.quantization.scale {
-        ScaleRule::Multiply => "scales multiply",
-        ScaleRule::Divide => "scales divide",
-    };
-    let linear_norms = match config.quantization.linear_norm_eps {
-        Some(_) => ", a norm before every linear layer",
-        None => "",
-    };
-    let sub_norms = if config.has_sub_norms() {
-        ", sub-norms"
-    } else {
-        ""
-    };
-    let head = if config.tied_head {
-        "tied to the embedding"
-    } else {
-        "separate"
-    };
     let parameters = &summary.parameters;
     let total = parameters.ternary + parameters.dense + parameters.norms;
+    let head = match config.tied_head {
+        true => "tied to the embedding",
+        false => "separate",
+    };
     let lines = [
         ("model", summary.model.clone()),
-        (
-            "architecture",
-            format!(
-                "{:?}, {} of width {}, feed-forward {} ({:?}){sub_norms}",
-                config.architecture,
-                plural(config.layers, "layer"),
-                config.hidden_size,
-                config.intermediate_size,
-                config.activation,
-            ),
-        ),
-        (
-            "attention",
-            format!(
-                "{} of width {}, {} for keys and values, RoPE base {}",
-                plural(config.heads, "head"),
-                config.head_dim,
-                config.kv_heads,
-                config.rope_theta
-            ),
-        ),
+        ("architecture", architecture(config)),
+        ("attention", attention(config)),
         (
             "vocabulary",
             format!("{} tokens, head {head}", config.vocab_size),
         ),
         ("context", format!("{} positions", config.context)),
-        (
-            "ternary weights",
-            format!("{weights}, {scale}{linear_norms}"),
-        ),
+        ("ternary weights", quantization(config)),
         (
             "parameters",
             format!(
@@ -135,6 +97,47 @@ fn facts(summary: &Summary) -> String {
         let _ = writeln!(text, "{} {value}", paint(BOLD, format_args!("{name:<16}")));
         text
     })
+}
+
+fn architecture(config: &Config) -> String {
+    let sub_norms = match config.has_sub_norms() {
+        true => ", sub-norms",
+        false => "",
+    };
+    format!(
+        "{:?}, {} of width {}, feed-forward {} ({:?}){sub_norms}",
+        config.architecture,
+        plural(config.layers, "layer"),
+        config.hidden_size,
+        config.intermediate_size,
+        config.activation,
+    )
+}
+
+fn attention(config: &Config) -> String {
+    format!(
+        "{} of width {}, {} for keys and values, RoPE base {}",
+        plural(config.heads, "head"),
+        config.head_dim,
+        config.kv_heads,
+        config.rope_theta
+    )
+}
+
+fn quantization(config: &Config) -> String {
+    let weights = match config.quantization.weights {
+        WeightSource::Offline => "packed in the file",
+        WeightSource::Online => "made from master weights while loading (absmean)",
+    };
+    let scale = match config.quantization.scale {
+        ScaleRule::Multiply => "scales multiply",
+        ScaleRule::Divide => "scales divide",
+    };
+    let linear_norms = match config.quantization.linear_norm_eps {
+        Some(_) => ", a norm before every linear layer",
+        None => "",
+    };
+    format!("{weights}, {scale}{linear_norms}")
 }
 
 /// Bytes by part.
@@ -185,10 +188,11 @@ fn matrices(summary: &Summary) -> String {
             matrix.count.to_string(),
             format!("{:.3}", matrix.bits_per_weight),
             matrix.kernel.to_owned(),
-            format!(
-                "k{} c{} p{}",
-                matrix.tile_k_blocks, matrix.tile_chunk, matrix.tile_prefetch
-            ),
+            tile_text(&Tile {
+                k_blocks: matrix.tile_k_blocks,
+                chunk: matrix.tile_chunk,
+                prefetch: matrix.tile_prefetch,
+            }),
             matrix.source.clone(),
         ]);
     }

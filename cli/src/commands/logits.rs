@@ -1,16 +1,18 @@
 //! `tern logits`: a model's logits in a file, to compare with other programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::bail;
+use serde::Serialize;
 use tern_runtime::{Logits, Work};
+use tern_tune::{NewFile, check_writable};
 
 use crate::Ending;
-use crate::args::{EngineArgs, Numbers};
-use crate::files::{NewFile, check_writable};
+use crate::args::{EngineArgs, JsonArg, Numbers};
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
-use crate::output::{bytes, plural, remark};
+use crate::output::{bytes, plural, print_json, remark};
 use crate::progress::Bar;
 
 /// Writes a model's logits to a file, to compare with other programs.
@@ -35,7 +37,20 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
+    json: JsonArg,
+    #[command(flatten)]
     engine: EngineArgs,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    /// The file that was written.
+    out: &'a Path,
+    rows: usize,
+    vocabulary: usize,
+    /// Time of the computation and of writing, without loading the model.
+    seconds: f64,
 }
 
 /// Positions whose logits are in memory at a time.
@@ -51,6 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let shape = [tokens.len(), loaded.model.config().vocab_size];
     // From here on Ctrl-C may not end the program at once: the unfinished file would stay.
     let watch = Watch::new();
+    let start = Instant::now();
     let mut file = NewFile::create(&args.out)?;
     file.add(&header(shape))?;
     let bar = Bar::tokens("computing");
@@ -78,6 +94,14 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     }
     file.finish()?;
     drop(bar);
+    if args.json.json {
+        print_json(&Report {
+            out: &args.out,
+            rows: shape[0],
+            vocabulary: shape[1],
+            seconds: start.elapsed().as_secs_f64(),
+        })?;
+    }
     let size = bytes(4 * (shape[0] * shape[1]) as u64);
     let rows = plural(shape[0], "row");
     remark(format_args!(

@@ -60,16 +60,31 @@ pub struct Args {
 #[command(next_help_heading = "Sampling")]
 struct SamplingArgs {
     /// Temperature: 0 always takes the most likely token, 1 samples what the model predicts
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
     temp: f32,
     /// Sample only among the K most likely tokens; 0 for all
     #[arg(long, value_name = "K", default_value_t = 0)]
     top_k: usize,
     /// Sample only among the most likely tokens that together have probability P
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
     top_p: f32,
     /// Sample no token whose probability is less than P times that of the most likely one
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
     min_p: f32,
     /// Seed of the random generator: a text can be repeated
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -125,7 +140,8 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     };
     if args.json.json {
         let watch = Watch::new();
-        let generated = continue_text(&mut loaded, &ids, &options, &watch, &mut |_| Ok(()))?;
+        let show = &mut |_: &str| Ok(());
+        let generated = args.generate(&mut loaded, &ids, &options, &watch, show)?;
         print_json(&Report {
             model: args.model.model.to_string(),
             threads: loaded.model.threads(),
@@ -139,7 +155,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         })?;
         return Ok(ending(&generated));
     }
-    stream(&mut loaded, &prompt, &ids, &options)
+    stream(args, &mut loaded, &prompt, &ids, &options)
 }
 
 impl Args {
@@ -180,6 +196,22 @@ impl Args {
         }
         // One more than there is room for: the last token is generated, but need not be stored.
         Ok(self.max_tokens.min(wanted - prompt + 1))
+    }
+
+    /// [`continue_text`] within --ctx: if that was the limit and not --max-tokens, it says so.
+    fn generate(
+        &self,
+        loaded: &mut Loaded,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        watch: &Watch,
+        show: &mut dyn FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Generated> {
+        let mut generated = continue_text(loaded, prompt, options, watch, show)?;
+        if generated.finish == Finish::MaxTokens && options.max_tokens < self.max_tokens {
+            generated.finish = Finish::ContextFull;
+        }
+        Ok(generated)
     }
 }
 
@@ -222,6 +254,7 @@ pub fn continue_text(
 
 /// Shows the text as it is made, and the numbers after it.
 fn stream(
+    args: &Args,
     loaded: &mut Loaded,
     prompt: &str,
     ids: &[u32],
@@ -232,7 +265,7 @@ fn stream(
         // So that the text reads on from its beginning.
         eprint_prompt(prompt);
     }
-    let generated = continue_text(loaded, ids, options, &watch, &mut print_generated)?;
+    let generated = args.generate(loaded, ids, options, &watch, &mut print_generated)?;
     if !generated.text.ends_with('\n') {
         print('\n')?;
     }

@@ -6,15 +6,14 @@ use std::str::FromStr as _;
 use anyhow::{Context as _, bail};
 use clap::error::ErrorKind;
 use serde::Serialize;
-use tern_kernels::{Cpu, Entry, Force, Profile, ProfileError};
+use tern_kernels::{Cpu, Entry, Force, HostInfo, Pages, Profile, ProfileError};
 use tern_tune::{
-    TuneOptions, Tuning, Verification, default_profile_path, merge_profiles, tune, verify,
-    write_profile,
+    TuneOptions, Tuning, Verification, check_writable, default_profile_path, merge_profiles,
+    tile_text, tune, verify, write_profile,
 };
 
 use crate::Ending;
 use crate::args::{IsaArg, JsonArg, Numbers, PagesArg, THREADS_MAX, usage_error};
-use crate::files::{NewFile, check_writable, is_special};
 use crate::interrupt::Watch;
 use crate::load::ModelName;
 use crate::output::{one_line, paint, plural, print, print_json, remark, warn};
@@ -38,6 +37,9 @@ const CHECK_SLACK: f64 = 0.03;
 /// winners go to a profile (TOML, made to be read and edited), which every later command finds by itself. Entries for
 /// other shapes that the profile holds already are kept. Interrupted by Ctrl-C, nothing is written.
 ///
+/// Everything is measured anew, so --profile does not apply. With --kernel, a cap on the instruction sets or small pages
+/// the result is not the best for this CPU, and --out must say where it goes.
+///
 /// Without --model and --shapes it tunes for the bundled demo model and for bitnet-2b4t.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -60,7 +62,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Write nothing: tune the shapes of a saved profile [default: this CPU's] anew and time its winners against the new
-    /// ones; fails if more than one in ten is over 3 % slower
+    /// ones; fails if more than one in ten is over 3 % slower, or if the time did not suffice for all
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["out", "model", "shapes", "threads"])]
     check: Option<Option<PathBuf>>,
     #[command(flatten)]
@@ -127,12 +129,30 @@ impl Args {
     }
 }
 
-fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
-    if args.kernel.is_some() && args.out.is_none() {
-        let message =
-            "--kernel would put slow kernels into this CPU's profile; name another file with --out";
-        usage_error("tune", ErrorKind::MissingRequiredArgument, message);
+/// Ends the program if what would be found is not the best for this CPU and would go to the CPU's own profile.
+fn refuse_to_spoil(args: &Args) {
+    if args.out.is_some() {
+        return;
     }
+    let taken_away = args.isa.taken_away();
+    let reason = if args.kernel.is_some() {
+        "--kernel would put slow kernels into this CPU's profile".to_owned()
+    } else if let Some(isa) = taken_away {
+        format!(
+            "without {isa} (--max-isa or TERN_MAX_ISA) slow kernels would go into this CPU's profile"
+        )
+    } else if args.pages.pages() != Pages::Huge {
+        "models are on huge pages; --pages small would put times into this CPU's profile that do not hold for them"
+            .to_owned()
+    } else {
+        return;
+    };
+    let message = format!("{reason}; name another file with --out");
+    usage_error("tune", ErrorKind::MissingRequiredArgument, message);
+}
+
+fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
+    refuse_to_spoil(args);
     // Everything that can go wrong with the file goes wrong before the minute, not after it.
     let worklist = args.worklist()?;
     let out = match &args.out {
@@ -143,21 +163,9 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     let watch = Watch::new();
     check_writable(&out)?;
     let options = args.options(cpu);
-    let counts: Vec<String> = options.threads.iter().map(ToString::to_string).collect();
-    let last = if options.threads.last() == Some(&1) {
-        "thread"
-    } else {
-        "threads"
-    };
-    remark(format_args!(
-        "tuning {} of {} with {} {last} for {} s",
-        plural(worklist.work.len(), "shape"),
-        worklist.names.join(" and "),
-        counts.join(" and "),
-        args.budget
-    ));
+    announce(&worklist, &options, args.budget);
     let mut progress = Measuring::new();
-    let tuning = tune(
+    let mut tuning = tune(
         cpu,
         &worklist.work,
         &options,
@@ -165,13 +173,15 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         watch.flag(),
     )?;
     drop(progress);
+    // The profile is of this CPU, whatever part of it was tuned.
+    tuning.profile.host = HostInfo::of(&Cpu::detect());
     let cancelled = tuning.cancelled || watch.stopped();
     if !cancelled {
         let profile = match old {
             Some(old) => merge_profiles(old, tuning.profile.clone()),
             None => tuning.profile.clone(),
         };
-        save(&profile, &out)?;
+        write_profile(&profile, &out)?;
     }
     let written = (!cancelled).then_some(out.as_path());
     match args.json.json {
@@ -182,14 +192,34 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         })?,
         false => print(winners(&tuning.profile.entries))?,
     }
+    Ok(conclude(&tuning, written))
+}
+
+/// What is about to happen.
+fn announce(worklist: &Worklist, options: &TuneOptions, budget: Seconds) {
+    let counts: Vec<String> = options.threads.iter().map(ToString::to_string).collect();
+    let last = match options.threads.last() {
+        Some(1) => "thread",
+        _ => "threads",
+    };
+    remark(format_args!(
+        "tuning {} of {} with {} {last} for {budget} s",
+        plural(worklist.work.len(), "shape"),
+        worklist.names.join(" and "),
+        counts.join(" and "),
+    ));
+}
+
+/// What happened: notes, what was left out, where the profile was written (`None`: stopped, so nowhere).
+fn conclude(tuning: &Tuning, written: Option<&Path>) -> Ending {
     tuning
         .notes
         .iter()
         .for_each(|note| remark(format_args!("note: {note}")));
-    if cancelled {
+    let Some(out) = written else {
         warn("stopped, nothing was written");
-        return Ok(Ending::Interrupted);
-    }
+        return Ending::Interrupted;
+    };
     if !tuning.skipped.is_empty() {
         let skipped: Vec<String> = tuning
             .skipped
@@ -201,23 +231,13 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
             skipped.join(", ")
         ));
     }
-    let count = entries(tuning.profile.entries.len());
     remark(format_args!(
-        "saved {count} to {} in {:.0} s",
+        "saved {} to {} in {:.0} s",
+        entries(tuning.profile.entries.len()),
         out.display(),
         tuning.seconds
     ));
-    Ok(Ending::Done)
-}
-
-/// Writes the profile, whole or not at all; to a device or pipe, such as /dev/stdout, directly.
-fn save(profile: &Profile, out: &Path) -> anyhow::Result<()> {
-    if !is_special(out) {
-        return Ok(write_profile(profile, out)?);
-    }
-    let mut file = NewFile::create(out)?;
-    file.add(profile.to_toml().as_bytes())?;
-    file.finish()
+    Ending::Done
 }
 
 /// The profile whose entries are to be kept. A file that is no profile of this CPU is not ours to replace.
@@ -273,10 +293,7 @@ fn winners(found: &[Entry]) -> String {
             format!("{}x{}", entry.rows, entry.cols),
             entry.threads.to_string(),
             entry.kernel.clone(),
-            format!(
-                "k{} c{} p{}",
-                entry.tile.k_blocks, entry.tile.chunk, entry.tile.prefetch
-            ),
+            tile_text(&entry.tile),
             format!("{:.2}", entry.median_us),
             format!("{:.2}", entry.mad_us),
             entry.runner_up.clone().unwrap_or_default(),
@@ -332,18 +349,24 @@ fn judge(found: &Verification, path: &Path, stopped: bool) -> anyhow::Result<End
     if stopped || found.tuning.cancelled {
         return Ok(Ending::Interrupted);
     }
-    let skipped = found.tuning.skipped.len();
-    if skipped > 0 {
-        warn(format_args!(
-            "no time for {skipped} of the entries; give more with --budget"
-        ));
-    }
     if found.within(CHECK_SLACK) < CHECK_SHARE {
         bail!(
             "{} no longer names the fastest kernels; run `tern tune` again when the machine is idle",
             path.display()
         );
     }
-    remark(paint(crate::output::GOOD, "the profile still holds"));
+    let (judged, wanted) = (found.entries.len(), found.wanted);
+    if !found.is_complete() {
+        bail!(
+            "{judged} of {} checked, so it is not known whether {} still holds; give more time with --budget",
+            entries(wanted),
+            path.display()
+        );
+    }
+    let text = format!(
+        "{judged} of {} checked: the profile still holds",
+        entries(wanted)
+    );
+    remark(paint(crate::output::GOOD, text));
     Ok(Ending::Done)
 }

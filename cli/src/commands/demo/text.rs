@@ -1,7 +1,7 @@
 //! Step 3 of the demo: text from the bundled model, and the same text by the kernels of each family alone.
 
 use serde::Serialize;
-use tern_kernels::{Family, Force, Planner, Profile};
+use tern_kernels::{Entry, Family, Force, Planner, Profile};
 use tern_runtime::{GenerateOptions, Generated, Sampling};
 use tern_tune::Tuning;
 
@@ -37,9 +37,20 @@ pub(super) struct Text {
 struct Speed {
     /// `plan`, or a family.
     kernels: &'static str,
+    /// Whether the profile names such kernels for all matrices, some or none: the others have the built-in default.
+    tuned: Tuned,
     threads: usize,
     tokens_per_second: f64,
     same_text: bool,
+}
+
+/// For how many of the profile's matrices its kernel is used.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Tuned {
+    All,
+    Some,
+    None,
 }
 
 /// A model loaded with some kernels.
@@ -125,6 +136,7 @@ impl Demo<'_> {
         }
         let mut contenders = Vec::new();
         for (kernels, threads, force) in wanted {
+            let tuned = self.tuned(profile, force.as_ref());
             let Ok(planner) = Planner::new(self.cpu.clone(), profile.cloned(), force) else {
                 continue;
             };
@@ -137,6 +149,7 @@ impl Demo<'_> {
             let prompt = loaded.model.tokenizer()?.encode(PROMPT, true)?;
             let speed = Speed {
                 kernels,
+                tuned,
                 threads,
                 tokens_per_second: 0.0,
                 same_text: true,
@@ -148,6 +161,26 @@ impl Demo<'_> {
             });
         }
         Ok(contenders)
+    }
+
+    /// How many matrices of `profile` are left with their tuned kernel if `force` is obeyed.
+    fn tuned(&self, profile: Option<&Profile>, force: Option<&Force>) -> Tuned {
+        let Some(profile) = profile else {
+            return Tuned::None;
+        };
+        let is_kept = |entry: &&Entry| match force {
+            None => true,
+            Some(Force::Id(id)) => entry.kernel == *id,
+            Some(Force::Family(family)) => {
+                let kernel = self.cpu.kernel(&entry.kernel);
+                kernel.is_some_and(|kernel| kernel.family == *family)
+            }
+        };
+        match profile.entries.iter().filter(is_kept).count() {
+            0 => Tuned::None,
+            kept if kept == profile.entries.len() => Tuned::All,
+            _ => Tuned::Some,
+        }
     }
 
     fn generate(
@@ -208,6 +241,11 @@ fn table(speeds: &[Speed]) -> String {
         let kernels = match speed.kernels {
             "plan" => "as planned".to_owned(),
             family => format!("{family} only"),
+        };
+        let kernels = match speed.tuned {
+            Tuned::All => kernels,
+            Tuned::Some => format!("{kernels} (partly not tuned)"),
+            Tuned::None => format!("{kernels} (not tuned)"),
         };
         let style = match speed.tokens_per_second == best {
             true => GOOD,
