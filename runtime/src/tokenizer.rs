@@ -161,6 +161,16 @@ pub struct DecodeStream<'a> {
 
 /// Bytes of an unfinished character: at most three of four.
 const UNFINISHED: usize = 3;
+/// Ids after the last complete piece that are decoded together. Those of one character are fewer.
+const MAX_PENDING: usize = 8;
+/// Of these, the ids that stay: more than an unfinished character has bytes.
+const KEPT: usize = 4;
+
+/// Characters at the end of a text that may be bytes of an unfinished one.
+fn invalid_tail(text: &str) -> usize {
+    let backwards = text.chars().rev().take(UNFINISHED);
+    backwards.take_while(|&c| c == '\u{fffd}').count()
+}
 
 impl DecodeStream<'_> {
     /// Adds an id and returns the text that became complete, which may be empty.
@@ -171,12 +181,7 @@ impl DecodeStream<'_> {
     pub fn push(&mut self, id: u32) -> Result<String, TokenizerError> {
         self.ids.push(id);
         let text = self.tokenizer.decode(&self.ids, true)?;
-        let held = text
-            .chars()
-            .rev()
-            .take(UNFINISHED)
-            .take_while(|&c| c == '\u{fffd}')
-            .count();
+        let held = invalid_tail(&text);
         let complete = text.len() - held * '\u{fffd}'.len_utf8();
         let piece = text
             .get(self.emitted..complete)
@@ -187,8 +192,24 @@ impl DecodeStream<'_> {
             self.ids.drain(..self.read);
             self.read = self.ids.len();
             self.emitted = self.tokenizer.decode(&self.ids, true)?.len();
+            return Ok(piece);
+        }
+        if self.ids.len() - self.read > MAX_PENDING {
+            return Ok(piece + &self.forget(held)?);
         }
         Ok(piece)
+    }
+
+    /// Keeps only the newest ids, of which `held` characters are to be held back; returns those that
+    /// they no longer show. Without this, each id of an endless run of invalid bytes would decode the
+    /// whole run again.
+    fn forget(&mut self, held: usize) -> Result<String, TokenizerError> {
+        self.ids.drain(..self.ids.len() - KEPT);
+        self.read = 0;
+        let text = self.tokenizer.decode(&self.ids, true)?;
+        let still = invalid_tail(&text).min(held);
+        self.emitted = text.len() - still * '\u{fffd}'.len_utf8();
+        Ok("\u{fffd}".repeat(held - still))
     }
 
     /// Returns what was held back: the bytes of a character that was never completed.
