@@ -1,13 +1,13 @@
 //! Weights as they lie in safetensors files: one file, or shards with an index.
 //!
 //! The `safetensors` crate checks that offsets, shapes and sizes agree. Before it sees a byte,
-//! [`check_header`] looks for the damage that really happens (an interrupted download, an HTML
+//! [`header::check`] looks for the damage that really happens (an interrupted download, an HTML
 //! error page, a Git LFS pointer), so that the message can name the tensor and the byte counts.
 //! Nothing is allocated from a size that a header merely claims.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -16,9 +16,8 @@ use serde::Deserialize;
 
 use crate::element::Element;
 use crate::error::{CheckpointError, LoadError, shorten};
+use crate::header;
 
-/// Longest header accepted, as in the format's own reader.
-const MAX_HEADER: u64 = 100_000_000;
 /// Longest index accepted: a thousand layers need about a megabyte.
 const MAX_INDEX: u64 = 64 << 20;
 const SINGLE: &str = "model.safetensors";
@@ -51,7 +50,7 @@ impl<'a> WeightFile<'a> {
             expected: "a safetensors file with the model's weights",
             source,
         };
-        let file = File::open(path).map_err(read)?;
+        let file = open(path).map_err(read)?;
         if file.metadata().map_err(read)?.len() == 0 {
             return Err(CheckpointError::Empty { file: name }.into());
         }
@@ -123,6 +122,20 @@ fn shard_names(index: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(names.into_iter().map(PathBuf::from).collect())
 }
 
+/// Opens a file, and nothing else that a name can stand for: opening a pipe waits for a writer, and a
+/// device may never end.
+fn open(path: &Path) -> io::Result<File> {
+    let plain = |metadata: fs::Metadata| match metadata.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("a folder, pipe or device, not a file")),
+    };
+    plain(fs::metadata(path)?)?;
+    let file = File::open(path)?;
+    // Asked again: the name may stand for something else by now.
+    plain(file.metadata()?)?;
+    Ok(file)
+}
+
 /// Reads a small file whole, refusing one of absurd size before reading it.
 pub(crate) fn read_file(
     path: &Path,
@@ -135,9 +148,9 @@ pub(crate) fn read_file(
         expected,
         source,
     };
-    let opened = File::open(path).map_err(read)?;
+    let opened = open(path).map_err(read)?;
     let mut bytes = Vec::new();
-    // `take` bounds pipes and files that grow, which metadata does not.
+    // `take` bounds files that grow, which metadata does not.
     opened
         .take(limit + 1)
         .read_to_end(&mut bytes)
@@ -164,7 +177,7 @@ impl<'a> Checkpoint<'a> {
     pub fn parse(files: &'a [WeightFile<'a>], place: &str) -> Result<Self, CheckpointError> {
         let mut shards = Vec::with_capacity(files.len());
         for file in files {
-            check_header(&file.name, file.bytes())?;
+            header::check(&file.name, file.bytes())?;
             let tensors = SafeTensors::deserialize(file.bytes()).map_err(|error| {
                 let reason = shorten(error);
                 CheckpointError::Header {
@@ -301,69 +314,4 @@ impl Floats<'_> {
         self.read(0, &mut out);
         out
     }
-}
-
-/// Finds truncation and foreign files with messages that say so. What it accepts may still be
-/// inconsistent; the format's own reader finds that.
-fn check_header(name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
-    #[derive(Deserialize)]
-    struct Entry {
-        data_offsets: [u64; 2],
-    }
-    let file = || name.to_owned();
-    let len = bytes.len() as u64;
-    let truncated = |what: String, expected: u64| {
-        Err(CheckpointError::Truncated {
-            file: file(),
-            found: len,
-            expected,
-            what,
-        })
-    };
-    if bytes.is_empty() {
-        return Err(CheckpointError::Empty { file: file() });
-    }
-    let Some((prefix, rest)) = bytes.split_first_chunk::<8>() else {
-        return truncated("the header length".to_owned(), 8);
-    };
-    if rest.first().is_some_and(|&first| first != b'{') {
-        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(24)]).into_owned();
-        return Err(CheckpointError::Magic {
-            file: file(),
-            found: format!("it begins with \"{}\"", shorten(text)),
-            expected: "an 8-byte header length and then \"{\" (a Git LFS pointer or an error page?)",
-        });
-    }
-    let header_len = u64::from_le_bytes(*prefix);
-    if header_len > MAX_HEADER {
-        let (found, limit) = (header_len, MAX_HEADER);
-        return Err(CheckpointError::HeaderTooLarge {
-            file: file(),
-            found,
-            limit,
-        });
-    }
-    if header_len > len - 8 {
-        return truncated("its header".to_owned(), header_len + 8);
-    }
-    let header = &rest[..header_len as usize];
-    let damaged = |reason| CheckpointError::Header {
-        file: file(),
-        reason,
-    };
-    let entries: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(header).map_err(|source| damaged(shorten(source)))?;
-    for (tensor, entry) in entries
-        .iter()
-        .filter(|(tensor, _)| *tensor != "__metadata__")
-    {
-        let entry = Entry::deserialize(entry)
-            .map_err(|source| damaged(format!("tensor \"{}\": {source}", shorten(tensor))))?;
-        let end = entry.data_offsets[1];
-        if end > len - 8 - header_len {
-            let expected = end.saturating_add(8 + header_len);
-            return truncated(format!("tensor \"{}\"", shorten(tensor)), expected);
-        }
-    }
-    Ok(())
 }

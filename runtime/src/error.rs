@@ -107,6 +107,15 @@ pub enum CheckpointError {
         /// The file.
         file: String,
     },
+    /// The file is of another format, which tern does not read.
+    #[error(
+        "{file}: this is a GGUF file; tern so far reads Hugging Face folders (config.json, \
+         model.safetensors, tokenizer.json): download the model in that form"
+    )]
+    Gguf {
+        /// The file.
+        file: String,
+    },
     /// The file ends before its header or its last tensor.
     #[error(
         "{file}: truncated: it has {found} bytes, {what} needs {expected}; download the file again"

@@ -1,12 +1,14 @@
 //! A model in memory: configuration, packed weights, tokenizer. Immutable once loaded.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use tern_kernels::{Pages, Planner, Shape};
 
 use crate::checkpoint::{Checkpoint, WeightFile, map_folder, read_file};
 use crate::config::Config;
-use crate::error::{LoadError, TokenizerError};
+use crate::error::{CheckpointError, LoadError, TokenizerError};
 use crate::json::Object;
 use crate::ops::rope::Rope;
 use crate::sequence::{Dimensions, Sequence};
@@ -14,7 +16,7 @@ use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights, layer_shapes};
 
 /// Longest configuration file accepted; real ones have about a kilobyte.
-const MAX_CONFIG: u64 = 1 << 20;
+const MAX_CONFIG: u64 = 16 << 20;
 /// Longest tokenizer accepted; the largest published ones have about 30 MB.
 const MAX_TOKENIZER: u64 = 256 << 20;
 
@@ -267,7 +269,22 @@ impl Parts<'_> {
 pub(crate) fn read_config(folder: &Path) -> Result<Vec<u8>, LoadError> {
     let expected = "a Hugging Face model folder with config.json, model.safetensors and \
                     tokenizer.json";
+    refuse_gguf(folder)?;
     read_file(&folder.join("config.json"), expected, MAX_CONFIG)
+}
+
+/// Says what is wrong where a model is named as for most other programs, by its one file.
+fn refuse_gguf(path: &Path) -> Result<(), CheckpointError> {
+    let mut magic = [0; 4];
+    let gguf = path.is_file()
+        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+        && magic == *b"GGUF";
+    match gguf {
+        true => Err(CheckpointError::Gguf {
+            file: path.display().to_string(),
+        }),
+        false => Ok(()),
+    }
 }
 
 fn distinct_shapes(config: &Config) -> Vec<Shape> {

@@ -309,7 +309,8 @@ fn foreign_weights_are_named() {
         &["model.safetensors", "version https", "Git LFS"],
     );
     says(&replace(b"<!DOCTYPE html><html></html>"), &["<!DOCTYPE"]);
-    says(&replace(b"GGUF\x03\0\0\0\0\0\0\0"), &["GGUF"]);
+    let gguf = b"GGUF\x03\0\0\0\x02\0\0\0\0\0\0\0{";
+    says(&replace(gguf), &["GGUF file", "Hugging Face folders"]);
     let mut huge = files().weights;
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     says(
@@ -566,6 +567,9 @@ fn folders_with_missing_files_are_named() {
     fs::create_dir(&weights).unwrap();
     says(&load_error(temp.path()), &["model.safetensors"]);
     fs::remove_dir(&weights).unwrap();
+    fs::write(&weights, b"GGUF\x03\0\0\0").unwrap();
+    says(&load_error(&weights), &["model.safetensors", "GGUF file"]);
+    fs::remove_file(&weights).unwrap();
     copy("model.safetensors");
     // A model without tokenizer runs on token ids.
     let model = Model::load(temp.path(), &Setup::default().options()).unwrap();
@@ -577,6 +581,31 @@ fn folders_with_missing_files_are_named() {
         &load_error(temp.path()),
         &["config.json", "1099511627776 bytes"],
     );
+}
+
+/// Opening a pipe would wait for a writer forever.
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_refused() {
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let temp = tempfile::tempdir().unwrap();
+        for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+            fs::copy(folder(FIXTURE).join(file), temp.path().join(file)).unwrap();
+        }
+        let path = temp.path().join(name);
+        for device in [false, true] {
+            fs::remove_file(&path).unwrap();
+            if device {
+                std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+            } else {
+                let made = std::process::Command::new("mkfifo").arg(&path).status();
+                assert!(made.unwrap().success());
+            }
+            let options = Setup::default().options();
+            let refused = Model::load(temp.path(), &options).map(drop).unwrap_err();
+            says(&refused.to_string(), &[name, "pipe or device"]);
+        }
+    }
 }
 
 #[test]
