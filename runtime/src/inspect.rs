@@ -14,7 +14,7 @@ use crate::element::Element;
 use crate::error::LoadError;
 use crate::model::{Model, Names, read_config};
 use crate::ops::attention::BLOCK;
-use crate::weights::layer_shapes;
+use crate::weights::{self, layer_shapes};
 
 /// A model in numbers.
 #[derive(Clone, Debug, Serialize)]
@@ -104,6 +104,7 @@ pub fn inspect(path: &Path, planner: &Planner, threads: usize) -> Result<Summary
     let config = Config::parse(&read_config(path)?, &names.config)?;
     let files = map_folder(path)?;
     let checkpoint = Checkpoint::parse(&files, &names.model)?;
+    weights::check(&checkpoint, &config)?;
     let dense = |name: &str| {
         let shape = [config.vocab_size, config.hidden_size];
         let element = checkpoint.floats(name, &shape)?.element;

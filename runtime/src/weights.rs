@@ -17,6 +17,9 @@ use crate::linear::{Linear, Norm, Projection};
 use crate::model::{LoadOptions, Progress};
 use crate::trits::Trits;
 
+/// Why a bias is refused.
+const NO_BIAS: &str = "tern runs linear layers without bias";
+
 /// All weights of a model.
 pub(crate) struct Weights {
     pub embedding: DenseMatrix,
@@ -103,6 +106,80 @@ pub(crate) fn layer_shapes(config: &Config) -> [(&'static str, Shape); 7] {
     ]
 }
 
+/// Checks name, dtype and shape of every tensor that the model needs, by the headers alone: a wrong
+/// file should not take minutes to be found out. Returns the bytes to be packed or copied.
+pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64, CheckpointError> {
+    let hidden = config.hidden_size;
+    let dense = |name: &str| {
+        let tensor = checkpoint.floats(name, &[config.vocab_size, hidden])?;
+        Ok::<u64, CheckpointError>(tensor.data.len() as u64)
+    };
+    let mut total = dense("model.embed_tokens.weight")?;
+    if !config.tied_head {
+        total += dense("lm_head.weight")?;
+    }
+    let mut norms = vec![
+        ("input_layernorm", hidden),
+        ("post_attention_layernorm", hidden),
+    ];
+    if config.has_sub_norms() {
+        norms.push(("self_attn.attn_sub_norm", config.query_width()));
+        norms.push(("mlp.ffn_sub_norm", config.intermediate_size));
+    }
+    for layer in 0..config.layers {
+        for (name, shape) in layer_shapes(config) {
+            let name = format!("model.layers.{layer}.{name}");
+            total += check_linear(checkpoint, config, &name, shape)?;
+        }
+        for (name, len) in &norms {
+            checkpoint.floats(&format!("model.layers.{layer}.{name}.weight"), &[*len])?;
+        }
+    }
+    checkpoint.floats("model.norm.weight", &[hidden])?;
+    Ok(total)
+}
+
+/// Checks the tensors of one ternary linear layer; returns the bytes of its matrix.
+fn check_linear(
+    checkpoint: &Checkpoint<'_>,
+    config: &Config,
+    name: &str,
+    shape: Shape,
+) -> Result<u64, CheckpointError> {
+    checkpoint.refuse(&format!("{name}.bias"), NO_BIAS)?;
+    let tensor = checkpoint.tensor(
+        &format!("{name}.weight"),
+        &format!("a ternary matrix of {shape}"),
+    )?;
+    if config.quantization.linear_norm_eps.is_some() {
+        checkpoint.floats(&format!("{name}.rms_norm.weight"), &[shape.cols])?;
+    }
+    match config.quantization.weights {
+        WeightSource::Offline => {
+            Trits::stored(&tensor, shape)?;
+            // One number, so its value is checked too.
+            weight_scale(checkpoint, name)?;
+        }
+        WeightSource::Online => {
+            tensor.floats(&[shape.rows, shape.cols])?;
+        }
+    }
+    Ok(tensor.data.len() as u64)
+}
+
+/// The stored scale of a linear layer: one finite, positive number.
+fn weight_scale(checkpoint: &Checkpoint<'_>, name: &str) -> Result<f32, CheckpointError> {
+    let name = format!("{name}.weight_scale");
+    let tensor = checkpoint.tensor(&name, "bf16, f16 or f32 of shape [1]")?;
+    // Some exporters write a scalar.
+    let shape: &[usize] = if tensor.shape.is_empty() { &[] } else { &[1] };
+    let scale = tensor.floats(shape)?.to_vec()[0];
+    if scale.is_finite() && scale > 0.0 {
+        return Ok(scale);
+    }
+    Err(tensor.wrong_value(scale.to_string(), "a finite number above zero"))
+}
+
 /// Loads and packs all weights.
 pub(crate) fn load(
     checkpoint: &Checkpoint<'_>,
@@ -114,12 +191,9 @@ pub(crate) fn load(
         config,
         options,
         done: AtomicU64::new(0),
-        total: 0,
+        total: check(checkpoint, config)?,
     };
-    let total = loader.total_bytes()?;
-    let loader = Loader { total, ..loader };
     let hidden = config.hidden_size;
-    // The cheap checks come first: a wrong file should not take minutes to be found out.
     let final_norm = loader.norm("model.norm", hidden)?;
     let embedding = loader.dense("model.embed_tokens.weight")?;
     let head = match config.tied_head {
@@ -147,32 +221,6 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Bytes to be packed or copied. Finds missing tensors before any work is done.
-    fn total_bytes(&self) -> Result<u64, CheckpointError> {
-        let Config {
-            vocab_size: rows,
-            hidden_size: cols,
-            ..
-        } = *self.config;
-        let bytes = |name: &str, kind: &str, shape: Shape| {
-            let tensor = self
-                .checkpoint
-                .tensor(name, &format!("{kind} matrix of {shape}"))?;
-            Ok::<u64, CheckpointError>(tensor.data.len() as u64)
-        };
-        let mut total = bytes("model.embed_tokens.weight", "a dense", Shape { rows, cols })?;
-        if !self.config.tied_head {
-            total += bytes("lm_head.weight", "a dense", Shape { rows, cols })?;
-        }
-        for layer in 0..self.config.layers {
-            for (name, shape) in layer_shapes(self.config) {
-                let name = format!("model.layers.{layer}.{name}.weight");
-                total += bytes(&name, "a ternary", shape)?;
-            }
-        }
-        Ok(total)
-    }
-
     fn progress(&self, bytes: usize) {
         let done = self.done.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         if let Some(progress) = self.options.progress {
@@ -228,9 +276,7 @@ impl Loader<'_> {
     }
 
     fn linear(&self, name: String, shape: Shape) -> Result<Linear, LoadError> {
-        const BIAS: &str = "tern runs linear layers without bias";
         let quantization = self.config.quantization;
-        self.checkpoint.refuse(&format!("{name}.bias"), BIAS)?;
         let norm = match quantization.linear_norm_eps {
             None => None,
             Some(eps) => {
@@ -242,7 +288,10 @@ impl Loader<'_> {
             .checkpoint
             .tensor(&format!("{name}.weight"), "a ternary matrix")?;
         let (trits, scale) = match quantization.weights {
-            WeightSource::Offline => (Trits::stored(&tensor, shape)?, self.weight_scale(&name)?),
+            WeightSource::Offline => (
+                Trits::stored(&tensor, shape)?,
+                weight_scale(self.checkpoint, &name)?,
+            ),
             WeightSource::Online => Trits::from_masters(&tensor, shape)?,
         };
         let gemv = self.pack(&tensor, &trits, shape)?;
@@ -254,21 +303,6 @@ impl Loader<'_> {
             rule: quantization.scale,
             norm,
         })
-    }
-
-    /// The stored scale: one finite, positive number.
-    fn weight_scale(&self, name: &str) -> Result<f32, CheckpointError> {
-        let name = format!("{name}.weight_scale");
-        let tensor = self
-            .checkpoint
-            .tensor(&name, "bf16, f16 or f32 of shape [1]")?;
-        // Some exporters write a scalar.
-        let shape: &[usize] = if tensor.shape.is_empty() { &[] } else { &[1] };
-        let scale = tensor.floats(shape)?.to_vec()[0];
-        if scale.is_finite() && scale > 0.0 {
-            return Ok(scale);
-        }
-        Err(tensor.wrong_value(scale.to_string(), "a finite number above zero"))
     }
 
     fn pack(

@@ -583,6 +583,19 @@ fn folders_with_missing_files_are_named() {
     );
 }
 
+/// Tensors that only later layers need are missed without loading.
+#[test]
+fn inspection_looks_at_every_tensor() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = temp.path().join("config.json");
+    fs::copy(folder(FIXTURE).join("config.json"), config).unwrap();
+    for name in read_tensors(&files().weights).keys() {
+        let files = changed(|tensors| drop(tensors.remove(name)));
+        fs::write(temp.path().join("model.safetensors"), files.weights).unwrap();
+        says(&load_error(temp.path()), &[name, "missing"]);
+    }
+}
+
 /// Opening a pipe would wait for a writer forever.
 #[cfg(unix)]
 #[test]
