@@ -280,6 +280,22 @@ mod tests {
         rotation
     }
 
+    #[test]
+    fn there_is_room_after_spare_copies_are_freed_or_a_reason() {
+        let mut rotation = rotation(100, 5);
+        rotation.insert(matrix(packings()[0]));
+        rotation.insert(matrix(packings()[0]));
+        assert_eq!(rotation.held(), 4 * BYTES);
+        rotation.make_room(Some(BYTES)).unwrap();
+        assert_eq!(rotation.held(), 4 * BYTES);
+        rotation.make_room(Some(2 * BYTES)).unwrap();
+        assert_eq!(rotation.held(), 2 * BYTES);
+        for bytes in [Some(4 * BYTES), Some(usize::MAX), None] {
+            let reason = rotation.make_room(bytes).unwrap_err();
+            assert!(reason.contains("MiB may be used"), "{reason}");
+        }
+    }
+
     /// Reads copies as a race would, and remembers when each was read.
     #[derive(Default)]
     struct Reader {

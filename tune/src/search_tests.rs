@@ -47,6 +47,15 @@ impl Fake {
     }
 }
 
+#[test]
+fn a_candidate_without_rivals_is_timed_all_the_same() {
+    let mut fake = Fake::new(&[20.0]);
+    let ranking = fake.run(&[vec![0]], Duration::from_secs(1));
+    assert_eq!(ranking.decision, Decision::OnlyOne);
+    let spread = ranking.rows[0].spread.as_ref().expect("samples");
+    assert!((spread.median - 20.0).abs() < 1e-9, "{}", spread.median);
+}
+
 impl Bench for Fake {
     fn admit(&mut self, candidate: Index) -> Result<(), String> {
         self.clock += self.admission;
