@@ -57,9 +57,9 @@ fn damaged_weights() {
         ),
         ("empty", Vec::clear, &["empty"]),
         (
-            "wrong magic",
+            "another format",
             |bytes| bytes[..8].copy_from_slice(b"GGUF\x03\0\0\0"),
-            &["safetensors file"],
+            &["GGUF file", "Hugging Face"],
         ),
         (
             "oversized header",
@@ -376,6 +376,12 @@ fn configs_of_kernels() {
     list(&["avx2.toml", "row 1", "not divided by the window"]);
     config("gemv = 3\n");
     list(&["avx2.toml"]);
+    config(&"#".repeat((1 << 20) + 1));
+    list(&["avx2.toml is too large"]);
+    fs::create_dir(world.path("mine/scalar.toml")).unwrap();
+    config("");
+    list(&["scalar.toml is no ordinary file"]);
+    fs::remove_dir(world.path("mine/scalar.toml")).unwrap();
     config("[[gemv]]\nfamily = \"lut\"\ncode = \"t3\"\npanels = [1]\nblock = [32]\n");
     assert!(
         world

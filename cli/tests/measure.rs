@@ -197,39 +197,74 @@ fn the_cpu_describes_itself() {
     assert_eq!(capped["isas"].to_string(), "[\"scalar\"]");
 }
 
-/// Ctrl-C in the middle of a tuning: it ends soon, says so, and writes nothing.
+/// Ctrl-C, or the system's wish, in the middle of a tuning: it ends soon, says so, and writes nothing.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_tuning_writes_nothing() {
-    let world = World::new();
-    let mut command = world.command(&[
-        "tune", "--model", "demo", "--budget", "600", "--out", "p.toml",
-    ]);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
-    let sent = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    if !sent.is_ok_and(|status| status.success()) {
-        child.kill().unwrap();
-        panic!("this test needs the `kill` command");
+    for signal in ["-INT", "-TERM"] {
+        let world = World::new();
+        let mut command = world.command(&[
+            "tune", "--model", "demo", "--budget", "600", "--out", "p.toml",
+        ]);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+        let sent = std::process::Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        if !sent.is_ok_and(|status| status.success()) {
+            child.kill().unwrap();
+            panic!("this test needs the `kill` command");
+        }
+        let start = Instant::now();
+        let ran = ran(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, Some(130), "{signal}: {}", ran.err);
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{signal}: {:?}",
+            start.elapsed()
+        );
+        assert!(
+            ran.err.contains("stopped, nothing was written"),
+            "{signal}: {}",
+            ran.err
+        );
+        assert_eq!(world.files(), Vec::<std::path::PathBuf>::new());
     }
-    let start = Instant::now();
-    let ran = ran(child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(130), "{}", ran.err);
-    assert!(
-        start.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        start.elapsed()
+}
+
+/// A comparison that fails after its checks leaves no directory behind, not even an empty one.
+#[test]
+fn a_failed_comparison_leaves_no_directory() {
+    let world = World::new();
+    let shapes = SHAPES.replace("rows = 96", "rows = 0");
+    fs::write(world.path("bad.toml"), shapes).unwrap();
+    world.fails(
+        &["compare", "--shapes", "./bad.toml", "--out", "new/record"],
+        &["rows of `q` is 0"],
     );
-    assert!(
-        ran.err.contains("stopped, nothing was written"),
-        "{}",
-        ran.err
-    );
-    assert_eq!(world.files(), Vec::<std::path::PathBuf>::new());
+    // The record comes after the table: a table that cannot be printed is the end.
+    fs::write(world.path("tiny.toml"), SHAPES).unwrap();
+    let mut command = world.command(&[
+        "compare",
+        "--shapes",
+        "./tiny.toml",
+        "--threads",
+        "1",
+        "--budget",
+        "0.1",
+        "--rounds",
+        "1",
+        "--out",
+        "new/record",
+        "--json",
+    ]);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full");
+    let Ok(full) = full else { return };
+    let ran = ran(command.stdout(full).output().unwrap());
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(!world.path("new").exists());
 }

@@ -1,8 +1,9 @@
 //! `tern codegen`: the kernel generator, from the installed program.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
@@ -81,6 +82,37 @@ struct ConfigsArg {
     configs: Option<PathBuf>,
 }
 
+/// Longer configs are refused before they are read: all built-in ones together are a hundredth of this.
+const CONFIG_MAX: u64 = 1 << 20;
+
+/// Refuses configs that are too large, or devices without an end. That something cannot be read is said when it is read.
+fn check_sizes(dir: &Path) -> anyhow::Result<()> {
+    for path in fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+    {
+        let is_config = path
+            .extension()
+            .is_some_and(|extension| extension == "toml");
+        let Some(found) = is_config.then(|| fs::metadata(&path).ok()).flatten() else {
+            continue;
+        };
+        let name = path.display();
+        if !found.is_file() {
+            bail!("{name} is no ordinary file; expected a kernel config");
+        }
+        if found.len() > CONFIG_MAX {
+            bail!(
+                "{name} is too large for a kernel config: {} bytes, expected at most {CONFIG_MAX}",
+                found.len()
+            );
+        }
+    }
+    Ok(())
+}
+
 fn isas(more: &[&'static str]) -> PossibleValuesParser {
     PossibleValuesParser::new(
         Isa::ALL
@@ -93,7 +125,10 @@ fn isas(more: &[&'static str]) -> PossibleValuesParser {
 impl ConfigsArg {
     fn kernels(&self) -> anyhow::Result<KernelSet> {
         match &self.configs {
-            Some(dir) => KernelSet::from_dir(dir).context("cannot generate kernels"),
+            Some(dir) => {
+                check_sizes(dir)?;
+                KernelSet::from_dir(dir).context("cannot generate kernels")
+            }
             None => {
                 let own = |&(name, text): &(&str, &str)| (name.to_owned(), text.to_owned());
                 Ok(KernelSet::from_texts(
