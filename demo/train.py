@@ -507,7 +507,7 @@ def arguments():
     p.add_argument("--text", required=True, help="the text; its first 90 %% trains, its last 10 %% validates")
     p.add_argument("--out", type=Path, default=here / "model", help="folder for the model files")
     p.add_argument("--page", type=Path, default=here / "page.txt", help="a text whose perplexity goes into expected.json")
-    p.add_argument("--prompt", default="ROMEO:", help="its most likely continuation goes into expected.json too")
+    p.add_argument("--prompt", default="CORIOLANUS:", help="its most likely continuation goes into expected.json too")
     p.add_argument("--expected", type=Path, default=here / "expected.json", help="file for the numbers")
     p.add_argument("--checkpoint", type=Path, default=Path("checkpoint.pt"), help="file for the best float32 weights so far")
     p.add_argument("--export-only", action="store_true", help="do not train; export and evaluate the checkpoint")
