@@ -90,11 +90,6 @@ impl Gemv {
         &self.choice
     }
 
-    /// Replaces the tile (never the kernel: that would need another packing).
-    pub fn set_tile(&mut self, tile: Tile) {
-        self.choice.tile = tile;
-    }
-
     /// Workers that the rows are split over.
     pub fn workers(&self) -> usize {
         self.bounds.len() - 1
