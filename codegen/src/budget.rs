@@ -8,10 +8,16 @@ use crate::isa::Isa;
 use crate::spec::{Code, Family, KernelSpec, Variant};
 
 /// The digits of table entries and what their sums may reach.
+///
+/// The digits of mirrored groups stand for one half more than their bytes hold: `v = radix * (high + 1/2) + (low + 1/2)`. A
+/// complement of the bits makes `-d - 1` of `d`, and `(-d - 1) + 1/2 = -(d + 1/2)`: so complementing both digits negates `v`
+/// exactly, in one operation a digit. The halves come to `(radix + 1) / 2`, an integer since the radix is odd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digits {
-    /// `v = radix * high + low`.
+    /// `v = radix * high + low - excess of the entry`.
     pub radix: i32,
+    /// How much larger than the true value the digits of an entry are.
+    pub excess: i32,
     /// Largest size of what one step adds to the sum of low digits.
     pub low: i32,
     /// Largest size of what one step adds to the sum of high digits.
@@ -26,19 +32,21 @@ impl Digits {
     /// Digits of code `code`, or `None` where it has no tables.
     pub const fn of(code: Code) -> Option<Digits> {
         match code {
-            // |v| <= 3 * 128 = 384 = 28 * 14 - 8: low in -14..=14, high in -14..=14. Eight groups: 112.
+            // |v| <= 3 * 128 = 384. v - 14 = 27 * high + low: low in -14..=13, high in -15..=14. Eight groups: -120.
             Code::T3 => Some(Digits {
-                radix: 28,
+                radix: 27,
+                excess: -(27 + 1) / 2,
                 low: 8 * 14,
-                high: 8 * 14,
+                high: 8 * 15,
                 per_step: 8,
                 byte_max: 127,
             }),
-            // |v| <= 5 * 128 = 640 = 36 * 18 - 8: low in -18..=18, high in -18..=18. Seven steps: 126.
+            // |v| <= 5 * 128 = 640. v - 18 = 35 * high + low: low in -18..=17, high in -19..=18. Six steps: -114.
             Code::T5 => Some(Digits {
-                radix: 36,
+                radix: 35,
+                excess: -(35 + 1) / 2,
                 low: 18,
-                high: 18,
+                high: 19,
                 per_step: 1,
                 byte_max: 127,
             }),
@@ -46,6 +54,7 @@ impl Digits {
             // shared activation negatively, and -(-128) is 128: up to 1024 = 32 * 32, a high digit of 32. Four of each.
             Code::T7 => Some(Digits {
                 radix: 32,
+                excess: T7_EXCESS,
                 low: 8 * 31,
                 high: 4 * 31 + 4 * 32,
                 per_step: 8,
@@ -54,6 +63,7 @@ impl Digits {
             // a = 16 * high + low: low in -8..=7, high in -8..=8. Eight columns: 64.
             Code::Planes => Some(Digits {
                 radix: 16,
+                excess: 0,
                 low: 8 * 8,
                 high: 8 * 8,
                 per_step: 8,
@@ -225,6 +235,12 @@ pub fn block_max(spec: &KernelSpec) -> usize {
     }
 }
 
+/// Whether the sums of a K block, digits put together, fit signed 16 bits: then they are exact modulo 2^16, and one product of
+/// whole vectors puts the digits together before the lanes are widened.
+pub fn sums_fit_16_bits(spec: &KernelSpec) -> bool {
+    128 * spec.code.step_cols() * spec.block <= i16::MAX as usize
+}
+
 /// Checks that no accumulator overflows within a K block.
 ///
 /// # Errors
@@ -299,7 +315,7 @@ pub fn operations(spec: &KernelSpec) -> f64 {
             let widening = if avx2 { 4.0 / spec.window as f64 } else { 0.0 };
             shifts + if avx2 { 12.0 } else { 8.0 } + widening
         }
-        // For each digit a lookup, a sign and an addition; the signs themselves.
+        // For each digit a lookup, a complement and an addition; the signs themselves.
         (_, Family::Lut, Code::T5) => 7.0 + widening,
         // The same for eight groups, a mask for each nibble, a shift for every other, the signs moved up.
         (_, Family::Lut, Code::T3) => 8.0 * (7.0 + 1.0 + 0.5 + 1.0) + widening,
@@ -317,24 +333,24 @@ mod tests {
         -128 * g..=128 * g
     }
 
-    /// The high digit as the table builders compute it: the high half of a 16-bit product.
-    fn high(v: i32, radix: i32) -> i32 {
-        ((v + radix / 2) * (65536 / radix)) >> 16
-    }
-
     #[test]
-    fn digits_stay_within_their_bounds() {
+    fn digits_stay_within_their_bounds_and_complement_to_the_negative() {
         for (code, g) in [(Code::T3, 3), (Code::T5, 5)] {
             let digits = Digits::of(code).unwrap();
+            let maxima = (digits.low / digits.per_step, digits.high / digits.per_step);
             for v in entries(g) {
-                let high = high(v, digits.radix);
-                let low = v - digits.radix * high;
-                let maxima = (digits.low / digits.per_step, digits.high / digits.per_step);
-                assert!(
-                    low.abs() <= maxima.0 && high.abs() <= maxima.1,
-                    "{} {v}",
-                    code.name()
-                );
+                // As the table builders compute them: the high half of a 16-bit product.
+                let high = (v * (65536 / digits.radix)) >> 16;
+                let low = v + digits.excess - digits.radix * high;
+                let value = |low: i32, high: i32| digits.radix * high + low - digits.excess;
+                assert_eq!((value(low, high), value(!low, !high)), (v, -v));
+                for (low, high) in [(low, high), (!low, !high)] {
+                    assert!(
+                        low.abs() <= maxima.0 && high.abs() <= maxima.1,
+                        "{} {v}",
+                        code.name()
+                    );
+                }
             }
         }
         let digits = Digits::of(Code::Planes).unwrap();
@@ -378,7 +394,7 @@ mod tests {
             let sum = |window: i32| d.low.max(d.high) * window;
             assert!(sum(d.window()) <= d.byte_max && sum(d.window() + 1) > d.byte_max);
         }
-        assert_eq!(Digits::of(Code::T5).unwrap().window(), 7);
+        assert_eq!(Digits::of(Code::T5).unwrap().window(), 6);
     }
 
     #[test]

@@ -77,7 +77,8 @@ impl Isa {
             Isa::Avx2 => &["avx2"],
             Isa::Avx512bw => &["avx512f", "avx512bw"],
             Isa::Avx512vnni => &["avx512f", "avx512bw", "avx512vnni"],
-            Isa::Avx512vbmi => &["avx512f", "avx512bw", "avx512vbmi"],
+            // Every CPU with VBMI but the few Cannon Lakes has GFNI too, whose bit matrix spreads a sign over its byte.
+            Isa::Avx512vbmi => &["avx512f", "avx512bw", "avx512vbmi", "gfni"],
         }
     }
 
@@ -163,6 +164,8 @@ pub trait Vocabulary {
 
     /// `a & b`.
     fn and(&self, a: Tokens, b: Tokens) -> Tokens;
+    /// `a ^ b`.
+    fn xor(&self, a: Tokens, b: Tokens) -> Tokens;
     /// Bits of `a` where `mask` is one, of `b` elsewhere. Two operations where the ISA has no such instruction.
     fn merge_bits(&self, mask: Tokens, a: Tokens, b: Tokens) -> Tokens;
     /// Lane-wise `a + b`.
@@ -175,6 +178,8 @@ pub trait Vocabulary {
     fn shift_right_signed32(&self, a: Tokens, by: u32) -> Tokens;
     /// Shift to the left; lanes of 16 or 32 bits.
     fn shift_left(&self, bits: u32, a: Tokens, by: u32) -> Tokens;
+    /// Low 16 bits of the lane-wise product.
+    fn multiply16(&self, a: Tokens, b: Tokens) -> Tokens;
     /// Low 32 bits of the lane-wise product.
     fn multiply32(&self, a: Tokens, b: Tokens) -> Tokens;
 
@@ -192,10 +197,8 @@ pub trait Vocabulary {
     fn add_where(&self, condition: Tokens, sum: Tokens, a: Tokens) -> Tokens;
     /// Byte-wise `sum - a` where the condition holds, `sum` elsewhere.
     fn sub_where(&self, condition: Tokens, sum: Tokens, a: Tokens) -> Tokens;
-    /// The signs of the bytes of `a`, as [`Vocabulary::with_sign`] wants them.
-    fn signs(&self, a: Tokens) -> Tokens;
-    /// Byte-wise `-a` where the sign is negative, `a` elsewhere.
-    fn with_sign(&self, signs: Tokens, a: Tokens) -> Tokens;
+    /// Bytes of ones where the highest bit of a byte of `a` is set, of zeros elsewhere.
+    fn spread_highest_bit(&self, a: Tokens) -> Tokens;
 
     /// Products of neighbouring 16-bit lanes, added in pairs into 32 bits.
     fn multiply_pairs16(&self, a: Tokens, b: Tokens) -> Tokens;

@@ -75,6 +75,11 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
         features(spec.isa),
     );
     let constants = skeleton.constants();
+    // Only two-bit codes have a bias to take back.
+    let correction = match spec.family {
+        Family::Mad => quote!(correction),
+        _ => quote!(..),
+    };
     let strips = strip(spec, words, skeleton.as_ref(), spec.panels);
     let singles = (spec.panels > 1).then(|| {
         let body = strip(spec, words, skeleton.as_ref(), 1);
@@ -95,7 +100,7 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
             #safety
             unsafe {
                 for token in core::slice::from_raw_parts(tokens, count) {
-                    let Token { operand, out, correction } = *token;
+                    let Token { operand, out, #correction } = *token;
                     #constants
                     let mut weights = args.weights;
                     let mut out = out.cast::<u8>();

@@ -178,7 +178,7 @@ impl KernelSpec {
     ///
     /// The id does not parse, or names a kernel that cannot be built.
     pub fn from_id(id: &str) -> Result<Self, String> {
-        let unknown = || format!("`{id}` is not a kernel id like `gemv_lut_t5__avx512vbmi_p2k98`");
+        let unknown = || format!("`{id}` is not a kernel id like `gemv_lut_t5__avx512vbmi_p2k48`");
         let (what, how) = id.split_once("__").ok_or_else(unknown)?;
         let (family, code) = what
             .strip_prefix("gemv_")

@@ -1,8 +1,8 @@
 //! Packings: the byte orders in which ternary matrices are stored for the kernels.
 //!
-//! A packing's name holds all that fixes its bytes, for example `t5_l64_p4_k98`: the code that turns trits into bits
+//! A packing's name holds all that fixes its bytes, for example `t5_l64_p4_k96`: the code that turns trits into bits
 //! (`t5`: five trits a byte), the rows that one vector covers (64 lanes), the vectors of rows interleaved step by step
-//! (4 panels), and the steps in a K block (98). Two kernels with the same packing read the same bytes; a matrix refuses
+//! (4 panels), and the steps in a K block (96). Two kernels with the same packing read the same bytes; a matrix refuses
 //! every other kernel.
 //!
 //! The order, outermost first: K block, strip, step, panel, lane. A *strip* is `panels` panels side by side, and the
@@ -190,7 +190,7 @@ impl fmt::Display for Packing {
 
 /// A string that is not the name of a packing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a packing; expected a name like `t5_l64_p4_k98` or `trits`")]
+#[error("`{0}` is not a packing; expected a name like `t5_l64_p4_k96` or `trits`")]
 pub struct ParsePackingError(String);
 
 impl FromStr for Packing {
@@ -239,20 +239,20 @@ mod tests {
             code: Code::T5,
             lanes: 64,
             panels: 4,
-            block: 98,
+            block: 96,
         };
-        assert_eq!(packing.to_string(), "t5_l64_p4_k98");
-        assert_eq!("t5_l64_p4_k98".parse(), Ok(packing));
+        assert_eq!(packing.to_string(), "t5_l64_p4_k96");
+        assert_eq!("t5_l64_p4_k96".parse(), Ok(packing));
         assert_eq!("trits".parse(), Ok(Packing::TRITS));
         for bad in [
             "",
             "t5",
-            "t6_l64_p4_k98",
+            "t6_l64_p4_k96",
             "t5_l64_p4",
             "t5_l64_p4_k0",
             "t5_l064_p4_k9",
             "t5_l10_p1_k1",
-            "t5_l64_p4_k98_x",
+            "t5_l64_p4_k96_x",
             "t5_l10_p1_k1",
         ] {
             assert!(bad.parse::<Packing>().is_err(), "{bad}");

@@ -126,7 +126,7 @@ pub struct Planner {
 pub const DEFAULT_TILE: Tile = Tile {
     k_blocks: 1,
     chunk: 0,
-    prefetch: 4096,
+    prefetch: 8192,
 };
 
 impl Planner {

@@ -71,7 +71,7 @@ pub enum Operation {
 /// What is known of a kernel: enough to choose, test, time and explain it.
 #[derive(Debug)]
 pub struct KernelDesc {
-    /// Name: before `__` what it computes, after it how. For example `gemv_lut_t5__avx512vbmi_p2k98`.
+    /// Name: before `__` what it computes, after it how. For example `gemv_lut_t5__avx512vbmi_p2k48`.
     pub id: &'static str,
     /// What it computes.
     pub operation: Operation,

@@ -46,7 +46,7 @@ fn row(
 pub(crate) fn example() -> Comparison {
     let contenders = [
         (
-            (Family::Lut, "", "gemv_lut_t5__avx512vbmi_p4k98"),
+            (Family::Lut, "", "gemv_lut_t5__avx512vbmi_p4k96"),
             140.0,
             1.6,
         ),
@@ -166,7 +166,7 @@ fn every_line_of_the_csv_has_all_columns() {
     }
     assert_eq!(rows, 16);
     assert!(csv.contains(
-        "\n6912,2560,60,memory,2,huge,lut,,gemv_lut_t5__avx512vbmi_p4k98,1,0,16384,1.6000,140.000,"
+        "\n6912,2560,60,memory,2,huge,lut,,gemv_lut_t5__avx512vbmi_p4k96,1,0,16384,1.6000,140.000,"
     ));
     assert_eq!(example().samples_csv().lines().count(), 1 + 16 * 3 + 9);
     assert!(

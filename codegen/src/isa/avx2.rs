@@ -43,6 +43,9 @@ impl Vocabulary for Avx2 {
     fn and(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm256_and_si256(#a, #b))
     }
+    fn xor(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(_mm256_xor_si256(#a, #b))
+    }
     fn merge_bits(&self, mask: Tokens, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm256_or_si256(_mm256_and_si256(#mask, #a), _mm256_andnot_si256(#mask, #b)))
     }
@@ -62,6 +65,9 @@ impl Vocabulary for Avx2 {
     }
     fn shift_left(&self, bits: u32, a: Tokens, by: u32) -> Tokens {
         shift("_mm256_slli_epi", bits, a, by)
+    }
+    fn multiply16(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(_mm256_mullo_epi16(#a, #b))
     }
     fn multiply32(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm256_mullo_epi32(#a, #b))
@@ -87,12 +93,8 @@ impl Vocabulary for Avx2 {
     fn sub_where(&self, condition: Tokens, sum: Tokens, a: Tokens) -> Tokens {
         quote!(_mm256_sub_epi8(#sum, _mm256_and_si256(#condition, #a)))
     }
-    fn signs(&self, a: Tokens) -> Tokens {
-        // A sign operand of zero would clear the byte, so the lowest bit is set.
-        quote!(_mm256_or_si256(#a, _mm256_set1_epi8(1)))
-    }
-    fn with_sign(&self, signs: Tokens, a: Tokens) -> Tokens {
-        quote!(_mm256_sign_epi8(#a, #signs))
+    fn spread_highest_bit(&self, a: Tokens) -> Tokens {
+        quote!(_mm256_cmpgt_epi8(_mm256_setzero_si256(), #a))
     }
     fn multiply_pairs16(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm256_madd_epi16(#a, #b))

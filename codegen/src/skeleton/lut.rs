@@ -5,7 +5,8 @@
 //! digits for as long as they cannot overflow.
 //!
 //! * `t3`, `t5`: *mirrored* groups. Half of the sums are the negatives of the other half, so the table holds magnitudes and a sign
-//!   bit of the code negates what was looked up.
+//!   bit of the code negates what was looked up. Digits stand for themselves plus one half, so that all that negating takes is to
+//!   complement their bits (`budget::Digits`).
 //! * `t7`: groups of three and a half trits. The half is what makes 54 sums of the 64 that one byte shuffle can hold, without a sign.
 
 use proc_macro2::TokenStream;
@@ -77,15 +78,11 @@ impl Lut<'_> {
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| self.table(i * w.table_bytes()));
         let lookups = (0..panels).map(|panel| {
             let codes = self.weights(panel, 0);
-            let signs = w.signs(quote!(codes));
+            let signs = w.spread_highest_bit(quote!(codes));
             let low = w.lookup(&[quote!(low_table0), quote!(low_table1)], quote!(codes));
             let high = w.lookup(&[quote!(high_table0), quote!(high_table1)], quote!(codes));
-            let add_low = self.add("low", panel, w.with_sign(quote!(signs), quote!(found_low)));
-            let add_high = self.add(
-                "high",
-                panel,
-                w.with_sign(quote!(signs), quote!(found_high)),
-            );
+            let add_low = self.add("low", panel, w.xor(quote!(found_low), quote!(signs)));
+            let add_high = self.add("high", panel, w.xor(quote!(found_high), quote!(signs)));
             quote! {
                 let codes = #codes;
                 let signs = #signs;
@@ -133,11 +130,11 @@ impl Lut<'_> {
                 _ => w.shift_right(16, quote!(#pair), 4),
             };
             let codes = w.and(nibbles, quote!(nibble));
-            let sign = w.signs(quote!(#signs));
+            let sign = w.spread_highest_bit(quote!(#signs));
             let low = w.lookup(&[quote!(low_table)], quote!(codes));
             let high = w.lookup(&[quote!(high_table)], quote!(codes));
-            let add_low = self.add("low", panel, w.with_sign(quote!(sign), low));
-            let add_high = self.add("high", panel, w.with_sign(quote!(sign), high));
+            let add_low = self.add("low", panel, w.xor(low, quote!(sign)));
+            let add_high = self.add("high", panel, w.xor(high, quote!(sign)));
             let next = (group < 7).then(|| {
                 let doubled = w.add(8, quote!(#signs), quote!(#signs));
                 quote!(#signs = #doubled;)

@@ -85,19 +85,21 @@ fn planes() -> TokenStream {
     }
 }
 
-/// `*high = …; *low = …;`: signed digits of `sum`, `sum = radix * high + low`.
+/// `*high = …; *low = …;`: the digits of `sum` that complement to those of `-sum`, as `budget::Digits` defines them.
 ///
 /// A multiplication by `1 / radix` in 16 fraction bits, whose high half vector units compute in one instruction. A digit that
 /// is off by one rounding is still a right digit: `budget` checks all of them.
-fn signed_digits(code: Code) -> TokenStream {
-    let radix = Digits::of(code).map_or(1, |digits| digits.radix);
+fn mirrored_digits(code: Code) -> TokenStream {
+    let (radix, excess) = Digits::of(code).map_or((1, 0), |digits| (digits.radix, digits.excess));
     let factor = Literal::i32_unsuffixed(65536 / radix);
-    let half = Literal::i16_unsuffixed(radix as i16 / 2);
-    let radix = Literal::i16_unsuffixed(radix as i16);
+    let (radix, halves) = (
+        Literal::i16_unsuffixed(radix as i16),
+        Literal::i16_unsuffixed(-excess as i16),
+    );
     quote! {
-        let digit = ((i32::from(*sum + #half) * #factor) >> 16) as i16;
+        let digit = ((i32::from(*sum) * #factor) >> 16) as i16;
         *high = digit as u8;
-        *low = (*sum - #radix * digit) as u8;
+        *low = (*sum - #halves - #radix * digit) as u8;
     }
 }
 
@@ -139,10 +141,10 @@ fn sums(entries: usize, start: i32, activations: TokenStream) -> TokenStream {
     }
 }
 
-/// Sums of magnitudes, split into signed digits.
+/// Sums of magnitudes, split into digits.
 fn mirrored(code: Code) -> TokenStream {
     let (group, entries) = if code == Code::T3 { (3, 16) } else { (5, 128) };
-    let (trits, digits) = (balanced_trits(group, entries), signed_digits(code));
+    let (trits, digits) = (balanced_trits(group, entries), mirrored_digits(code));
     let sums = sums(entries, 0, quote!(group));
     let widened = (0..group).map(number);
     let [group, entries, both] = [group, entries, 2 * entries].map(number);

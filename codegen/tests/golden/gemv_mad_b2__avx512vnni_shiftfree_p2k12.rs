@@ -1,14 +1,14 @@
-/// `gemv_mad_b2__avx512vnni_shiftfree_p2k14`: two-bit multiply-add, shiftfree on avx512vnni.
+/// `gemv_mad_b2__avx512vnni_shiftfree_p2k12`: two-bit multiply-add, shiftfree on avx512vnni.
 ///
-/// Packing `b2_l16_p2_k14`: 16 rows x 16 columns in 64 bytes a step and panel, 2.000 bits a weight.
-/// 18 of 32 vector registers. Sums are `i32` throughout. Steps in a K block: 14 (bound 32767).
+/// Packing `b2_l16_p2_k12`: 16 rows x 16 columns in 64 bytes a step and panel, 2.000 bits a weight.
+/// 18 of 32 vector registers. Sums are `i32` throughout. Steps in a K block: 12 (bound 32767).
 /// Emitted by `codegen/src/skeleton/mad.rs`. Change that file, not this text.
 ///
 /// # Safety
 ///
 /// `args` meets the contract of [`GemvArgs`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub unsafe fn gemv_mad_b2__avx512vnni_shiftfree_p2k14(args: &GemvArgs) {
+pub unsafe fn gemv_mad_b2__avx512vnni_shiftfree_p2k12(args: &GemvArgs) {
     let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
@@ -191,7 +191,7 @@ pub unsafe fn gemv_mad_b2__avx512vnni_shiftfree_p2k14(args: &GemvArgs) {
     }
 }
 
-/// Prepares activations for the kernels of packing `b2_l16_p2_k14`.
+/// Prepares activations for the kernels of packing `b2_l16_p2_k12`.
 ///
 /// Emitted by `codegen/src/skeleton/operand.rs`. Change that file, not this text.
 ///

@@ -1,20 +1,20 @@
-/// `gemv_lut_t3__avx2_p1k14`: lookup of three trits, mirrored on avx2.
+/// `gemv_lut_t3__avx2_p1k12`: lookup of three trits, mirrored on avx2.
 ///
-/// Packing `t3_l32_p1_k14`: 32 rows x 24 columns in 160 bytes a step and panel, 1.667 bits a weight.
-/// 9 of 16 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
+/// Packing `t3_l32_p1_k12`: 32 rows x 24 columns in 160 bytes a step and panel, 1.667 bits a weight.
+/// 9 of 16 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 12 (bound 257).
 /// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
 ///
 /// # Safety
 ///
 /// `args` meets the contract of [`GemvArgs`].
 #[target_feature(enable = "avx2")]
-pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
+pub unsafe fn gemv_lut_t3__avx2_p1k12(args: &GemvArgs) {
     let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
         for token in core::slice::from_raw_parts(tokens, count) {
-            let Token { operand, out, correction } = *token;
+            let Token { operand, out, .. } = *token;
             let mut weights = args.weights;
             let mut out = out.cast::<u8>();
             for _ in 0..args.strips {
@@ -38,14 +38,14 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                     );
                     let pair0 = _mm256_loadu_si256(weights.cast());
                     let codes = _mm256_and_si256(pair0, nibble);
-                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    let sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), signs0);
                     low0 = _mm256_add_epi8(
                         low0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(low_table, codes), sign),
                     );
                     high0 = _mm256_add_epi8(
                         high0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(high_table, codes), sign),
                     );
                     signs0 = _mm256_add_epi8(signs0, signs0);
                     let (low_table, high_table) = (
@@ -53,14 +53,14 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                         _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(48).cast())),
                     );
                     let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
-                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    let sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), signs0);
                     low0 = _mm256_add_epi8(
                         low0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(low_table, codes), sign),
                     );
                     high0 = _mm256_add_epi8(
                         high0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(high_table, codes), sign),
                     );
                     signs0 = _mm256_add_epi8(signs0, signs0);
                     let (low_table, high_table) = (
@@ -69,14 +69,14 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                     );
                     let pair0 = _mm256_loadu_si256(weights.add(32).cast());
                     let codes = _mm256_and_si256(pair0, nibble);
-                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    let sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), signs0);
                     low0 = _mm256_add_epi8(
                         low0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(low_table, codes), sign),
                     );
                     high0 = _mm256_add_epi8(
                         high0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(high_table, codes), sign),
                     );
                     signs0 = _mm256_add_epi8(signs0, signs0);
                     let (low_table, high_table) = (
@@ -84,14 +84,14 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                         _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(112).cast())),
                     );
                     let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
-                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    let sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), signs0);
                     low0 = _mm256_add_epi8(
                         low0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(low_table, codes), sign),
                     );
                     high0 = _mm256_add_epi8(
                         high0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(high_table, codes), sign),
                     );
                     signs0 = _mm256_add_epi8(signs0, signs0);
                     let (low_table, high_table) = (
@@ -100,14 +100,14 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                     );
                     let pair0 = _mm256_loadu_si256(weights.add(64).cast());
                     let codes = _mm256_and_si256(pair0, nibble);
-                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    let sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), signs0);
                     low0 = _mm256_add_epi8(
                         low0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(low_table, codes), sign),
                     );
                     high0 = _mm256_add_epi8(
                         high0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(high_table, codes), sign),
                     );
                     signs0 = _mm256_add_epi8(signs0, signs0);
                     let (low_table, high_table) = (
@@ -115,14 +115,14 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                         _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(176).cast())),
                     );
                     let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
-                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    let sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), signs0);
                     low0 = _mm256_add_epi8(
                         low0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(low_table, codes), sign),
                     );
                     high0 = _mm256_add_epi8(
                         high0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(high_table, codes), sign),
                     );
                     signs0 = _mm256_add_epi8(signs0, signs0);
                     let (low_table, high_table) = (
@@ -131,14 +131,14 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                     );
                     let pair0 = _mm256_loadu_si256(weights.add(96).cast());
                     let codes = _mm256_and_si256(pair0, nibble);
-                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    let sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), signs0);
                     low0 = _mm256_add_epi8(
                         low0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(low_table, codes), sign),
                     );
                     high0 = _mm256_add_epi8(
                         high0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(high_table, codes), sign),
                     );
                     signs0 = _mm256_add_epi8(signs0, signs0);
                     let (low_table, high_table) = (
@@ -146,14 +146,14 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                         _mm256_broadcastsi128_si256(_mm_loadu_si128(at.add(240).cast())),
                     );
                     let codes = _mm256_and_si256(_mm256_srli_epi16::<4>(pair0), nibble);
-                    let sign = _mm256_or_si256(signs0, _mm256_set1_epi8(1));
+                    let sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), signs0);
                     low0 = _mm256_add_epi8(
                         low0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(low_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(low_table, codes), sign),
                     );
                     high0 = _mm256_add_epi8(
                         high0,
-                        _mm256_sign_epi8(_mm256_shuffle_epi8(high_table, codes), sign),
+                        _mm256_xor_si256(_mm256_shuffle_epi8(high_table, codes), sign),
                     );
                     weights = weights.add(160);
                     at = at.add(256);
@@ -166,9 +166,11 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
                     );
                 }
                 let (radix, low16, total) = (
-                    _mm256_set1_epi32(28),
+                    _mm256_set1_epi32(27),
                     _mm256_set1_epi32(65535),
-                    _mm256_set1_epi32(correction - 3712 * steps.div_ceil(1) as i32),
+                    _mm256_set1_epi32(
+                        112 * steps as i32 - 3584 * steps.div_ceil(1) as i32,
+                    ),
                 );
                 let low_even0 = _mm256_sub_epi16(
                     low_words0,
@@ -248,7 +250,7 @@ pub unsafe fn gemv_lut_t3__avx2_p1k14(args: &GemvArgs) {
     }
 }
 
-/// Prepares activations for the kernels of packing `t3_l32_p1_k14`.
+/// Prepares activations for the kernels of packing `t3_l32_p1_k12`.
 ///
 /// Emitted by `codegen/src/skeleton/operand.rs`. Change that file, not this text.
 ///
@@ -288,9 +290,9 @@ pub unsafe fn build_t3__avx2(args: &BuildArgs) {
             }
             let (low, high) = out.split_at_mut(16);
             for ((sum, low), high) in sums.iter().zip(low).zip(high) {
-                let digit = ((i32::from(*sum + 14) * 2340) >> 16) as i16;
+                let digit = ((i32::from(*sum) * 2427) >> 16) as i16;
                 *high = digit as u8;
-                *low = (*sum - 28 * digit) as u8;
+                *low = (*sum - 14 - 27 * digit) as u8;
             }
         }
     }

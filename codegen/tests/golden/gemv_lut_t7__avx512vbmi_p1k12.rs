@@ -1,20 +1,20 @@
-/// `gemv_lut_t7__avx512vbmi_p1k14`: lookup of three and a half trits on avx512vbmi.
+/// `gemv_lut_t7__avx512vbmi_p1k12`: lookup of three and a half trits on avx512vbmi.
 ///
-/// Packing `t7_l64_p1_k14`: 64 rows x 28 columns in 384 bytes a step and panel, 1.714 bits a weight.
-/// 14 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
+/// Packing `t7_l64_p1_k12`: 64 rows x 28 columns in 384 bytes a step and panel, 1.714 bits a weight.
+/// 14 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 12 (bound 257).
 /// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
 ///
 /// # Safety
 ///
 /// `args` meets the contract of [`GemvArgs`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub unsafe fn gemv_lut_t7__avx512vbmi_p1k14(args: &GemvArgs) {
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,gfni")]
+pub unsafe fn gemv_lut_t7__avx512vbmi_p1k12(args: &GemvArgs) {
     let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
         for token in core::slice::from_raw_parts(tokens, count) {
-            let Token { operand, out, correction } = *token;
+            let Token { operand, out, .. } = *token;
             let mut weights = args.weights;
             let mut out = out.cast::<u8>();
             for _ in 0..args.strips {
@@ -182,7 +182,7 @@ pub unsafe fn gemv_lut_t7__avx512vbmi_p1k14(args: &GemvArgs) {
                 let (radix, low16, total) = (
                     _mm512_set1_epi32(32),
                     _mm512_set1_epi32(65535),
-                    _mm512_set1_epi32(correction - 4096 * steps as i32),
+                    _mm512_set1_epi32(-4096 * steps as i32),
                 );
                 let low_even0 = _mm512_sub_epi16(
                     low_words0,
@@ -262,14 +262,14 @@ pub unsafe fn gemv_lut_t7__avx512vbmi_p1k14(args: &GemvArgs) {
     }
 }
 
-/// Prepares activations for the kernels of packing `t7_l64_p1_k14`.
+/// Prepares activations for the kernels of packing `t7_l64_p1_k12`.
 ///
 /// Emitted by `codegen/src/skeleton/operand.rs`. Change that file, not this text.
 ///
 /// # Safety
 ///
 /// `args` meets the contract of [`BuildArgs`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,gfni")]
 pub unsafe fn build_t7__avx512vbmi(args: &BuildArgs) {
     // SAFETY: by the contract of `BuildArgs`, which gives both ranges, apart from each other.
     let (activations, operand) = unsafe {

@@ -1,20 +1,20 @@
-/// `gemv_addsub_planes__avx512bw_p1k14`: masked additions and subtractions on avx512bw.
+/// `gemv_addsub_planes__avx512bw_p1k12`: masked additions and subtractions on avx512bw.
 ///
-/// Packing `planes_l64_p1_k14`: 64 rows x 8 columns in 128 bytes a step and panel, 2.000 bits a weight.
-/// 7 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 14 (bound 257).
+/// Packing `planes_l64_p1_k12`: 64 rows x 8 columns in 128 bytes a step and panel, 2.000 bits a weight.
+/// 7 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 12 (bound 257).
 /// Emitted by `codegen/src/skeleton/addsub.rs`. Change that file, not this text.
 ///
 /// # Safety
 ///
 /// `args` meets the contract of [`GemvArgs`].
 #[target_feature(enable = "avx512f,avx512bw")]
-pub unsafe fn gemv_addsub_planes__avx512bw_p1k14(args: &GemvArgs) {
+pub unsafe fn gemv_addsub_planes__avx512bw_p1k12(args: &GemvArgs) {
     let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
         for token in core::slice::from_raw_parts(tokens, count) {
-            let Token { operand, out, correction } = *token;
+            let Token { operand, out, .. } = *token;
             let mut weights = args.weights;
             let mut out = out.cast::<u8>();
             for _ in 0..args.strips {
@@ -135,80 +135,48 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k14(args: &GemvArgs) {
                         _mm512_srli_epi16::<8>(high0),
                     );
                 }
-                let (radix, low16, total) = (
-                    _mm512_set1_epi32(16),
-                    _mm512_set1_epi32(65535),
-                    _mm512_set1_epi32(correction - 2176 * steps.div_ceil(1) as i32),
+                let (radix, total, first, second) = (
+                    _mm512_set1_epi16(16),
+                    _mm512_set1_epi16((-2176 * steps.div_ceil(1) as i32) as i16),
+                    _mm512_set1_epi32(1),
+                    _mm512_set1_epi32(1 << 16),
                 );
-                let low_even0 = _mm512_sub_epi16(
-                    low_words0,
-                    _mm512_slli_epi16::<8>(low_odd0),
+                let (both, odd) = (
+                    _mm512_add_epi16(low_words0, _mm512_mullo_epi16(high_words0, radix)),
+                    _mm512_add_epi16(low_odd0, _mm512_mullo_epi16(high_odd0, radix)),
                 );
-                let high_even0 = _mm512_sub_epi16(
-                    high_words0,
-                    _mm512_slli_epi16::<8>(high_odd0),
+                let (even, odd) = (
+                    _mm512_add_epi16(
+                        _mm512_sub_epi16(both, _mm512_slli_epi16::<8>(odd)),
+                        total,
+                    ),
+                    _mm512_add_epi16(odd, total),
                 );
                 _mm512_storeu_si512(
                     out.cast(),
                     _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_add_epi32(
-                                _mm512_and_si512(low_even0, low16),
-                                _mm512_mullo_epi32(
-                                    _mm512_and_si512(high_even0, low16),
-                                    radix,
-                                ),
-                            ),
-                            total,
-                        ),
+                        _mm512_madd_epi16(even, first),
                         _mm512_loadu_si512(out.cast()),
                     ),
                 );
                 _mm512_storeu_si512(
                     out.add(64).cast(),
                     _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_add_epi32(
-                                _mm512_and_si512(low_odd0, low16),
-                                _mm512_mullo_epi32(
-                                    _mm512_and_si512(high_odd0, low16),
-                                    radix,
-                                ),
-                            ),
-                            total,
-                        ),
+                        _mm512_madd_epi16(odd, first),
                         _mm512_loadu_si512(out.add(64).cast()),
                     ),
                 );
                 _mm512_storeu_si512(
                     out.add(128).cast(),
                     _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_add_epi32(
-                                _mm512_srli_epi32::<16>(low_even0),
-                                _mm512_mullo_epi32(
-                                    _mm512_srli_epi32::<16>(high_even0),
-                                    radix,
-                                ),
-                            ),
-                            total,
-                        ),
+                        _mm512_madd_epi16(even, second),
                         _mm512_loadu_si512(out.add(128).cast()),
                     ),
                 );
                 _mm512_storeu_si512(
                     out.add(192).cast(),
                     _mm512_add_epi32(
-                        _mm512_add_epi32(
-                            _mm512_add_epi32(
-                                _mm512_srli_epi32::<16>(low_odd0),
-                                _mm512_mullo_epi32(
-                                    _mm512_srli_epi32::<16>(high_odd0),
-                                    radix,
-                                ),
-                            ),
-                            total,
-                        ),
+                        _mm512_madd_epi16(odd, second),
                         _mm512_loadu_si512(out.add(192).cast()),
                     ),
                 );
@@ -218,7 +186,7 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k14(args: &GemvArgs) {
     }
 }
 
-/// Prepares activations for the kernels of packing `planes_l64_p1_k14`.
+/// Prepares activations for the kernels of packing `planes_l64_p1_k12`.
 ///
 /// Emitted by `codegen/src/skeleton/operand.rs`. Change that file, not this text.
 ///

@@ -1,14 +1,14 @@
-/// `gemv_mad_b2__avx2_shiftfree_p1k14w7`: two-bit multiply-add, shiftfree on avx2.
+/// `gemv_mad_b2__avx2_shiftfree_p1k12w6`: two-bit multiply-add, shiftfree on avx2.
 ///
-/// Packing `b2_l8_p1_k14`: 8 rows x 16 columns in 32 bytes a step and panel, 2.000 bits a weight.
-/// 10 of 16 vector registers. Steps before narrow sums are widened: 7 (bound 8). Steps in a K block: 14 (bound 32767).
+/// Packing `b2_l8_p1_k12`: 8 rows x 16 columns in 32 bytes a step and panel, 2.000 bits a weight.
+/// 10 of 16 vector registers. Steps before narrow sums are widened: 6 (bound 8). Steps in a K block: 12 (bound 32767).
 /// Emitted by `codegen/src/skeleton/mad.rs`. Change that file, not this text.
 ///
 /// # Safety
 ///
 /// `args` meets the contract of [`GemvArgs`].
 #[target_feature(enable = "avx2")]
-pub unsafe fn gemv_mad_b2__avx2_shiftfree_p1k14w7(args: &GemvArgs) {
+pub unsafe fn gemv_mad_b2__avx2_shiftfree_p1k12w6(args: &GemvArgs) {
     let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
@@ -22,10 +22,10 @@ pub unsafe fn gemv_mad_b2__avx2_shiftfree_p1k14w7(args: &GemvArgs) {
                 let mut wide0 = _mm256_setzero_si256();
                 let mut at = operand;
                 let mut left = steps;
-                while left >= 7 {
+                while left >= 6 {
                     let mut sum0_0 = _mm256_setzero_si256();
                     let mut sum0_1 = _mm256_setzero_si256();
-                    for _ in 0..7 {
+                    for _ in 0..6 {
                         let ahead = weights.wrapping_add(prefetch);
                         _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
                         let activations0 = _mm256_set1_epi32(
@@ -86,7 +86,7 @@ pub unsafe fn gemv_mad_b2__avx2_shiftfree_p1k14w7(args: &GemvArgs) {
                         wide0,
                         _mm256_madd_epi16(sum0_1, _mm256_set1_epi16(1)),
                     );
-                    left -= 7;
+                    left -= 6;
                 }
                 if left > 0 {
                     let mut sum0_0 = _mm256_setzero_si256();
@@ -166,7 +166,7 @@ pub unsafe fn gemv_mad_b2__avx2_shiftfree_p1k14w7(args: &GemvArgs) {
     }
 }
 
-/// Prepares activations for the kernels of packing `b2_l8_p1_k14`.
+/// Prepares activations for the kernels of packing `b2_l8_p1_k12`.
 ///
 /// Emitted by `codegen/src/skeleton/operand.rs`. Change that file, not this text.
 ///

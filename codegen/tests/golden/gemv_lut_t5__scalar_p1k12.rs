@@ -1,13 +1,13 @@
-/// `gemv_lut_t5__scalar_p1k14`: lookup of five trits, mirrored on scalar.
+/// `gemv_lut_t5__scalar_p1k12`: lookup of five trits, mirrored on scalar.
 ///
-/// Packing `t5_l8_p1_k14`: 8 rows x 5 columns in 8 bytes a step and panel, 1.600 bits a weight.
+/// Packing `t5_l8_p1_k12`: 8 rows x 5 columns in 8 bytes a step and panel, 1.600 bits a weight.
 /// Sums are `i32` throughout.
 /// Emitted by `codegen/src/skeleton/portable.rs`. Change that file, not this text.
 ///
 /// # Safety
 ///
 /// `args` meets the contract of [`GemvArgs`].
-pub unsafe fn gemv_lut_t5__scalar_p1k14(args: &GemvArgs) {
+pub unsafe fn gemv_lut_t5__scalar_p1k12(args: &GemvArgs) {
     let (panels, steps) = (args.strips + args.singles, args.steps);
     // SAFETY: by the contract of `GemvArgs`, which gives the weights and the tokens.
     let (weights, tokens) = unsafe {
@@ -42,7 +42,7 @@ pub unsafe fn gemv_lut_t5__scalar_p1k14(args: &GemvArgs) {
     }
 }
 
-/// Prepares activations for the kernels of packing `t5_l8_p1_k14`.
+/// Prepares activations for the kernels of packing `t5_l8_p1_k12`.
 ///
 /// Emitted by `codegen/src/skeleton/operand.rs`. Change that file, not this text.
 ///

@@ -1,14 +1,14 @@
-/// `gemv_mad_b2__avx2_classic_p1k14w14`: two-bit multiply-add, classic on avx2.
+/// `gemv_mad_b2__avx2_classic_p1k12w12`: two-bit multiply-add, classic on avx2.
 ///
-/// Packing `b2_l8_p1_k14`: 8 rows x 16 columns in 32 bytes a step and panel, 2.000 bits a weight.
-/// 8 of 16 vector registers. Steps before narrow sums are widened: 14 (bound 16). Steps in a K block: 14 (bound 32767).
+/// Packing `b2_l8_p1_k12`: 8 rows x 16 columns in 32 bytes a step and panel, 2.000 bits a weight.
+/// 8 of 16 vector registers. Steps before narrow sums are widened: 12 (bound 16). Steps in a K block: 12 (bound 32767).
 /// Emitted by `codegen/src/skeleton/mad.rs`. Change that file, not this text.
 ///
 /// # Safety
 ///
 /// `args` meets the contract of [`GemvArgs`].
 #[target_feature(enable = "avx2")]
-pub unsafe fn gemv_mad_b2__avx2_classic_p1k14w14(args: &GemvArgs) {
+pub unsafe fn gemv_mad_b2__avx2_classic_p1k12w12(args: &GemvArgs) {
     let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
@@ -22,9 +22,9 @@ pub unsafe fn gemv_mad_b2__avx2_classic_p1k14w14(args: &GemvArgs) {
                 let mut wide0 = _mm256_setzero_si256();
                 let mut at = operand;
                 let mut left = steps;
-                while left >= 14 {
+                while left >= 12 {
                     let mut sum0_0 = _mm256_setzero_si256();
-                    for _ in 0..14 {
+                    for _ in 0..12 {
                         let ahead = weights.wrapping_add(prefetch);
                         _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
                         let activations0 = _mm256_set1_epi32(
@@ -84,7 +84,7 @@ pub unsafe fn gemv_mad_b2__avx2_classic_p1k14w14(args: &GemvArgs) {
                         wide0,
                         _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(1)),
                     );
-                    left -= 14;
+                    left -= 12;
                 }
                 if left > 0 {
                     let mut sum0_0 = _mm256_setzero_si256();
@@ -162,7 +162,7 @@ pub unsafe fn gemv_mad_b2__avx2_classic_p1k14w14(args: &GemvArgs) {
     }
 }
 
-/// Prepares activations for the kernels of packing `b2_l8_p1_k14`.
+/// Prepares activations for the kernels of packing `b2_l8_p1_k12`.
 ///
 /// Emitted by `codegen/src/skeleton/operand.rs`. Change that file, not this text.
 ///
