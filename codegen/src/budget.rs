@@ -328,6 +328,8 @@ pub fn operations(spec: &KernelSpec) -> f64 {
 mod tests {
     use super::*;
 
+    use crate::spec::Prefetch;
+
     /// All sums of `g` trits with activations at their extremes and everywhere between: every integer up to 128 g.
     fn entries(g: i32) -> impl Iterator<Item = i32> {
         -128 * g..=128 * g
@@ -407,6 +409,7 @@ mod tests {
             panels: 1,
             block: 1,
             window: 1,
+            prefetch: Prefetch::Dense,
         };
         // Four planes of pairs: 4 * 2 * 2 * 128 = 2048 a step, and -32768 is still an i16.
         assert_eq!(window_max(&spec(Variant::Classic)), Ok(16));

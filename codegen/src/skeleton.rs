@@ -13,7 +13,7 @@ use quote::{format_ident, quote};
 
 use crate::budget;
 use crate::isa::{Isa, Vocabulary};
-use crate::spec::{Code, Family, KernelSpec};
+use crate::spec::{Code, Family, KernelSpec, Prefetch};
 
 pub use operand::{build, step_bytes as operand_step_bytes};
 pub use read::read;
@@ -123,17 +123,20 @@ fn strip(
     let (open_window, close_window) = (skeleton.open_window(panels), skeleton.close_window(panels));
     let step = skeleton.step(panels);
     let bytes = panels * spec.panel_step_bytes();
-    // One prefetch for each cache line that the step reads.
-    let prefetches = (0..bytes).step_by(64).map(|line| {
-        let line = at("ahead", line);
-        let fetch = words.prefetch(line);
-        quote!(#fetch;)
-    });
-    let ahead = quote!(let ahead = weights.wrapping_add(prefetch););
+    let prefetch = |lines: usize| {
+        let fetches = (0..lines).map(|line| words.prefetch(at("ahead", 64 * line)));
+        quote! {
+            let ahead = weights.wrapping_add(prefetch);
+            #(#fetches;)*
+        }
+    };
+    let (of_window, of_step) = match spec.prefetch {
+        Prefetch::Dense => (TokenStream::new(), prefetch(bytes.div_ceil(64))),
+        Prefetch::Sparse => (prefetch(1), TokenStream::new()),
+    };
     let (bytes, operand_bytes) = (number(bytes), number(operand::step_bytes(spec)));
     let step = quote! {
-        #ahead
-        #(#prefetches)*
+        #of_step
         #step
         weights = weights.add(#bytes);
         at = at.add(#operand_bytes);
@@ -141,17 +144,19 @@ fn strip(
     let window = number(spec.window);
     let steps = match spec.window {
         1 => quote! {
-            for _ in 0..steps { #open_window #step #close_window }
+            for _ in 0..steps { #of_window #open_window #step #close_window }
         },
         _ => quote! {
             let mut left = steps;
             while left >= #window {
+                #of_window
                 #open_window
                 for _ in 0..#window { #step }
                 #close_window
                 left -= #window;
             }
             if left > 0 {
+                #of_window
                 #open_window
                 for _ in 0..left { #step }
                 #close_window

@@ -6,8 +6,9 @@
 //! [[gemv]]
 //! family = "lut"
 //! code = "t7"
-//! panels = [1, 2]   # vectors of rows side by side
-//! block = [16, 32]  # steps in a K block
+//! panels = [1, 2]     # vectors of rows side by side
+//! block = [16, 32]    # steps in a K block
+//! prefetch = ["dense", "sparse"]  # left out: dense
 //! ```
 
 use std::fmt;
@@ -135,6 +136,27 @@ impl Variant {
     }
 }
 
+/// Which cache lines a kernel prefetches; the distance is part of the tile, which is chosen at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefetch {
+    /// Every line of the weights, for CPUs whose own prefetchers fall behind.
+    Dense,
+    /// One line in each window, or each step where there is no window: enough to show the CPU's own prefetchers the next page,
+    /// where a dense prefetch takes the queue entries of the loads that it should help.
+    Sparse,
+}
+
+impl Prefetch {
+    /// What an id ends with.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Prefetch::Dense => "",
+            Prefetch::Sparse => "s",
+        }
+    }
+}
+
 /// One kernel to build.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelSpec {
@@ -152,6 +174,8 @@ pub struct KernelSpec {
     pub block: usize,
     /// Steps that the narrowest accumulator takes before it is widened.
     pub window: usize,
+    /// Which lines it prefetches.
+    pub prefetch: Prefetch,
 }
 
 impl KernelSpec {
@@ -167,8 +191,10 @@ impl KernelSpec {
             _ => format!("w{}", self.window),
         };
         format!(
-            "gemv_{family}_{code}__{isa}_{variant}p{}k{}{window}",
-            self.panels, self.block
+            "gemv_{family}_{code}__{isa}_{variant}p{}k{}{window}{}",
+            self.panels,
+            self.block,
+            self.prefetch.suffix()
         )
     }
 
@@ -193,6 +219,10 @@ impl KernelSpec {
             .pop()
             .and_then(|tile| tile.strip_prefix('p'))
             .ok_or_else(unknown)?;
+        let (tile, prefetch) = match tile.strip_suffix(Prefetch::Sparse.suffix()) {
+            Some(tile) => (tile, Prefetch::Sparse),
+            None => (tile, Prefetch::Dense),
+        };
         let (panels, rest) = tile.split_once('k').ok_or_else(unknown)?;
         let (block, window) = rest
             .split_once('w')
@@ -213,6 +243,7 @@ impl KernelSpec {
             panels: number(panels)?,
             block: number(block)?,
             window: 1,
+            prefetch,
         };
         spec.window = match window {
             Some(window) => number(window)?,
@@ -311,6 +342,9 @@ impl KernelSpec {
                 self.block, self.window
             ));
         }
+        if self.isa == Isa::Scalar && self.prefetch != Prefetch::Dense {
+            return Err("prefetch = \"sparse\", but scalar kernels do not prefetch".into());
+        }
         let registers = budget::registers(self);
         if registers > self.isa.registers() {
             return Err(format!(
@@ -335,6 +369,12 @@ struct Row {
     block: Vec<usize>,
     /// Steps before widening; left out, the largest that cannot overflow.
     window: Option<usize>,
+    #[serde(default = "dense")]
+    prefetch: Vec<Prefetch>,
+}
+
+fn dense() -> Vec<Prefetch> {
+    vec![Prefetch::Dense]
 }
 
 /// A config file.
@@ -458,45 +498,54 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<KernelSpec>, Error> {
             id,
             reason,
         };
-        if row.panels.is_empty() || row.block.is_empty() {
+        if row.panels.is_empty() || row.block.is_empty() || row.prefetch.is_empty() {
             return Err(bad(
                 row.family.name().into(),
-                "panels and block must not be empty".into(),
+                "panels, block and prefetch must not be empty".into(),
             ));
         }
-        for &panels in &row.panels {
-            for &block in &row.block {
-                let Row {
-                    family,
-                    code,
-                    variant,
-                    ..
-                } = *row;
-                let mut spec = KernelSpec {
-                    isa,
-                    family,
-                    code,
-                    variant,
-                    panels,
-                    block,
-                    window: 1,
-                };
-                spec.window = match row.window {
-                    Some(window) => window,
-                    None => budget::window_max(&spec)
-                        .map_err(|e| bad(spec.id(), e))?
-                        .min(block),
-                };
-                spec.validate().map_err(|reason| bad(spec.id(), reason))?;
-                if specs.contains(&spec) {
-                    return Err(bad(
-                        spec.id(),
-                        "this kernel stands in the file twice".into(),
-                    ));
-                }
-                specs.push(spec);
+        for (panels, block, prefetch) in tiles(row) {
+            let Row {
+                family,
+                code,
+                variant,
+                ..
+            } = *row;
+            let mut spec = KernelSpec {
+                isa,
+                family,
+                code,
+                variant,
+                panels,
+                block,
+                window: 1,
+                prefetch,
+            };
+            spec.window = match row.window {
+                Some(window) => window,
+                None => budget::window_max(&spec)
+                    .map_err(|e| bad(spec.id(), e))?
+                    .min(block),
+            };
+            spec.validate().map_err(|reason| bad(spec.id(), reason))?;
+            if specs.contains(&spec) {
+                return Err(bad(
+                    spec.id(),
+                    "this kernel stands in the file twice".into(),
+                ));
             }
+            specs.push(spec);
         }
     }
     Ok(specs)
+}
+
+/// The product of a row's lists: panels, block, prefetch.
+fn tiles(row: &Row) -> impl Iterator<Item = (usize, usize, Prefetch)> {
+    let panels = row.panels.iter().copied();
+    let with_blocks = panels.flat_map(|panels| row.block.iter().map(move |&block| (panels, block)));
+    with_blocks.flat_map(|(panels, block)| {
+        let prefetches = row.prefetch.iter().copied();
+        prefetches.map(move |prefetch| (panels, block, prefetch))
+    })
 }

@@ -71,6 +71,24 @@ fn what_an_isa_cannot_spell_is_refused() {
 }
 
 #[test]
+fn a_sparse_prefetch_asks_for_one_line_in_a_window() {
+    let row = t5("[2]", "[48]", "prefetch = [\"dense\", \"sparse\"]");
+    let set = KernelSet::from_texts([("avx512vbmi.toml".to_owned(), row)]).unwrap();
+    let prefetches = |id: &str| set.show(id).unwrap().matches("_mm_prefetch").count();
+    // Two lines in each step's text, one in each window's; strips and single panels, whole windows and the rest of one.
+    assert_eq!(prefetches("gemv_lut_t5__avx512vbmi_p2k48"), 2 * (2 + 1));
+    assert_eq!(prefetches("gemv_lut_t5__avx512vbmi_p2k48s"), 2 * (1 + 1));
+    assert_mentions(
+        &refusal("scalar", &t5("[1]", "[6]", "prefetch = [\"sparse\"]")),
+        &["scalar kernels do not prefetch"],
+    );
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[1]", "[6]", "prefetch = []")),
+        &["must not be empty"],
+    );
+}
+
+#[test]
 fn variants_belong_to_mad() {
     let message = refusal("avx512vbmi", &t5("[1]", "[6]", "variant = \"classic\""));
     assert_mentions(&message, &["variant \"classic\" belongs to mad"]);
@@ -231,10 +249,18 @@ fn ids_that_name_nothing_do_not_parse() {
         "gemv_lut_t5__avx512vbmi_p01k48",
         "gemv_lut_t5__avx512vbmi_p1k48w6",
         "gemv_lut_t5__avx512vbmi_p1k48_x",
+        "gemv_lut_t5__avx512vbmi_p1k48ss",
+        "gemv_lut_t5__avx512vbmi_p1k48sw5",
+        "gemv_lut_t5__scalar_p1k48s",
         "gemv_lut_t5__avx2_p1k48",
         "gemm_lut_t5__avx512vbmi_p1k48",
     ] {
         assert!(KernelSpec::from_id(id).is_err(), "{id}");
     }
-    assert!(KernelSpec::from_id("gemv_lut_t5__avx512vbmi_p1k45w5").is_ok());
+    for id in [
+        "gemv_lut_t5__avx512vbmi_p1k45w5",
+        "gemv_lut_t5__avx512vbmi_p1k45w5s",
+    ] {
+        assert_eq!(KernelSpec::from_id(id).unwrap().id(), id);
+    }
 }

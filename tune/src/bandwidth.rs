@@ -184,6 +184,12 @@ impl Ruler {
         })
     }
 
+    /// Takes another buffer of the same size, in other memory: the old one is given back only afterwards.
+    pub(crate) fn redraw(&mut self, cpu: &Cpu, team: &mut Team) -> Result<(), MemoryError> {
+        *self = Ruler::new(cpu, team, self.pages, self.bytes)?;
+        Ok(())
+    }
+
     /// Samples every number of streams and the clock once.
     pub(crate) fn round(&mut self, cpu: &Cpu, team: &mut Team, samples: &mut RulerSamples) {
         for (streams, samples) in STREAMS.into_iter().zip(&mut samples.gb_per_s) {

@@ -14,7 +14,7 @@ const K_TILES: [usize; 2] = [2, 4];
 const CHUNKS: [usize; 2] = [2, 8];
 
 /// Prefetch distances in bytes, beside the default.
-const PREFETCHES: [usize; 3] = [0, 1024, 16384];
+const PREFETCHES: [usize; 3] = [0, 4096, 12288];
 
 /// The candidates for one shape and thread count, in the order that decides ties.
 #[derive(Debug)]

@@ -32,6 +32,9 @@ const TUNING_SHARE: f64 = 0.6;
 /// A share of the streaming bandwidth above this is no noise but a mistake.
 const SHARE_MAX: f64 = 1.1;
 
+/// How often a shape is measured again with another buffer for the ruler.
+const REDRAWS: usize = 3;
+
 /// How to compare.
 #[derive(Clone, Debug)]
 pub struct CompareOptions {
@@ -300,7 +303,14 @@ impl<'a> Run<'a> {
             candidates: winners.len(),
         });
         let indices: Vec<Index> = winners.iter().map(|(_, index)| *index).collect();
-        let (times, ruled) = self.race(&mut bench, &indices, residence == Residence::Memory);
+        let in_memory = residence == Residence::Memory;
+        let (mut times, mut ruled) = self.race(&mut bench, &indices, in_memory);
+        let mut redrawn = 0;
+        while redrawn < REDRAWS && beaten(&field, &indices, &times, &ruled, shape) {
+            self.ruler.redraw(&self.ruler_cpu, bench.team())?;
+            (times, ruled) = self.race(&mut bench, &indices, in_memory);
+            redrawn += 1;
+        }
         self.huge_bytes = self.huge_bytes.max(memory::huge_bytes_in_use());
         let builds = indices.iter().map(|&index| bench.build(index)).collect();
         let rows = rows(&field, &winners, (times, builds), &ruled, work, residence);
@@ -404,6 +414,28 @@ impl<'a> Run<'a> {
             seconds,
         }
     }
+}
+
+/// Whether a kernel read its weights faster than the ruler read its buffer: then the buffer happens to lie in memory that is
+/// slower than the rest, as it does on some virtual machines, and is no ruler.
+fn beaten(
+    field: &Field,
+    indices: &[Index],
+    times: &[Vec<f64>],
+    ruled: &RulerSamples,
+    shape: Shape,
+) -> bool {
+    let Some(stream) = ruled.best_gb_per_s() else {
+        return false;
+    };
+    indices.iter().zip(times).any(|(&index, times)| {
+        let packing = field.candidates[index].kernel.packing;
+        let bytes = packing.matrix_bytes(shape.rows, shape.cols);
+        let us = Spread::of(times.clone()).map(|spread| spread.median);
+        bytes
+            .zip(us)
+            .is_some_and(|(bytes, us)| bytes as f64 / 1e3 / us > SHARE_MAX * stream)
+    })
 }
 
 /// The rows of one shape, fastest first.

@@ -3,7 +3,8 @@
 //! Three stages, each a race in interleaved rounds, so that a drift of the machine's speed meets all candidates
 //! alike:
 //!
-//! 1. `kernels`: every kernel with its default tile. Slow ones leave as soon as they are clearly slow.
+//! 1. `kernels`: every kernel with its first two tiles, the default and the one without prefetch. Slow ones leave as soon
+//!    as they are clearly slow.
 //! 2. `tiles`: all tiles of the kernels that are left, under a bar that tightens from round to round.
 //! 3. `run-off`: the last two in pairs A B, B A, A B, …, judged by the ratio inside each pair. Sequential measurements
 //!    of two good candidates drift by more than they differ; pairs do not.
@@ -45,9 +46,9 @@ pub(crate) struct Rules {
     /// Rounds of the first stage.
     pub kernel_rounds: usize,
     /// After the first stage, kernels beyond this multiple of the leader's median leave. Generous, because a kernel's
-    /// best tile can be much faster than its default tile.
+    /// best tile can be much faster than its first ones.
     pub kernel_bar: f64,
-    /// At most so many kernels go on to the second stage.
+    /// At most so many of the first stage's tiles, and their kernels, go on to the second.
     pub kernels_max: usize,
     /// Bars of the second stage, each after `tile_rounds` more rounds.
     pub tile_bars: &'static [f64],
@@ -63,13 +64,17 @@ impl Rules {
             budget,
             kernel_rounds: 5,
             kernel_bar: 1.3,
-            kernels_max: 8,
+            kernels_max: 12,
             tile_bars: &[1.3, 1.15, 1.08, 1.04],
             tile_rounds: 4,
             pairs: 61,
         }
     }
 }
+
+/// Tiles of each kernel in the first stage. Whether a CPU's own prefetchers hide the latency of memory or need help differs
+/// between CPUs by more than kernels do, so one tile alone would judge the prefetch, not the kernel.
+const FIRST_TILES: usize = 2;
 
 /// A challenger that is less than this much faster does not displace the incumbent, however sure the difference is.
 const GAIN_MIN: f64 = 0.01;
@@ -197,11 +202,11 @@ pub(crate) fn search(
     let mut search = Search::new(bench, kernels.iter().map(Vec::len).sum(), rules);
 
     notify("kernels", kernels.len());
-    let defaults: Vec<Index> = kernels
+    let first: Vec<&[Index]> = kernels
         .iter()
-        .filter_map(|tiles| tiles.first().copied())
+        .map(|tiles| &tiles[..tiles.len().min(FIRST_TILES)])
         .collect();
-    let mut left = search.admit(&defaults, rules.budget.mul_f64(0.4));
+    let mut left = search.admit(&in_turn(&first), rules.budget.mul_f64(0.4));
     let mut stage = Stage {
         name: "kernels",
         turns_min: left.len(),
@@ -210,11 +215,18 @@ pub(crate) fn search(
     left = search.race(&stage, left, rules.kernel_rounds, rules.kernel_bar);
     left = search.best(&stage, left, rules.kernels_max);
 
+    // A kernel goes on with all its tiles, those that lost the first race too: that race was short.
+    let survives = |tiles: &&[Index]| tiles.iter().any(|tile| left.contains(tile));
+    for tiles in first.iter().filter(|tiles| survives(tiles)) {
+        search.readmit(tiles);
+    }
     let survivors = kernels
         .iter()
-        .filter(|tiles| tiles.first().is_some_and(|t| left.contains(t)));
-    let all_tiles = in_turn(&survivors.map(Vec::as_slice).collect::<Vec<_>>());
-    if all_tiles.len() > left.len() && search.has_time() {
+        .zip(&first)
+        .filter(|(_, first)| survives(first));
+    let survivors: Vec<&[Index]> = survivors.map(|(tiles, _)| tiles.as_slice()).collect();
+    let all_tiles = in_turn(&survivors);
+    if all_tiles.len() > survivors.len() && search.has_time() {
         notify("tiles", all_tiles.len());
         // The default tiles come first in `all_tiles`: at the least they are compared again.
         stage = Stage {
@@ -295,6 +307,15 @@ impl<'a> Search<'a> {
             entered.push(candidate);
         }
         entered
+    }
+
+    /// Takes back that some candidates lost a race; those that are not exact stay out.
+    fn readmit(&mut self, candidates: &[Index]) {
+        for &candidate in candidates {
+            if matches!(self.outcomes[candidate], Some(Outcome::Eliminated { .. })) {
+                self.outcomes[candidate] = None;
+            }
+        }
     }
 
     /// Drops the samples of earlier stages: only samples of the same rounds may be compared.
