@@ -65,7 +65,10 @@ impl Rules {
             kernel_rounds: 5,
             kernel_bar: 1.3,
             kernels_max: 12,
-            tile_bars: &[1.3, 1.15, 1.08, 1.04],
+            // The last bars are many, not narrow: they give the few that are left the rounds that tell them apart.
+            tile_bars: &[
+                1.3, 1.15, 1.08, 1.05, 1.05, 1.05, 1.04, 1.04, 1.04, 1.04, 1.03, 1.03, 1.03, 1.03,
+            ],
             tile_rounds: 4,
             pairs: 61,
         }
