@@ -29,7 +29,7 @@ pub struct Digits {
 }
 
 impl Digits {
-    /// Digits of code `code`, or `None` where it has no tables.
+    /// Digits of code `code`, or `None` where its kernels add no digits.
     pub const fn of(code: Code) -> Option<Digits> {
         match code {
             // |v| <= 3 * 128 = 384. v - 14 = 27 * high + low: low in -14..=13, high in -15..=14. Eight groups: -120.
@@ -69,7 +69,7 @@ impl Digits {
                 per_step: 8,
                 byte_max: 127,
             }),
-            Code::B2 => None,
+            Code::B2 | Code::W3 => None,
         }
     }
 
@@ -89,6 +89,9 @@ impl Digits {
 /// Three trits and a bit: `|v| <= 3 * 128 + 128 = 512`, reached on both sides.
 pub const T7_EXCESS: i32 = 512;
 const _: () = assert!(T7_EXCESS + 512 <= 32 * 32);
+
+/// Largest size of what one step of code W3 adds to a 16-bit lane: three sums of three trits.
+const W3_STEP: usize = 3 * 3 * 128;
 
 /// The excess of a signed byte lane: sums start at 128, so that the lane can be widened as unsigned.
 pub const BYTE_EXCESS: i32 = 128;
@@ -190,6 +193,8 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
             });
             Ok(steps.min().unwrap_or(1) as usize)
         }
+        // 32767 / 1152: 28 steps reach 32256, on either side of zero.
+        (_, Family::Lut, Code::W3) => Ok(i16::MAX as usize / W3_STEP),
         (_, _, code) => match Digits::of(code) {
             Some(digits) => Ok(digits.window() as usize),
             None => Err(format!(
@@ -198,6 +203,15 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
                 spec.family.name()
             )),
         },
+    }
+}
+
+/// Whether `spec` adds into lanes narrower than 32 bits, which a window too long would overflow.
+pub fn is_narrow(spec: &KernelSpec) -> bool {
+    match (spec.isa, spec.family) {
+        (Isa::Scalar, _) => false,
+        (isa, Family::Mad) => isa == Isa::Avx2,
+        _ => true,
     }
 }
 
@@ -224,10 +238,12 @@ pub fn block_max(spec: &KernelSpec) -> usize {
         // |sum| <= 128 * 2 a column, far inside i32.
         return i32::MAX as usize / (256 * spec.code.step_cols());
     }
-    match Digits::of(spec.code) {
+    match (Digits::of(spec.code), spec.code) {
         // Byte sums are widened as unsigned, at most 255 for each window, into unsigned 16-bit lanes.
-        Some(_) => u16::MAX as usize / 255 * spec.window,
-        None => {
+        (Some(_), _) => u16::MAX as usize / 255 * spec.window,
+        // Every window ends in the rows themselves.
+        (None, Code::W3) => i32::MAX as usize / W3_STEP,
+        (None, _) => {
             // Four products of a plane meet in one 32-bit lane: at most 4 * 128 * 128 a step for the highest plane in place. The
             // sums of the planes are scaled down before they are added, and their total is no larger.
             i32::MAX as usize / (4 * 128 * 128)
@@ -285,6 +301,8 @@ pub fn registers(spec: &KernelSpec) -> usize {
         (Family::Lut, Code::T5) => spec.panels * sums + 4 + 3,
         // Sums and signs a panel, two tables; a pair of nibbles, codes, a sign, a value. 16-bit sums wait in memory.
         (Family::Lut, Code::T3) => spec.panels * 3 + 2 + 4,
+        // A sum a panel, three tables, two constants for the rows; codes, shifted codes and a value that was looked up.
+        (Family::Lut, Code::W3) => spec.panels + 3 + 2 + 3,
         // Sums and four codes a panel, two masks, two tables.
         (Family::Lut, _) => spec.panels * (sums + 4) + 2 + 2,
     }
@@ -319,6 +337,8 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         (_, Family::Lut, Code::T5) => 7.0 + widening,
         // The same for eight groups, a mask for each nibble, a shift for every other, the signs moved up.
         (_, Family::Lut, Code::T3) => 8.0 * (7.0 + 1.0 + 0.5 + 1.0) + widening,
+        // Three lookups and additions, two shifts; at the end of a window two products and two additions.
+        (_, Family::Lut, Code::W3) => 8.0 + 4.0 / spec.window as f64,
         // Two lookups and two additions for each of eight codes, and the fourth codes put together.
         (_, Family::Lut, _) => 8.0 * 4.0 + 2.0 * 5.0 + widening,
     }
@@ -397,6 +417,24 @@ mod tests {
             assert!(sum(d.window()) <= d.byte_max && sum(d.window() + 1) > d.byte_max);
         }
         assert_eq!(Digits::of(Code::T5).unwrap().window(), 6);
+    }
+
+    #[test]
+    fn words_take_the_largest_window_that_fits() {
+        let spec = KernelSpec {
+            isa: Isa::Avx512bw,
+            family: Family::Lut,
+            code: Code::W3,
+            variant: None,
+            panels: 1,
+            block: 28,
+            window: 1,
+            prefetch: Prefetch::Dense,
+        };
+        // Nine columns at an extreme each, all pulling the same way: 9 * 128 * 28 = 32256, and 33408 is no i16 on either side.
+        let largest = 9 * 128;
+        assert_eq!(window_max(&spec), Ok(28));
+        assert!(28 * largest <= i32::from(i16::MAX) && -29 * largest < i32::from(i16::MIN));
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Isa {
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],
-            Isa::Avx512bw => &[(Family::Addsub, Code::Planes)],
+            Isa::Avx512bw => &[(Family::Lut, Code::W3), (Family::Addsub, Code::Planes)],
             Isa::Avx512vnni => &[(Family::Mad, Code::B2)],
             Isa::Avx512vbmi => &[(Family::Lut, Code::T5), (Family::Lut, Code::T7)],
         }
@@ -185,6 +185,11 @@ pub trait Vocabulary {
 
     /// `table[index]` for every byte lane; `table` is one vector or, where the ISA can, two.
     fn lookup(&self, table: &[Tokens], index: Tokens) -> Tokens;
+    /// `table[index]` for every 16-bit lane, `table` a vector of words; bits of the index beyond the table are ignored. Only ISAs
+    /// whose kernels read tables of words spell it.
+    fn lookup16(&self, _table: Tokens, _index: Tokens) -> Tokens {
+        unreachable!("rejected by `Isa::skeletons`")
+    }
     /// Products of unsigned bytes `u` and signed bytes `s`, neighbours added, onto `sum`: four into 32 bits, or two into 16
     /// where that is all the ISA has. [`Vocabulary::dot_bits`] says which.
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens;

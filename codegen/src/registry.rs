@@ -84,15 +84,16 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let mut built = Vec::new();
     for spec in isas.iter().flat_map(|isa| set.of_isa(*isa)) {
         let widest = budget::window_max(spec).ok() == Some(spec.window);
-        // 32-bit sums have no window inside a block; one kernel of a kind is enough.
-        let narrow = budget::Digits::of(spec.code).is_some() || spec.isa == Isa::Avx2;
+        // One kernel of a kind is enough.
         let kind = (spec.isa, spec.code, spec.variant);
-        if spec.isa == Isa::Scalar || !widest || !narrow || built.contains(&kind) {
+        if !budget::is_narrow(spec) || !widest || built.contains(&kind) {
             continue;
         }
         built.push(kind);
         let spec = KernelSpec {
             window: spec.window + 1,
+            // A block as long as the right window would never fill the wrong one.
+            block: spec.block.max(spec.window + 1),
             ..spec.clone()
         };
         text.push_str(&kernel_text(&spec)?);

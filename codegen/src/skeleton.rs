@@ -3,6 +3,7 @@
 mod addsub;
 mod bytes;
 mod lut;
+mod lut16;
 mod mad;
 mod operand;
 mod portable;
@@ -65,6 +66,7 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
         return portable::gemv(spec);
     };
     let skeleton: Box<dyn Skeleton> = match spec.family {
+        Family::Lut if spec.code == Code::W3 => Box::new(lut16::Lut16 { spec, words }),
         Family::Lut => Box::new(lut::Lut { spec, words }),
         Family::Mad => Box::new(mad::Mad { spec, words }),
         Family::Addsub => Box::new(addsub::Addsub { spec, words }),
@@ -178,6 +180,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
     let id = spec.id();
     let file = match (spec.isa, spec.family) {
         (Isa::Scalar, _) => "portable.rs",
+        (_, Family::Lut) if spec.code == Code::W3 => "lut16.rs",
         (_, Family::Lut) => "lut.rs",
         (_, Family::Mad) => "mad.rs",
         (_, Family::Addsub) => "addsub.rs",
@@ -193,7 +196,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
     );
     let numbers = match spec.isa {
         Isa::Scalar => " Sums are `i32` throughout.".to_owned(),
-        isa if spec.family == Family::Mad && isa != Isa::Avx2 => format!(
+        isa if !budget::is_narrow(spec) => format!(
             " {} of {} vector registers. Sums are `i32` throughout. Steps in a K block: {} (bound {}).",
             budget::registers(spec),
             isa.registers(),
@@ -230,6 +233,7 @@ fn title(spec: &KernelSpec) -> String {
     match (spec.family, spec.code) {
         (Family::Lut, Code::T3) => "lookup of three trits, mirrored".into(),
         (Family::Lut, Code::T5) => "lookup of five trits, mirrored".into(),
+        (Family::Lut, Code::W3) => "lookup of three trits in words".into(),
         (Family::Lut, _) => "lookup of three and a half trits".into(),
         (Family::Mad, _) => match spec.variant {
             Some(variant) => format!("two-bit multiply-add, {}", variant.name()),

@@ -65,11 +65,20 @@ pub enum Code {
     T5,
     /// Seven trits in two 6-bit codes.
     T7,
+    /// Nine trits in three 5-bit codes of a 16-bit word.
+    W3,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 5] = [Code::B2, Code::Planes, Code::T3, Code::T5, Code::T7];
+    pub const ALL: [Code; 6] = [
+        Code::B2,
+        Code::Planes,
+        Code::T3,
+        Code::T5,
+        Code::T7,
+        Code::W3,
+    ];
 
     /// The name in ids and configs.
     pub const fn name(self) -> &'static str {
@@ -79,6 +88,7 @@ impl Code {
             Code::T3 => "t3",
             Code::T5 => "t5",
             Code::T7 => "t7",
+            Code::W3 => "w3",
         }
     }
 
@@ -90,6 +100,7 @@ impl Code {
             Code::T3 => "T3",
             Code::T5 => "T5",
             Code::T7 => "T7",
+            Code::W3 => "W3",
         }
     }
 
@@ -101,6 +112,7 @@ impl Code {
             Code::T3 => 24,
             Code::T5 => 5,
             Code::T7 => 28,
+            Code::W3 => 9,
         }
     }
 
@@ -108,7 +120,7 @@ impl Code {
     pub const fn step_bytes(self) -> usize {
         match self {
             Code::B2 => 4,
-            Code::Planes => 2,
+            Code::Planes | Code::W3 => 2,
             Code::T3 => 5,
             Code::T5 => 1,
             Code::T7 => 6,
@@ -263,6 +275,7 @@ impl KernelSpec {
         match self.code {
             // A 32-bit lane holds the four bytes of one row.
             Code::B2 => (self.isa.vector_bytes() / 4).max(8),
+            Code::W3 => (self.isa.vector_bytes() / 2).max(8),
             _ => self.isa.vector_bytes().max(8),
         }
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tern_codegen::KernelSet;
 
 /// One small kernel a line: the ISA's config, then the id.
-const KERNELS: [(&str, &str, &str); 11] = [
+const KERNELS: [(&str, &str, &str); 12] = [
     (
         "scalar",
         "family = 'lut'\ncode = 't5'",
@@ -41,6 +41,11 @@ const KERNELS: [(&str, &str, &str); 11] = [
         "avx2",
         "family = 'addsub'\ncode = 'planes'",
         "gemv_addsub_planes__avx2_p1k12",
+    ),
+    (
+        "avx512bw",
+        "family = 'lut'\ncode = 'w3'",
+        "gemv_lut_w3__avx512bw_p1k12w12",
     ),
     (
         "avx512bw",

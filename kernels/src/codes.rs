@@ -80,6 +80,15 @@ fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
                 }
             }
         }
+        Code::W3 => {
+            let codes = trits.chunks_exact(3).rev();
+            let word = codes.fold(0, |word, t| {
+                word << 5 | u16::from(half_code([t[0], t[1], t[2]], 0))
+            });
+            for (i, byte) in word.to_le_bytes().into_iter().enumerate() {
+                put(i, byte);
+            }
+        }
     }
 }
 
@@ -127,16 +136,23 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
                 }
             }
         }
+        Code::W3 => {
+            let word = u16::from_le_bytes([get(0), get(1)]);
+            for (group, t) in trits.chunks_exact_mut(3).enumerate() {
+                let (three, _) = half_trits((word >> (5 * group) & 31) as u8);
+                t.copy_from_slice(&three);
+            }
+        }
     }
 }
 
 /// Byte of the panel step that holds byte `i` of lane `lane`.
 ///
-/// [`Code::B2`] keeps the bytes of a row together, since a dot-product instruction adds neighbours; the others keep the
-/// bytes of all rows together, one vector after another.
+/// [`Code::B2`] keeps the bytes of a row together, since a dot-product instruction adds neighbours, and so does [`Code::W3`],
+/// whose two bytes are one word; the others keep the bytes of all rows together, one vector after another.
 fn position(packing: &Packing, lane: usize, i: usize) -> usize {
     match packing.code {
-        Code::B2 => lane * 4 + i,
+        Code::B2 | Code::W3 => lane * packing.code.step_bytes() + i,
         _ => i * packing.lanes + lane,
     }
 }

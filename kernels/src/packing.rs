@@ -35,17 +35,24 @@ pub enum Code {
     /// fourth trit is split, `t = b - c` with bits `b` and `c`: the first code carries three trits and `b`, the second
     /// `c` and three trits, 54 sums each. Neither code needs a sign or a second table vector.
     T7,
+    /// Nine trits in a 16-bit word, lowest byte first: three codes of five bits, `9 (t0 + 1) + 3 (t1 + 1) + (t2 + 1)`, from
+    /// the lowest bits up; the highest bit is clear. 1.778 bits a weight.
+    ///
+    /// The 27 sums of three trits fit a table of 32 words, and a shuffle of words ignores what stands above five bits of an
+    /// index. So a code needs no sign, no mask and no second digit; only the bits of the words that hold it are less dense.
+    W3,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 6] = [
+    pub const ALL: [Code; 7] = [
         Code::Trits,
         Code::B2,
         Code::Planes,
         Code::T3,
         Code::T5,
         Code::T7,
+        Code::W3,
     ];
 
     /// The name as packings print it.
@@ -57,6 +64,7 @@ impl Code {
             Code::T3 => "t3",
             Code::T5 => "t5",
             Code::T7 => "t7",
+            Code::W3 => "w3",
         }
     }
 
@@ -69,6 +77,7 @@ impl Code {
             Code::T3 => 24,
             Code::T5 => 5,
             Code::T7 => 28,
+            Code::W3 => 9,
         }
     }
 
@@ -77,9 +86,18 @@ impl Code {
         match self {
             Code::Trits | Code::T5 => 1,
             Code::B2 => 4,
-            Code::Planes => 2,
+            Code::Planes | Code::W3 => 2,
             Code::T3 => 5,
             Code::T7 => 6,
+        }
+    }
+
+    /// Rows whose sums share a 32-bit lane: four where a kernel adds bytes, two where it adds words.
+    const fn rows_in_32_bits(self) -> usize {
+        match self {
+            Code::Trits | Code::B2 => 1,
+            Code::W3 => 2,
+            Code::Planes | Code::T3 | Code::T5 | Code::T7 => 4,
         }
     }
 
@@ -111,8 +129,7 @@ impl Packing {
         block: 1 << 20,
     };
 
-    /// Whether its numbers make sense: all of them above zero and within reason, and lanes in fours where a code's lanes are
-    /// ordered by quarters.
+    /// Whether its numbers make sense: all of them above zero and within reason, and the rows of a panel in whole 32-bit lanes.
     pub const fn is_valid(&self) -> bool {
         let Packing {
             code,
@@ -120,9 +137,9 @@ impl Packing {
             panels,
             block,
         } = *self;
-        let quarters = matches!(code, Code::Trits | Code::B2) || lanes % 4 == 0;
+        let whole = lanes.is_multiple_of(code.rows_in_32_bits());
         let counts = lanes > 0 && panels > 0 && block > 0;
-        counts && quarters && lanes <= 1 << 12 && panels <= 1 << 8 && block <= 1 << 24
+        counts && whole && lanes <= 1 << 12 && panels <= 1 << 8 && block <= 1 << 24
     }
 
     /// Steps that cover `cols` columns, the last one padded with zero trits.
@@ -159,16 +176,12 @@ impl Packing {
 
     /// The lane of a vector that row `row` of its panel lies in.
     ///
-    /// Byte-wide codes put the rows that share a 32-bit lane a quarter of the panel apart: then the even and odd 16-bit sums
-    /// of a panel widen to 32-bit vectors of neighbouring rows without a shuffle.
+    /// The rows that share a 32-bit lane lie as far apart as the panel allows: then the sums of their bytes or words widen to
+    /// 32-bit vectors of neighbouring rows without a shuffle.
     pub const fn lane_of(&self, row: usize) -> usize {
-        match self.code {
-            Code::Trits | Code::B2 => row,
-            _ => {
-                let quarter = self.lanes / 4;
-                (row % quarter) * 4 + row / quarter
-            }
-        }
+        let sharing = self.code.rows_in_32_bits();
+        let apart = self.lanes / sharing;
+        (row % apart) * sharing + row / apart
     }
 }
 
@@ -261,9 +274,10 @@ mod tests {
 
     #[test]
     fn lanes_are_a_permutation_of_rows() {
-        for lanes in [8, 32, 64] {
+        let codes = [Code::B2, Code::T5, Code::W3];
+        for (code, lanes) in codes.into_iter().flat_map(|c| [8, 32, 64].map(|l| (c, l))) {
             let packing = Packing {
-                code: Code::T5,
+                code,
                 lanes,
                 panels: 1,
                 block: 1,

@@ -81,6 +81,9 @@ impl Vocabulary for Avx512 {
             _ => unreachable!("a table is one or two vectors"),
         }
     }
+    fn lookup16(&self, table: Tokens, index: Tokens) -> Tokens {
+        quote!(_mm512_permutexvar_epi16(#index, #table))
+    }
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
         quote!(_mm512_dpbusd_epi32(#sum, #u, #s))
     }

@@ -24,6 +24,8 @@ pub fn step_bytes(spec: &KernelSpec) -> usize {
         (_, Code::T5) => 2 * 128,
         // Eight codes of 64 low and 64 high digits.
         (_, Code::T7) => 8 * 2 * 64,
+        // Three codes of 32 words.
+        (_, Code::W3) => 3 * 32 * 2,
     }
 }
 
@@ -40,6 +42,7 @@ pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
         (_, Code::Planes) => planes(),
         (Isa::Scalar, Code::T5) => scalar_table(),
         (_, Code::T7) => halves(),
+        (_, Code::W3) => words(),
         (_, code) => mirrored(code),
     };
     let cast = match (spec.isa, spec.code) {
@@ -186,6 +189,30 @@ fn halves() -> TokenStream {
                     *low = (sum & 31) as u8;
                     *high = (sum >> 5) as u8;
                 }
+            }
+        }
+    }
+}
+
+/// The 27 sums of three trits as `i16`, in the byte order of the target; nothing indexes the five entries beyond them.
+fn words() -> TokenStream {
+    let sums = sums(32, 0, quote!(group));
+    quote! {
+        const TRITS: [[i16; 32]; 3] = {
+            let (mut trits, mut n) = ([[0; 32]; 3], 0);
+            while n < 27 {
+                trits[0][n] = (n / 9) as i16 - 1;
+                trits[1][n] = (n / 3 % 3) as i16 - 1;
+                trits[2][n] = (n % 3) as i16 - 1;
+                n += 1;
+            }
+            trits
+        };
+        for (group, out) in step.chunks_exact(3).zip(out.chunks_exact_mut(64)) {
+            let group = [0, 1, 2].map(|i| i16::from(group[i]));
+            #sums
+            for (sum, entry) in sums.iter().zip(out.chunks_exact_mut(2)) {
+                entry.copy_from_slice(&sum.to_ne_bytes());
             }
         }
     }
