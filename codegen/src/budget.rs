@@ -69,6 +69,17 @@ impl Digits {
                 per_step: 8,
                 byte_max: 127,
             }),
+            // v = 24 * high + low: low in 0..=24, since the division by a product rounds down one too far at times. A group adds one
+            // entry and subtracts another, which share no column: they are at most 512 apart, their high digits at most
+            // 512 / 24 rounded up = 22, their low digits 24. Five steps: 120.
+            Code::S4 => Some(Digits {
+                radix: 24,
+                excess: 0,
+                low: 24,
+                high: 22,
+                per_step: 1,
+                byte_max: 127,
+            }),
             Code::B2 | Code::W3 => None,
         }
     }
@@ -297,6 +308,8 @@ pub fn registers(spec: &KernelSpec) -> usize {
         }
         // Byte sums and two bit planes a panel (the 16-bit sums wait in memory for eight columns), two digits, a condition.
         (Family::Addsub, _) => spec.panels * 4 + 3,
+        // Two tables, a mask; codes, two nibbles and a value that was looked up.
+        (Family::Bitserial, _) => spec.panels * sums + 2 + 1 + 4,
         // Four tables; codes and two values that were looked up.
         (Family::Lut, Code::T5) => spec.panels * sums + 4 + 3,
         // Sums and signs a panel, two tables; a pair of nibbles, codes, a sign, a value. 16-bit sums wait in memory.
@@ -333,6 +346,8 @@ pub fn operations(spec: &KernelSpec) -> f64 {
             let widening = if avx2 { 4.0 / spec.window as f64 } else { 0.0 };
             shifts + if avx2 { 12.0 } else { 8.0 } + widening
         }
+        // Two masks and a shift; for each plane and digit a lookup and an addition or subtraction.
+        (_, Family::Bitserial, _) => 3.0 + 4.0 * 2.0 + widening,
         // For each digit a lookup, a complement and an addition; the signs themselves.
         (_, Family::Lut, Code::T5) => 7.0 + widening,
         // The same for eight groups, a mask for each nibble, a shift for every other, the signs moved up.
@@ -387,6 +402,23 @@ mod tests {
     }
 
     #[test]
+    fn differences_of_digits_stay_within_their_bounds() {
+        let digits = Digits::of(Code::S4).unwrap();
+        let split = |v: i32| {
+            let high = (v * (65536 / digits.radix)) >> 16;
+            (v - digits.radix * high, high)
+        };
+        // Every entry is a sum of four activations at most, and so is the difference of two that share none of them.
+        for (v, other) in entries(4).flat_map(|v| entries(4).map(move |other| (v, other))) {
+            let ((low, high), (other_low, other_high)) = (split(v), split(other));
+            if (v - other).abs() <= 4 * 128 {
+                assert!((low - other_low).abs() <= digits.low, "{v} - {other}");
+                assert!((high - other_high).abs() <= digits.high, "{v} - {other}");
+            }
+        }
+    }
+
+    #[test]
     fn unsigned_digits_stay_within_a_step() {
         // The sums of three trits and a bit, over all trits and a grid of activations with both extremes.
         let grid = [-128, -127, -65, -64, -33, -1, 0, 1, 31, 63, 64, 126, 127];
@@ -411,12 +443,13 @@ mod tests {
 
     #[test]
     fn windows_are_the_largest_that_fit() {
-        for code in [Code::T3, Code::T5, Code::T7, Code::Planes] {
+        for code in [Code::T3, Code::T5, Code::T7, Code::S4, Code::Planes] {
             let d = Digits::of(code).unwrap();
             let sum = |window: i32| d.low.max(d.high) * window;
             assert!(sum(d.window()) <= d.byte_max && sum(d.window() + 1) > d.byte_max);
         }
         assert_eq!(Digits::of(Code::T5).unwrap().window(), 6);
+        assert_eq!(Digits::of(Code::S4).unwrap().window(), 5);
     }
 
     #[test]

@@ -110,6 +110,7 @@ impl Isa {
             ],
             Isa::Avx2 => &[
                 (Family::Lut, Code::T3),
+                (Family::Bitserial, Code::S4),
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],

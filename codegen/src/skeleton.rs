@@ -1,6 +1,7 @@
 //! The kernels, each algorithm written once: loops and arithmetic in the words of a [`Vocabulary`], without an intrinsic.
 
 mod addsub;
+mod bitserial;
 mod bytes;
 mod lut;
 mod lut16;
@@ -68,6 +69,7 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
     let skeleton: Box<dyn Skeleton> = match spec.family {
         Family::Lut if spec.code == Code::W3 => Box::new(lut16::Lut16 { spec, words }),
         Family::Lut => Box::new(lut::Lut { spec, words }),
+        Family::Bitserial => Box::new(bitserial::Bitserial { spec, words }),
         Family::Mad => Box::new(mad::Mad { spec, words }),
         Family::Addsub => Box::new(addsub::Addsub { spec, words }),
     };
@@ -182,6 +184,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
         (Isa::Scalar, _) => "portable.rs",
         (_, Family::Lut) if spec.code == Code::W3 => "lut16.rs",
         (_, Family::Lut) => "lut.rs",
+        (_, Family::Bitserial) => "bitserial.rs",
         (_, Family::Mad) => "mad.rs",
         (_, Family::Addsub) => "addsub.rs",
     };
@@ -235,6 +238,7 @@ fn title(spec: &KernelSpec) -> String {
         (Family::Lut, Code::T5) => "lookup of five trits, mirrored".into(),
         (Family::Lut, Code::W3) => "lookup of three trits in words".into(),
         (Family::Lut, _) => "lookup of three and a half trits".into(),
+        (Family::Bitserial, _) => "lookup of four columns of each bit plane".into(),
         (Family::Mad, _) => match spec.variant {
             Some(variant) => format!("two-bit multiply-add, {}", variant.name()),
             None => "two-bit multiply-add".into(),

@@ -25,6 +25,8 @@ use crate::isa::Isa;
 pub enum Family {
     /// Tables of partial sums.
     Lut,
+    /// Tables of partial sums, a lookup for each bit plane.
+    Bitserial,
     /// Unpack and multiply-add.
     Mad,
     /// Masked add and subtract.
@@ -32,10 +34,14 @@ pub enum Family {
 }
 
 impl Family {
+    /// Every family.
+    pub const ALL: [Family; 4] = [Family::Lut, Family::Bitserial, Family::Mad, Family::Addsub];
+
     /// The name in ids and configs.
     pub const fn name(self) -> &'static str {
         match self {
             Family::Lut => "lut",
+            Family::Bitserial => "bitserial",
             Family::Mad => "mad",
             Family::Addsub => "addsub",
         }
@@ -45,6 +51,7 @@ impl Family {
     pub const fn variant(self) -> &'static str {
         match self {
             Family::Lut => "Lut",
+            Family::Bitserial => "Bitserial",
             Family::Mad => "Mad",
             Family::Addsub => "Addsub",
         }
@@ -67,17 +74,20 @@ pub enum Code {
     T7,
     /// Nine trits in three 5-bit codes of a 16-bit word.
     W3,
+    /// Four trits in two nibbles, one a bit plane.
+    S4,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 6] = [
+    pub const ALL: [Code; 7] = [
         Code::B2,
         Code::Planes,
         Code::T3,
         Code::T5,
         Code::T7,
         Code::W3,
+        Code::S4,
     ];
 
     /// The name in ids and configs.
@@ -89,6 +99,7 @@ impl Code {
             Code::T5 => "t5",
             Code::T7 => "t7",
             Code::W3 => "w3",
+            Code::S4 => "s4",
         }
     }
 
@@ -101,6 +112,7 @@ impl Code {
             Code::T5 => "T5",
             Code::T7 => "T7",
             Code::W3 => "W3",
+            Code::S4 => "S4",
         }
     }
 
@@ -113,6 +125,7 @@ impl Code {
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
+            Code::S4 => 4,
         }
     }
 
@@ -122,7 +135,7 @@ impl Code {
             Code::B2 => 4,
             Code::Planes | Code::W3 => 2,
             Code::T3 => 5,
-            Code::T5 => 1,
+            Code::T5 | Code::S4 => 1,
             Code::T7 => 6,
         }
     }
@@ -222,9 +235,7 @@ impl KernelSpec {
             .strip_prefix("gemv_")
             .and_then(|w| w.split_once('_'))
             .ok_or_else(unknown)?;
-        let family = [Family::Lut, Family::Mad, Family::Addsub]
-            .into_iter()
-            .find(|f| f.name() == family);
+        let family = Family::ALL.into_iter().find(|f| f.name() == family);
         let code = Code::ALL.into_iter().find(|c| c.name() == code);
         let mut parts: Vec<&str> = how.split('_').collect();
         let tile = parts
@@ -325,7 +336,7 @@ impl KernelSpec {
                     v.name()
                 ));
             }
-            (Family::Lut | Family::Addsub, Some(v)) => {
+            (Family::Lut | Family::Bitserial | Family::Addsub, Some(v)) => {
                 return Err(format!(
                     "variant \"{}\" belongs to mad, not to {family}",
                     v.name()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tern_codegen::KernelSet;
 
 /// One small kernel a line: the ISA's config, then the id.
-const KERNELS: [(&str, &str, &str); 12] = [
+const KERNELS: [(&str, &str, &str); 13] = [
     (
         "scalar",
         "family = 'lut'\ncode = 't5'",
@@ -26,6 +26,11 @@ const KERNELS: [(&str, &str, &str); 12] = [
         "avx2",
         "family = 'lut'\ncode = 't3'",
         "gemv_lut_t3__avx2_p1k12",
+    ),
+    (
+        "avx2",
+        "family = 'bitserial'\ncode = 's4'\nwindow = 4",
+        "gemv_bitserial_s4__avx2_p1k12w4",
     ),
     (
         "avx2",

@@ -89,6 +89,13 @@ fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
                 put(i, byte);
             }
         }
+        Code::S4 => {
+            let nibble = |sign: i8| {
+                let columns = trits.iter().rev();
+                columns.fold(0u8, |bits, &t| bits << 1 | u8::from(t == sign))
+            };
+            put(0, nibble(1) | nibble(-1) << 4);
+        }
     }
 }
 
@@ -141,6 +148,12 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
             for (group, t) in trits.chunks_exact_mut(3).enumerate() {
                 let (three, _) = half_trits((word >> (5 * group) & 31) as u8);
                 t.copy_from_slice(&three);
+            }
+        }
+        Code::S4 => {
+            let bit = |place: usize| (get(0) >> place & 1) as i8;
+            for (col, t) in trits.iter_mut().enumerate() {
+                *t = bit(col) - bit(col + 4);
             }
         }
     }

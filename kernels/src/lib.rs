@@ -1,7 +1,7 @@
 //! Exact ternary matrix-vector kernels for CPUs, generated at build time and chosen at run time.
 //!
 //! A ternary weight is -1, 0 or 1, so a matrix-vector product needs no multiplication: it can look partial sums up in tables
-//! built from the activations (family `lut`), add and subtract under masks (`addsub`), or unpack two-bit weights into a dot-product
+//! built from the activations (families `lut` and `bitserial`), add and subtract under masks (`addsub`), or unpack two-bit weights into a dot-product
 //! instruction (`mad`). Which is fastest depends on the CPU, on the shape and on where the weights lie. This crate holds many
 //! variants of each, all of which return exactly the same integers, and one planner that chooses.
 //!

@@ -1,6 +1,6 @@
 //! Operands: the activations of one token in the form that the kernels of a packing read.
 //!
-//! For `lut` kernels that is a table of partial sums for every group of columns, for `mad` the int8 activations themselves, for
+//! For `lut` and `bitserial` kernels that is a table of partial sums for every group of columns, for `mad` the int8 activations themselves, for
 //! `addsub` their digits. All kernels of a packing share the form, so one operand serves every matrix with the same
 //! input (q, k and v; gate and up).
 

@@ -41,11 +41,14 @@ pub enum Code {
     /// The 27 sums of three trits fit a table of 32 words, and a shuffle of words ignores what stands above five bits of an
     /// index. So a code needs no sign, no mask and no second digit; only the bits of the words that hold it are less dense.
     W3,
+    /// Four trits a byte: their "plus" bits in the low nibble, their "minus" bits in the high one, the first column in the lowest
+    /// bit of each. 2 bits a weight, like [`Code::Planes`], in the order of bit-serial tables.
+    S4,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 7] = [
+    pub const ALL: [Code; 8] = [
         Code::Trits,
         Code::B2,
         Code::Planes,
@@ -53,6 +56,7 @@ impl Code {
         Code::T5,
         Code::T7,
         Code::W3,
+        Code::S4,
     ];
 
     /// The name as packings print it.
@@ -65,6 +69,7 @@ impl Code {
             Code::T5 => "t5",
             Code::T7 => "t7",
             Code::W3 => "w3",
+            Code::S4 => "s4",
         }
     }
 
@@ -78,13 +83,14 @@ impl Code {
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
+            Code::S4 => 4,
         }
     }
 
     /// Bytes in a step, for each row.
     pub const fn step_bytes(self) -> usize {
         match self {
-            Code::Trits | Code::T5 => 1,
+            Code::Trits | Code::T5 | Code::S4 => 1,
             Code::B2 => 4,
             Code::Planes | Code::W3 => 2,
             Code::T3 => 5,
@@ -97,7 +103,7 @@ impl Code {
         match self {
             Code::Trits | Code::B2 => 1,
             Code::W3 => 2,
-            Code::Planes | Code::T3 | Code::T5 | Code::T7 => 4,
+            Code::Planes | Code::T3 | Code::T5 | Code::T7 | Code::S4 => 4,
         }
     }
 

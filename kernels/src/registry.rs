@@ -18,6 +18,8 @@ pub enum Family {
     Reference,
     /// Look partial sums up in tables built from the activations.
     Lut,
+    /// Look partial sums up once for each bit plane.
+    Bitserial,
     /// Unpack two-bit weights and multiply-add.
     Mad,
     /// Masked additions and subtractions: no table, no multiplication.
@@ -26,13 +28,20 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 4] = [Family::Reference, Family::Lut, Family::Mad, Family::Addsub];
+    pub const ALL: [Family; 5] = [
+        Family::Reference,
+        Family::Lut,
+        Family::Bitserial,
+        Family::Mad,
+        Family::Addsub,
+    ];
 
     /// The name on the command line and in kernel ids.
     pub const fn name(self) -> &'static str {
         match self {
             Family::Reference => "reference",
             Family::Lut => "lut",
+            Family::Bitserial => "bitserial",
             Family::Mad => "mad",
             Family::Addsub => "addsub",
         }
@@ -47,7 +56,7 @@ impl fmt::Display for Family {
 
 /// A string that is not the name of a family.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a kernel family; expected one of lut, mad, addsub, reference")]
+#[error("`{0}` is not a kernel family; expected one of lut, bitserial, mad, addsub, reference")]
 pub struct ParseFamilyError(String);
 
 impl FromStr for Family {

@@ -46,6 +46,7 @@ const TICK: Pen = Pen(18, GREY);
 fn colour(row: &ComparisonRow) -> RGBColor {
     match (row.family, row.variant) {
         (Family::Lut, _) => RGBColor(0, 114, 178),
+        (Family::Bitserial, _) => RGBColor(0, 158, 115),
         (Family::Mad, "classic") => RGBColor(240, 200, 120),
         (Family::Mad, _) => RGBColor(230, 159, 0),
         (Family::Addsub, _) => RGBColor(170, 178, 186),

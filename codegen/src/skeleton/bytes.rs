@@ -1,5 +1,5 @@
 //! Sums of digits in byte lanes, their widening to 16 bits, and the way from there to `i32` rows. Shared by all kernels that add
-//! bytes: tables (`lut`) and digits of activations (`addsub`).
+//! bytes: tables (`lut`, `bitserial`) and digits of activations (`addsub`).
 //!
 //! Every value is `radix * high + low`, with one byte sum for each digit. Widening a byte vector to 16 bits takes three operations
 //! without a shuffle: its bytes as 16-bit words are `even + 256 odd`, so one sum takes the words and another the words shifted

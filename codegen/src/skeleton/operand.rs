@@ -24,6 +24,8 @@ pub fn step_bytes(spec: &KernelSpec) -> usize {
         (_, Code::T5) => 2 * 128,
         // Eight codes of 64 low and 64 high digits.
         (_, Code::T7) => 8 * 2 * 64,
+        // 16 low and 16 high digits.
+        (_, Code::S4) => 2 * 16,
         // Three codes of 32 words.
         (_, Code::W3) => 3 * 32 * 2,
     }
@@ -43,6 +45,7 @@ pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
         (Isa::Scalar, Code::T5) => scalar_table(),
         (_, Code::T7) => halves(),
         (_, Code::W3) => words(),
+        (_, Code::S4) => subsets(),
         (_, code) => mirrored(code),
     };
     let cast = match (spec.isa, spec.code) {
@@ -88,21 +91,23 @@ fn planes() -> TokenStream {
     }
 }
 
-/// `*high = …; *low = …;`: the digits of `sum` that complement to those of `-sum`, as `budget::Digits` defines them.
+/// `*high = …; *low = …;`: the digits of `sum` as `budget::Digits` defines them; those of mirrored groups complement to the digits
+/// of `-sum`.
 ///
 /// A multiplication by `1 / radix` in 16 fraction bits, whose high half vector units compute in one instruction. A digit that
 /// is off by one rounding is still a right digit: `budget` checks all of them.
-fn mirrored_digits(code: Code) -> TokenStream {
+fn digits(code: Code) -> TokenStream {
     let (radix, excess) = Digits::of(code).map_or((1, 0), |digits| (digits.radix, digits.excess));
     let factor = Literal::i32_unsuffixed(65536 / radix);
-    let (radix, halves) = (
-        Literal::i16_unsuffixed(radix as i16),
-        Literal::i16_unsuffixed(-excess as i16),
-    );
+    let radix = Literal::i16_unsuffixed(radix as i16);
+    let value = match Literal::i16_unsuffixed(-excess as i16) {
+        _ if excess == 0 => quote!(sum),
+        halves => quote!(*sum - #halves),
+    };
     quote! {
         let digit = ((i32::from(*sum) * #factor) >> 16) as i16;
         *high = digit as u8;
-        *low = (*sum - #halves - #radix * digit) as u8;
+        *low = (#value - #radix * digit) as u8;
     }
 }
 
@@ -147,7 +152,7 @@ fn sums(entries: usize, start: i32, activations: TokenStream) -> TokenStream {
 /// Sums of magnitudes, split into digits.
 fn mirrored(code: Code) -> TokenStream {
     let (group, entries) = if code == Code::T3 { (3, 16) } else { (5, 128) };
-    let (trits, digits) = (balanced_trits(group, entries), mirrored_digits(code));
+    let (trits, digits) = (balanced_trits(group, entries), digits(code));
     let sums = sums(entries, 0, quote!(group));
     let widened = (0..group).map(number);
     let [group, entries, both] = [group, entries, 2 * entries].map(number);
@@ -190,6 +195,30 @@ fn halves() -> TokenStream {
                     *high = (sum >> 5) as u8;
                 }
             }
+        }
+    }
+}
+
+/// The 16 sums of four activations or fewer, each there or not as a bit of the index says, split into digits.
+fn subsets() -> TokenStream {
+    let (sums, digits) = (sums(16, 0, quote!(group)), digits(Code::S4));
+    quote! {
+        const TRITS: [[i16; 16]; 4] = {
+            let (mut trits, mut n) = ([[0; 16]; 4], 0);
+            while n < 16 {
+                trits[0][n] = (n & 1) as i16;
+                trits[1][n] = (n >> 1 & 1) as i16;
+                trits[2][n] = (n >> 2 & 1) as i16;
+                trits[3][n] = (n >> 3) as i16;
+                n += 1;
+            }
+            trits
+        };
+        let group = [0, 1, 2, 3].map(|i| i16::from(step[i]));
+        #sums
+        let (low, high) = out.split_at_mut(16);
+        for ((sum, low), high) in sums.iter().zip(low).zip(high) {
+            #digits
         }
     }
 }

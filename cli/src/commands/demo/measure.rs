@@ -104,7 +104,7 @@ fn in_plain_words(found: &Comparison) -> String {
         ("speed", Align::Right),
     ]);
     let best = |family| found.rows.iter().find(|row| row.family == family);
-    let best = [Family::Lut, Family::Mad, Family::Addsub].map(best);
+    let best = Family::ALL.map(best);
     let fastest = found.rows.first().map(|row| row.kernel);
     for row in best.into_iter().flatten() {
         let style = match fastest == Some(row.kernel) {

@@ -130,7 +130,8 @@ impl Demo<'_> {
             wanted.push(("plan", 1, forced.clone()));
         }
         if forced.is_none() {
-            let families = [Family::Lut, Family::Mad, Family::Addsub];
+            let families = Family::ALL.into_iter();
+            let families = families.filter(|&family| family != Family::Reference);
             let one = |family: Family| (family.name(), self.threads, Some(Force::Family(family)));
             wanted.extend(families.map(one));
         }
