@@ -164,7 +164,7 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
             family: Family::#family,
             variant: #variant,
             isa: Isa::#isa,
-            packing: Packing { code: Code::#code, lanes: #lanes, panels: #panels, block: #block },
+            packing: Packing { code: Code::#code, lanes: #lanes, panels: #panels, block: #block, group: 0 },
             batch: 1,
             operand_step_bytes: #operand,
             biased: #biased,

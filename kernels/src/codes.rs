@@ -197,6 +197,7 @@ mod tests {
                 lanes: if code == Code::Trits { 1 } else { 8 },
                 panels: 1,
                 block: 1,
+                group: 0,
             };
             let mut step = vec![0; packing.panel_step_bytes()];
             // 3^7 covers all values of every group; the offsets move it through the step.

@@ -88,7 +88,7 @@ fn fenced_sums(kernel: &KernelDesc, rows: usize, trits: &[i8], q: &[i8]) -> Vec<
 
     let mut weights = Fenced::new(matrix.bytes());
     weights.bytes().copy_from_slice(matrix.data());
-    let mut activations = Fenced::new(packing.padded_cols(cols));
+    let mut activations = Fenced::new(packing.steps(cols) * packing.code.step_cols());
     activations.bytes().fill(0);
     for (byte, &q) in activations.bytes().iter_mut().zip(q) {
         *byte = q as u8;

@@ -24,6 +24,7 @@ const STEP_COLS_MAX: usize = {
 /// The prepared activations of one token.
 pub struct Operand {
     kernel: Kernel,
+    packing: Packing,
     cols: usize,
     data: Buffer,
     /// For each K block, what is added to every row's sum.
@@ -37,7 +38,11 @@ impl Operand {
     ///
     /// No memory.
     pub fn new(kernel: Kernel, cols: usize) -> Result<Self, MemoryError> {
-        let packing = kernel.packing;
+        Operand::of_packing(kernel, kernel.packing, cols)
+    }
+
+    /// The same for the matrices of `packing`, one that the kernel reads beside its own: with a scale for each group of columns.
+    fn of_packing(kernel: Kernel, packing: Packing, cols: usize) -> Result<Self, MemoryError> {
         let steps = packing.steps(cols);
         let bytes = steps.checked_mul(kernel.operand_step_bytes);
         let bytes = bytes.ok_or(MemoryError::TooLarge { bytes: usize::MAX })?;
@@ -46,6 +51,7 @@ impl Operand {
         let corrections = vec![0; packing.blocks(cols)];
         Ok(Operand {
             kernel,
+            packing,
             cols,
             data,
             corrections,
@@ -54,7 +60,7 @@ impl Operand {
 
     /// The packing that it is prepared for.
     pub fn packing(&self) -> Packing {
-        self.kernel.packing
+        self.packing
     }
 
     /// Activations that it holds.
@@ -78,11 +84,9 @@ impl Operand {
         }
     }
 
-    /// Splits the operand into at most `n` parts of neighbouring steps that workers prepare side by side.
+    /// Splits the operand into at most `n` parts of neighbouring K blocks that workers prepare side by side.
     pub fn parts(&mut self, n: usize) -> impl Iterator<Item = OperandPart<'_>> {
-        let (kernel, cols) = (self.kernel, self.cols);
-        let packing = kernel.packing;
-        // A part is a run of whole K blocks where the corrections are sums over blocks; else any run of steps would do.
+        let (kernel, packing, cols) = (self.kernel, self.packing, self.cols);
         let blocks_per_part = packing.blocks(cols).div_ceil(n.max(1)).max(1);
         let bytes_per_part = blocks_per_part * packing.block * kernel.operand_step_bytes;
         self.data
@@ -91,8 +95,9 @@ impl Operand {
             .enumerate()
             .map(move |(index, (data, corrections))| OperandPart {
                 kernel,
+                packing,
                 cols,
-                first_step: index * blocks_per_part * packing.block,
+                first_block: index * blocks_per_part,
                 data,
                 corrections,
             })
@@ -100,7 +105,7 @@ impl Operand {
 
     /// First byte of K block `block`, and the correction of its sums.
     pub(crate) fn block(&self, block: usize) -> (&[u8], i32) {
-        let bytes = self.kernel.packing.block * self.kernel.operand_step_bytes;
+        let bytes = self.packing.block * self.kernel.operand_step_bytes;
         let start = block * bytes;
         (
             &self.data[start..(start + bytes).min(self.data.len())],
@@ -112,8 +117,9 @@ impl Operand {
 /// A run of K blocks of an [`Operand`], for one worker.
 pub struct OperandPart<'a> {
     kernel: Kernel,
+    packing: Packing,
     cols: usize,
-    first_step: usize,
+    first_block: usize,
     data: &'a mut [u8],
     corrections: &'a mut [i32],
 }
@@ -126,34 +132,38 @@ impl OperandPart<'_> {
     /// When `q.len()` is not the operand's `cols()`.
     pub fn build(&mut self, q: &[i8]) {
         assert_eq!(q.len(), self.cols, "activations of the operand");
-        let step_cols = self.kernel.packing.code.step_cols();
-        let steps = self.data.len() / self.kernel.operand_step_bytes;
-        let first = self.first_step * step_cols;
-        let whole = steps.min((q.len() - first) / step_cols);
-        self.build_steps(&q[first..first + whole * step_cols], 0, whole);
-        if whole < steps {
-            // The last step ends beyond the last column: pad it with zeros.
-            let mut padded = [0i8; STEP_COLS_MAX];
-            let rest = &q[first + whole * step_cols..];
-            padded[..rest.len()].copy_from_slice(rest);
-            self.build_steps(&padded[..step_cols], whole, 1);
-        }
-        if self.kernel.biased {
-            let block_cols = self.kernel.packing.block * step_cols;
-            for (q, correction) in q[first..]
-                .chunks(block_cols)
-                .zip(self.corrections.iter_mut())
-            {
-                *correction = -q.iter().map(|&q| i32::from(q)).sum::<i32>();
+        let block_cols = self.packing.block_cols();
+        let blocks = q[self.first_block * block_cols..].chunks(block_cols);
+        let mut at = 0;
+        for (index, q) in blocks.take(self.corrections.len()).enumerate() {
+            at = self.build_block(q, at);
+            if self.kernel.biased {
+                self.corrections[index] = -q.iter().map(|&q| i32::from(q)).sum::<i32>();
             }
         }
+    }
+
+    /// Prepares the activations `q` of one K block from step `at` of this part; the step after its last.
+    fn build_block(&mut self, q: &[i8], at: usize) -> usize {
+        let step_cols = self.packing.code.step_cols();
+        let whole = q.len() / step_cols;
+        let (steps, rest) = q.split_at(whole * step_cols);
+        self.build_steps(steps, at, whole);
+        if rest.is_empty() {
+            return at + whole;
+        }
+        // The last step ends beyond the last column: pad it with zeros.
+        let mut padded = [0i8; STEP_COLS_MAX];
+        padded[..rest.len()].copy_from_slice(rest);
+        self.build_steps(&padded[..step_cols], at + whole, 1);
+        at + whole + 1
     }
 
     /// Calls the kernel's build function on `steps` steps from step `at` of this part.
     fn build_steps(&mut self, q: &[i8], at: usize, steps: usize) {
         let step_bytes = self.kernel.operand_step_bytes;
         let out = &mut self.data[at * step_bytes..(at + steps) * step_bytes];
-        assert_eq!(q.len(), steps * self.kernel.packing.code.step_cols());
+        assert_eq!(q.len(), steps * self.packing.code.step_cols());
         if steps == 0 {
             return;
         }

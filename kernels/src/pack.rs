@@ -160,11 +160,13 @@ impl PackedMatrix {
         let step_cols = self.packing.code.step_cols();
         let (panel, lane_row) = (row / self.packing.lanes, row % self.packing.lanes);
         let mut full = vec![0; step_cols];
-        for (step, out) in trits.chunks_mut(step_cols).enumerate() {
-            let offset = layout.step_offset(panel, step);
-            let bytes = &self.data[offset..offset + self.packing.panel_step_bytes()];
-            codes::decode(&self.packing, lane_row, &mut full, bytes);
-            out.copy_from_slice(&full[..out.len()]);
+        for (block, trits) in trits.chunks_mut(self.packing.block_cols()).enumerate() {
+            for (step, out) in trits.chunks_mut(step_cols).enumerate() {
+                let offset = layout.step_offset(panel, block, step);
+                let bytes = &self.data[offset..offset + self.packing.panel_step_bytes()];
+                codes::decode(&self.packing, lane_row, &mut full, bytes);
+                out.copy_from_slice(&full[..out.len()]);
+            }
         }
     }
 }
@@ -206,9 +208,7 @@ impl Layout {
 
     /// Steps in K block `block`.
     pub(crate) fn block_steps(&self, block: usize) -> usize {
-        self.packing
-            .block
-            .min(self.packing.steps(self.cols) - block * self.packing.block)
+        self.packing.block_steps(self.cols, block)
     }
 
     /// First byte of K block `block` of unit `unit`.
@@ -218,15 +218,14 @@ impl Layout {
         (before + inside) * self.packing.panel_step_bytes()
     }
 
-    /// First byte of step `step` of panel `panel`.
-    fn step_offset(&self, panel: usize, step: usize) -> usize {
-        let (block, inner) = (step / self.packing.block, step % self.packing.block);
+    /// First byte of step `step` of K block `block` of panel `panel`.
+    fn step_offset(&self, panel: usize, block: usize, step: usize) -> usize {
         let in_strip = panel < self.full_strips() * self.packing.panels;
         let (unit, width) = match in_strip {
             true => (panel / self.packing.panels, self.packing.panels),
             false => (panel - self.full_strips() * (self.packing.panels - 1), 1),
         };
-        let within = inner * width + (panel - self.first_panel(unit));
+        let within = step * width + (panel - self.first_panel(unit));
         self.unit_offset(unit, block) + within * self.packing.panel_step_bytes()
     }
 
@@ -242,21 +241,26 @@ impl Layout {
         // Padding rows and columns are zero trits, whose code is not always zero bits: encode every lane.
         let panels = rows.start / packing.lanes..rows.end.div_ceil(packing.lanes);
         let mut bytes = vec![0; panels.len() * steps * step_bytes];
-        let mut trits = vec![0; packing.padded_cols(self.cols)];
+        let mut trits = vec![0; self.cols];
+        let mut padded = vec![0; step_cols];
         for (index, panel) in panels.clone().enumerate() {
             let panel_bytes = &mut bytes[index * steps * step_bytes..][..steps * step_bytes];
             for lane_row in 0..packing.lanes {
                 let row = panel * packing.lanes + lane_row;
                 trits.fill(0);
                 if row < rows.end {
-                    fill(row, &mut trits[..self.cols]);
+                    fill(row, &mut trits);
                     if let Some(&value) = trits.iter().find(|t| !(-1..=1).contains(*t)) {
                         return Err(PackError::NotATrit { row, value });
                     }
                 }
-                for (step, trits) in trits.chunks_exact(step_cols).enumerate() {
-                    let step = &mut panel_bytes[step * step_bytes..][..step_bytes];
-                    codes::encode(packing, lane_row, trits, step);
+                // A K block's last step may end beyond the block's last column.
+                let blocks = trits.chunks(packing.block_cols());
+                let steps = blocks.flat_map(|block| block.chunks(step_cols));
+                for (trits, step) in steps.zip(panel_bytes.chunks_exact_mut(step_bytes)) {
+                    padded[..trits.len()].copy_from_slice(trits);
+                    padded[trits.len()..].fill(0);
+                    codes::encode(packing, lane_row, &padded, step);
                 }
             }
         }
@@ -283,7 +287,7 @@ impl Layout {
                         run.extend_from_slice(&bytes[at..at + step_bytes]);
                     }
                 }
-                runs.push((self.step_offset(first, start), run));
+                runs.push((self.step_offset(first, block, 0), run));
             }
             first += width;
         }

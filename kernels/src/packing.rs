@@ -5,6 +5,9 @@
 //! (4 panels), and the steps in a K block (96). Two kernels with the same packing read the same bytes; a matrix refuses
 //! every other kernel.
 //!
+//! A matrix with one weight scale for each group of columns has a fifth part, for example `t5_l64_p2_k26_g128`: a K block is then
+//! one group of 128 columns, padded with zero trits to 26 whole steps, so that no block's sum belongs to two scales.
+//!
 //! The order, outermost first: K block, strip, step, panel, lane. A *strip* is `panels` panels side by side, and the
 //! panels that are left over follow as strips of one. So a kernel that walks a K block reads increasing addresses, in one
 //! stream: several row streams were measured two to three times slower from memory.
@@ -124,6 +127,8 @@ pub struct Packing {
     pub panels: usize,
     /// Steps in a K block.
     pub block: usize,
+    /// Columns that share a weight scale, which are then a K block; 0 where scales are not by columns.
+    pub group: usize,
 }
 
 impl Packing {
@@ -133,6 +138,7 @@ impl Packing {
         lanes: 1,
         panels: 1,
         block: 1 << 20,
+        group: 0,
     };
 
     /// Whether its numbers make sense: all of them above zero and within reason, and the rows of a panel in whole 32-bit lanes.
@@ -142,25 +148,53 @@ impl Packing {
             lanes,
             panels,
             block,
+            group,
         } = *self;
         let whole = lanes.is_multiple_of(code.rows_in_32_bits());
         let counts = lanes > 0 && panels > 0 && block > 0;
-        counts && whole && lanes <= 1 << 12 && panels <= 1 << 8 && block <= 1 << 24
+        let whole_group = group == 0 || group.div_ceil(code.step_cols()) == block;
+        let sizes = lanes <= 1 << 12 && panels <= 1 << 8 && block <= 1 << 24;
+        counts && whole && whole_group && sizes
     }
 
-    /// Steps that cover `cols` columns, the last one padded with zero trits.
-    pub const fn steps(&self, cols: usize) -> usize {
-        cols.div_ceil(self.code.step_cols())
+    /// The same rows and panels for a matrix with one weight scale for each `group` columns.
+    pub const fn grouped(&self, group: usize) -> Packing {
+        Packing {
+            block: group.div_ceil(self.code.step_cols()),
+            group,
+            ..*self
+        }
     }
 
-    /// Columns after padding to whole steps.
-    pub const fn padded_cols(&self, cols: usize) -> usize {
-        self.steps(cols) * self.code.step_cols()
+    /// Columns of a K block, the last one's excepted.
+    pub const fn block_cols(&self) -> usize {
+        match self.group {
+            0 => self.block * self.code.step_cols(),
+            group => group,
+        }
     }
 
     /// K blocks that cover `cols` columns; the last one may hold fewer steps.
     pub const fn blocks(&self, cols: usize) -> usize {
-        self.steps(cols).div_ceil(self.block)
+        cols.div_ceil(self.block_cols())
+    }
+
+    /// Steps of K block `block` of `cols` columns, the last one padded with zero trits.
+    pub const fn block_steps(&self, cols: usize, block: usize) -> usize {
+        let left = cols - block * self.block_cols();
+        let cols = if left < self.block_cols() {
+            left
+        } else {
+            self.block_cols()
+        };
+        cols.div_ceil(self.code.step_cols())
+    }
+
+    /// Steps that cover `cols` columns.
+    pub const fn steps(&self, cols: usize) -> usize {
+        let whole = cols / self.block_cols();
+        let rest = cols % self.block_cols();
+        whole * self.block + rest.div_ceil(self.code.step_cols())
     }
 
     /// Bytes of one step of one panel.
@@ -203,7 +237,11 @@ impl fmt::Display for Packing {
             self.lanes,
             self.panels,
             self.block
-        )
+        )?;
+        match self.group {
+            0 => Ok(()),
+            group => write!(f, "_g{group}"),
+        }
     }
 }
 
@@ -226,20 +264,27 @@ impl FromStr for Packing {
             .into_iter()
             .find(|c| c.name() == code)
             .ok_or_else(error)?;
-        let mut number = |letter: char| {
-            let part = parts.next()?.strip_prefix(letter)?;
-            part.parse()
-                .ok()
-                .filter(|n: &usize| *n > 0 && part == n.to_string())
+        let mut number = |letter: char| match parts.next() {
+            None => Ok(None),
+            Some(part) => {
+                let number = part
+                    .strip_prefix(letter)
+                    .and_then(|digits| digits.parse().ok());
+                // A leading zero or a plus would be a second name.
+                let canonical = number.filter(|n: &usize| *n > 0 && part[1..] == n.to_string());
+                canonical.map(Some).ok_or_else(error)
+            }
         };
-        let lanes = number('l').ok_or_else(error)?;
-        let panels = number('p').ok_or_else(error)?;
-        let block = number('k').ok_or_else(error)?;
+        let lanes = number('l')?.ok_or_else(error)?;
+        let panels = number('p')?.ok_or_else(error)?;
+        let block = number('k')?.ok_or_else(error)?;
+        let group = number('g')?.unwrap_or(0);
         let packing = Packing {
             code,
             lanes,
             panels,
             block,
+            group,
         };
         match parts.next() {
             None if packing.is_valid() => Ok(packing),
@@ -253,15 +298,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_group_is_a_block_and_no_step_holds_two() {
+        let t5: Packing = "t5_l64_p2_k48".parse().unwrap();
+        // 300 columns: groups of 128, 128 and 44, in 26, 26 and 9 steps of five.
+        let grouped = t5.grouped(128);
+        assert_eq!(grouped.blocks(300), 3);
+        let steps = [0, 1, 2].map(|block| grouped.block_steps(300, block));
+        assert_eq!((steps, grouped.steps(300)), ([26, 26, 9], 61));
+        // Without groups only the last step is padded.
+        assert_eq!((t5.blocks(300), t5.steps(300)), (2, 60));
+        assert_eq!(t5.block_steps(300, 1), 12);
+    }
+
+    #[test]
     fn names_round_trip() {
         let packing = Packing {
             code: Code::T5,
             lanes: 64,
             panels: 4,
             block: 96,
+            group: 0,
         };
         assert_eq!(packing.to_string(), "t5_l64_p4_k96");
         assert_eq!("t5_l64_p4_k96".parse(), Ok(packing));
+        let grouped = packing.grouped(128);
+        assert_eq!(grouped.to_string(), "t5_l64_p4_k26_g128");
+        assert_eq!("t5_l64_p4_k26_g128".parse(), Ok(grouped));
         assert_eq!("trits".parse(), Ok(Packing::TRITS));
         for bad in [
             "",
@@ -272,6 +334,9 @@ mod tests {
             "t5_l064_p4_k9",
             "t5_l10_p1_k1",
             "t5_l64_p4_k96_x",
+            "t5_l64_p4_k26_g0",
+            "t5_l64_p4_k27_g128",
+            "t5_l64_p4_k26_g128_g128",
             "t5_l10_p1_k1",
         ] {
             assert!(bad.parse::<Packing>().is_err(), "{bad}");
@@ -287,6 +352,7 @@ mod tests {
                 lanes,
                 panels: 1,
                 block: 1,
+                group: 0,
             };
             let mut seen = vec![false; lanes];
             (0..lanes).for_each(|row| seen[packing.lane_of(row)] = true);

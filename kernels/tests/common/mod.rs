@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
 
 use tern_kernels::{
-    Choice, Cpu, Gemv, Isa, Kernel, Operand, PackedMatrix, Pages, Source, Tile, kernels, reference,
+    Choice, Cpu, Gemv, Isa, Kernel, Operand, PackedMatrix, Packing, Pages, Source, Tile, kernels,
+    reference,
 };
 
 /// A small generator whose numbers never change (splitmix64).
@@ -76,10 +77,14 @@ impl Case {
     }
 
     pub fn pack(&self, kernel: Kernel) -> PackedMatrix {
+        self.pack_as(kernel.packing)
+    }
+
+    pub fn pack_as(&self, packing: Packing) -> PackedMatrix {
         let fill = |row: usize, out: &mut [i8]| {
             out.copy_from_slice(&self.trits[row * self.cols..][..self.cols]);
         };
-        PackedMatrix::pack(kernel.packing, self.rows, self.cols, Pages::Small, &fill).unwrap()
+        PackedMatrix::pack(packing, self.rows, self.cols, Pages::Small, &fill).unwrap()
     }
 
     /// The kernel's sums, with the rows split over `threads` workers.
