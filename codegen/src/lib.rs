@@ -113,7 +113,7 @@ impl KernelSet {
         Ok(format!("{}\n{}", kernel_text(spec)?, build_text(spec)?))
     }
 
-    /// The file of one ISA: its streaming read, the build functions of its packings, its kernels.
+    /// The file of one ISA: its streaming read and its dot product, the build functions of its packings, its kernels.
     ///
     /// # Errors
     ///
@@ -125,6 +125,10 @@ impl KernelSet {
             isa.name(),
         );
         text.push_str(&emit::format(isa.name(), skeleton::read(isa))?);
+        if skeleton::has_dot(isa) {
+            text.push('\n');
+            text.push_str(&emit::format(isa.name(), skeleton::dot(isa))?);
+        }
         let mut built = Vec::new();
         for spec in self.of_isa(isa) {
             let name = build_name(spec);

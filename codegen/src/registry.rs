@@ -41,6 +41,17 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
         let read = format_ident!("read__{}", isa.name());
         quote!((Isa::#variant, #module::#read))
     });
+    let dots = isas
+        .iter()
+        .filter(|isa| skeleton::has_dot(**isa))
+        .map(|isa| {
+            let (variant, module) = (
+                format_ident!("{}", isa.variant()),
+                format_ident!("{}", isa.name()),
+            );
+            let dot = format_ident!("dot__{}", isa.name());
+            quote!((Isa::#variant, #module::#dot))
+        });
     let configs = set
         .configs
         .iter()
@@ -48,7 +59,7 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     emit::format(
         "kernels.rs",
         quote! {
-            use crate::contract::ReadFn;
+            use crate::contract::{DotFn, ReadFn};
             use crate::cpu::Isa;
             use crate::packing::{Code, Packing};
             use crate::registry::{Family, KernelDesc, Operation};
@@ -68,6 +79,9 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
 
             #[doc = " The streaming read of each ISA."]
             pub static READS: &[(Isa, ReadFn)] = &[#(#reads),*];
+
+            #[doc = " The dot product of each ISA that has one."]
+            pub static DOTS: &[(Isa, DotFn)] = &[#(#dots),*];
 
             #[doc = " The configs that the kernels were generated from: file name and text."]
             pub static CONFIGS: &[(&str, &str)] = &[#(#configs),*];
@@ -122,10 +136,16 @@ fn module(isa: Isa, file: &str) -> TokenStream {
             use core::arch::#arch::*;
         }
     });
+    let dot = skeleton::has_dot(isa).then(|| {
+        quote!(
+            use crate::contract::DotArgs;
+        )
+    });
     quote! {
         #[doc = #doc]
         pub mod #name {
             use crate::contract::{BuildArgs, GemvArgs, ReadArgs};
+            #dot
             #arch
             include!(concat!(env!("OUT_DIR"), #file));
         }

@@ -3,6 +3,7 @@
 mod addsub;
 mod bitserial;
 mod bytes;
+mod dot;
 mod lut;
 mod lut16;
 mod mad;
@@ -17,6 +18,7 @@ use crate::budget;
 use crate::isa::{Isa, Vocabulary};
 use crate::spec::{Code, Family, KernelSpec, Prefetch};
 
+pub use dot::{dot, has_dot};
 pub use operand::{build, step_bytes as operand_step_bytes};
 pub use read::read;
 

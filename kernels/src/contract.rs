@@ -87,3 +87,22 @@ pub struct ReadArgs {
 
 /// Reads memory with the widest loads of an ISA and returns a mix of all of it, so that no load can be left out.
 pub type ReadFn = unsafe fn(&ReadArgs) -> u64;
+
+/// What one call of a dot product works on: the same bytes again and again.
+///
+/// # Safety contract
+///
+/// `bytes` points to `len` readable bytes, `len` is a multiple of 768 and not zero, and the CPU has the function's ISA.
+#[derive(Clone, Copy, Debug)]
+pub struct DotArgs {
+    /// First byte.
+    pub bytes: *const u8,
+    /// Bytes that are multiplied in each lap.
+    pub len: usize,
+    /// How often all of them are multiplied.
+    pub laps: usize,
+}
+
+/// Multiplies every byte with one of the first few and adds the products up, as the kernels of an ISA that multiply do, and
+/// returns a mix of the sums, so that no product can be left out. The sums wrap.
+pub type DotFn = unsafe fn(&DotArgs) -> u64;

@@ -1,6 +1,6 @@
-//! Reading memory as fast as the ISA allows, and counting cycles: the two rulers that kernels are measured against.
+//! Reading memory and multiplying as fast as the ISA allows, and counting cycles: the rulers that kernels are measured against.
 
-use crate::contract::{ReadArgs, ReadFn};
+use crate::contract::{DotArgs, DotFn, ReadArgs, ReadFn};
 use crate::cpu::{Cpu, Isa};
 use crate::generated;
 
@@ -24,6 +24,39 @@ pub fn read(cpu: &Cpu, bytes: &[u8], streams: usize) -> u64 {
     };
     // SAFETY: `streams * len` is at most `bytes.len()`, `len` is a multiple of 256, and the CPU has the ISA.
     unsafe { read(&args) }
+}
+
+/// Bytes that a call of [`dot`] needs, or a multiple of that: twelve vectors of the widest ISA.
+pub const DOT_BYTES: usize = 768;
+
+/// The ISA that [`dot`] multiplies with: the last of the `--max-isa` list that has a dot product; `None` if `cpu` has none.
+pub fn dot_isa(cpu: &Cpu) -> Option<Isa> {
+    widest_dot(cpu).map(|(isa, _)| *isa)
+}
+
+/// Multiplies all of `bytes` with the dot product of [`dot_isa`], `laps` times, and returns a mix of the sums: one product a
+/// byte, which is the least that a kernel needs that multiplies each weight. Nothing is added up where the CPU has none.
+///
+/// The last bytes that do not fill a multiple of [`DOT_BYTES`] are left out. They should lie in the first-level cache.
+pub fn dot(cpu: &Cpu, bytes: &[u8], laps: usize) -> u64 {
+    let len = bytes.len() / DOT_BYTES * DOT_BYTES;
+    let Some((_, dot)) = widest_dot(cpu).filter(|_| len > 0) else {
+        return 0;
+    };
+    let args = DotArgs {
+        bytes: bytes.as_ptr(),
+        len,
+        laps,
+    };
+    // SAFETY: `len` is at most `bytes.len()`, a multiple of 768 and not zero, and the CPU has the ISA.
+    unsafe { dot(&args) }
+}
+
+fn widest_dot(cpu: &Cpu) -> Option<&'static (Isa, DotFn)> {
+    generated::DOTS
+        .iter()
+        .filter(|(isa, _)| cpu.has(*isa))
+        .max_by_key(|(isa, _)| *isa)
 }
 
 /// Adds to one register `n` times (rounded down to 16s), each addition waiting for the one before: a cycle each on current CPUs.
@@ -88,6 +121,24 @@ mod tests {
                 );
                 bytes[at] = 0;
             }
+        }
+    }
+
+    #[test]
+    fn products_see_every_byte_and_every_lap() {
+        let cpu = Cpu::detect();
+        let mut bytes = vec![1u8; 4 * DOT_BYTES];
+        let ones = dot(&cpu, &bytes, 3);
+        if dot_isa(&cpu).is_none() {
+            assert_eq!(ones, 0, "there is nothing to multiply with");
+            return;
+        }
+        assert_ne!(ones, dot(&cpu, &bytes, 4));
+        assert_eq!(dot(&cpu, &bytes[..DOT_BYTES - 1], 3), 0, "too few bytes");
+        for at in [0, 255, DOT_BYTES, 4 * DOT_BYTES - 1] {
+            bytes[at] = 7;
+            assert_ne!(dot(&cpu, &bytes, 3), ones, "byte {at}");
+            bytes[at] = 1;
         }
     }
 
