@@ -43,7 +43,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    plus0 = _mm256_add_epi8(plus0, plus0);
+                    plus0 = _mm256_slli_epi16::<1>(plus0);
                     let condition = _mm256_cmpgt_epi8(_mm256_setzero_si256(), minus0);
                     low0 = _mm256_sub_epi8(
                         low0,
@@ -53,7 +53,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    minus0 = _mm256_add_epi8(minus0, minus0);
+                    minus0 = _mm256_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm256_set1_epi32(at.add(8).cast::<i32>().read_unaligned()),
                         _mm256_set1_epi32(at.add(12).cast::<i32>().read_unaligned()),
@@ -67,7 +67,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    plus0 = _mm256_add_epi8(plus0, plus0);
+                    plus0 = _mm256_slli_epi16::<1>(plus0);
                     let condition = _mm256_cmpgt_epi8(_mm256_setzero_si256(), minus0);
                     low0 = _mm256_sub_epi8(
                         low0,
@@ -77,7 +77,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    minus0 = _mm256_add_epi8(minus0, minus0);
+                    minus0 = _mm256_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm256_set1_epi32(at.add(16).cast::<i32>().read_unaligned()),
                         _mm256_set1_epi32(at.add(20).cast::<i32>().read_unaligned()),
@@ -91,7 +91,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    plus0 = _mm256_add_epi8(plus0, plus0);
+                    plus0 = _mm256_slli_epi16::<1>(plus0);
                     let condition = _mm256_cmpgt_epi8(_mm256_setzero_si256(), minus0);
                     low0 = _mm256_sub_epi8(
                         low0,
@@ -101,7 +101,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    minus0 = _mm256_add_epi8(minus0, minus0);
+                    minus0 = _mm256_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm256_set1_epi32(at.add(24).cast::<i32>().read_unaligned()),
                         _mm256_set1_epi32(at.add(28).cast::<i32>().read_unaligned()),
@@ -115,7 +115,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    plus0 = _mm256_add_epi8(plus0, plus0);
+                    plus0 = _mm256_slli_epi16::<1>(plus0);
                     let condition = _mm256_cmpgt_epi8(_mm256_setzero_si256(), minus0);
                     low0 = _mm256_sub_epi8(
                         low0,
@@ -125,7 +125,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    minus0 = _mm256_add_epi8(minus0, minus0);
+                    minus0 = _mm256_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm256_set1_epi32(at.add(32).cast::<i32>().read_unaligned()),
                         _mm256_set1_epi32(at.add(36).cast::<i32>().read_unaligned()),
@@ -139,7 +139,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    plus0 = _mm256_add_epi8(plus0, plus0);
+                    plus0 = _mm256_slli_epi16::<1>(plus0);
                     let condition = _mm256_cmpgt_epi8(_mm256_setzero_si256(), minus0);
                     low0 = _mm256_sub_epi8(
                         low0,
@@ -149,7 +149,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    minus0 = _mm256_add_epi8(minus0, minus0);
+                    minus0 = _mm256_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm256_set1_epi32(at.add(40).cast::<i32>().read_unaligned()),
                         _mm256_set1_epi32(at.add(44).cast::<i32>().read_unaligned()),
@@ -163,7 +163,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    plus0 = _mm256_add_epi8(plus0, plus0);
+                    plus0 = _mm256_slli_epi16::<1>(plus0);
                     let condition = _mm256_cmpgt_epi8(_mm256_setzero_si256(), minus0);
                     low0 = _mm256_sub_epi8(
                         low0,
@@ -173,7 +173,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    minus0 = _mm256_add_epi8(minus0, minus0);
+                    minus0 = _mm256_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm256_set1_epi32(at.add(48).cast::<i32>().read_unaligned()),
                         _mm256_set1_epi32(at.add(52).cast::<i32>().read_unaligned()),
@@ -187,7 +187,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    plus0 = _mm256_add_epi8(plus0, plus0);
+                    plus0 = _mm256_slli_epi16::<1>(plus0);
                     let condition = _mm256_cmpgt_epi8(_mm256_setzero_si256(), minus0);
                     low0 = _mm256_sub_epi8(
                         low0,
@@ -197,7 +197,7 @@ pub unsafe fn gemv_addsub_planes__avx2_p1k12(args: &GemvArgs) {
                         high0,
                         _mm256_and_si256(condition, high_digit0),
                     );
-                    minus0 = _mm256_add_epi8(minus0, minus0);
+                    minus0 = _mm256_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm256_set1_epi32(at.add(56).cast::<i32>().read_unaligned()),
                         _mm256_set1_epi32(at.add(60).cast::<i32>().read_unaligned()),

@@ -38,11 +38,11 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k12(args: &GemvArgs) {
                     let condition = _mm512_movepi8_mask(plus0);
                     low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    plus0 = _mm512_slli_epi16::<1>(plus0);
                     let condition = _mm512_movepi8_mask(minus0);
                     low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    minus0 = _mm512_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm512_set1_epi32(at.add(8).cast::<i32>().read_unaligned()),
                         _mm512_set1_epi32(at.add(12).cast::<i32>().read_unaligned()),
@@ -50,11 +50,11 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k12(args: &GemvArgs) {
                     let condition = _mm512_movepi8_mask(plus0);
                     low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    plus0 = _mm512_slli_epi16::<1>(plus0);
                     let condition = _mm512_movepi8_mask(minus0);
                     low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    minus0 = _mm512_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm512_set1_epi32(at.add(16).cast::<i32>().read_unaligned()),
                         _mm512_set1_epi32(at.add(20).cast::<i32>().read_unaligned()),
@@ -62,11 +62,11 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k12(args: &GemvArgs) {
                     let condition = _mm512_movepi8_mask(plus0);
                     low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    plus0 = _mm512_slli_epi16::<1>(plus0);
                     let condition = _mm512_movepi8_mask(minus0);
                     low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    minus0 = _mm512_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm512_set1_epi32(at.add(24).cast::<i32>().read_unaligned()),
                         _mm512_set1_epi32(at.add(28).cast::<i32>().read_unaligned()),
@@ -74,11 +74,11 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k12(args: &GemvArgs) {
                     let condition = _mm512_movepi8_mask(plus0);
                     low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    plus0 = _mm512_slli_epi16::<1>(plus0);
                     let condition = _mm512_movepi8_mask(minus0);
                     low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    minus0 = _mm512_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm512_set1_epi32(at.add(32).cast::<i32>().read_unaligned()),
                         _mm512_set1_epi32(at.add(36).cast::<i32>().read_unaligned()),
@@ -86,11 +86,11 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k12(args: &GemvArgs) {
                     let condition = _mm512_movepi8_mask(plus0);
                     low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    plus0 = _mm512_slli_epi16::<1>(plus0);
                     let condition = _mm512_movepi8_mask(minus0);
                     low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    minus0 = _mm512_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm512_set1_epi32(at.add(40).cast::<i32>().read_unaligned()),
                         _mm512_set1_epi32(at.add(44).cast::<i32>().read_unaligned()),
@@ -98,11 +98,11 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k12(args: &GemvArgs) {
                     let condition = _mm512_movepi8_mask(plus0);
                     low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    plus0 = _mm512_slli_epi16::<1>(plus0);
                     let condition = _mm512_movepi8_mask(minus0);
                     low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    minus0 = _mm512_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm512_set1_epi32(at.add(48).cast::<i32>().read_unaligned()),
                         _mm512_set1_epi32(at.add(52).cast::<i32>().read_unaligned()),
@@ -110,11 +110,11 @@ pub unsafe fn gemv_addsub_planes__avx512bw_p1k12(args: &GemvArgs) {
                     let condition = _mm512_movepi8_mask(plus0);
                     low0 = _mm512_mask_add_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_add_epi8(high0, condition, high0, high_digit0);
-                    plus0 = _mm512_add_epi8(plus0, plus0);
+                    plus0 = _mm512_slli_epi16::<1>(plus0);
                     let condition = _mm512_movepi8_mask(minus0);
                     low0 = _mm512_mask_sub_epi8(low0, condition, low0, low_digit0);
                     high0 = _mm512_mask_sub_epi8(high0, condition, high0, high_digit0);
-                    minus0 = _mm512_add_epi8(minus0, minus0);
+                    minus0 = _mm512_slli_epi16::<1>(minus0);
                     let (low_digit0, high_digit0) = (
                         _mm512_set1_epi32(at.add(56).cast::<i32>().read_unaligned()),
                         _mm512_set1_epi32(at.add(60).cast::<i32>().read_unaligned()),
