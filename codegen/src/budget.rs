@@ -284,10 +284,11 @@ pub fn check_block(spec: &KernelSpec) -> Result<(), String> {
     }
 }
 
-/// Vector registers that are live at once in the inner loop: sums, what the panels share, what is loaded.
+/// Vector registers that one step needs at once: sums, what the panels share, what is loaded.
 ///
-/// Constants that an instruction may take from memory and values that live for one operation are not counted; the compiler may
-/// still spill one where the count is at the limit.
+/// Constants that an instruction may take from memory and values that live for one operation are not counted. The compiler uses more
+/// where some are free, and lets sums wait in memory where a strip has more of them than there are registers:
+/// `kernels/tests/compiled/record.txt` has what it made of each kernel.
 pub fn registers(spec: &KernelSpec) -> usize {
     if spec.isa == Isa::Scalar {
         return 0;

@@ -2,6 +2,7 @@
 
 mod avx2;
 mod avx512;
+mod instructions;
 
 use proc_macro2::TokenStream;
 
@@ -9,6 +10,7 @@ use crate::spec::{Code, Family};
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
+pub use instructions::instructions;
 
 /// An instruction-set level with kernels of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

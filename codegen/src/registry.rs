@@ -3,7 +3,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::isa::{Isa, WITHOUT_KERNELS};
+use crate::isa::{Isa, WITHOUT_KERNELS, instructions};
 use crate::spec::{Error, Family, KernelSpec};
 use crate::{KernelSet, budget, build_name, build_text, emit, kernel_text, skeleton};
 
@@ -176,6 +176,7 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
     .map(Literal::usize_unsuffixed);
     let biased = spec.family == Family::Mad;
     let operations = Literal::f64_unsuffixed(budget::operations(spec));
+    let instructions = instructions(spec);
     let fingerprint = emit::fingerprint(&[&id, &kernel_text(spec)?, &build_text(spec)?]);
     Ok(quote! {
         KernelDesc {
@@ -191,6 +192,7 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
             window: #window,
             registers: #registers,
             ops_per_step: #operations,
+            instructions: &[#(#instructions),*],
             fingerprint: #fingerprint,
             gemv: #module::#gemv,
             build: #module::#build,

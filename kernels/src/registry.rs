@@ -100,10 +100,14 @@ pub struct KernelDesc {
     pub biased: bool,
     /// Steps that the narrowest accumulator takes before it is widened, by the generator's bound.
     pub window: usize,
-    /// Vector registers in use in the inner loop.
+    /// Vector registers that one step needs at once, by the generator's arithmetic. The compiler may use more, and where a strip has
+    /// more sums than registers, some wait in memory: `kernels/tests/compiled/record.txt` has what it made of each kernel.
     pub registers: usize,
     /// Vector operations, loads excluded, for one step of one panel.
     pub ops_per_step: f64,
+    /// The x86-64 instructions that its innermost loop exists for, alternatives behind a bar, `{k}` for one under a mask. Empty for
+    /// plain Rust and for other architectures.
+    pub instructions: &'static [&'static str],
     /// Fingerprint of the id and the generated text: a profile entry holds only for the very same kernel.
     pub fingerprint: &'static str,
     /// The kernel.
@@ -133,6 +137,7 @@ static REFERENCE: KernelDesc = KernelDesc {
     window: 1 << 20,
     registers: 0,
     ops_per_step: 2.0,
+    instructions: &[],
     fingerprint: "reference",
     gemv: reference::gemv_reference,
     build: reference::build_reference,

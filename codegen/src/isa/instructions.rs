@@ -1,0 +1,28 @@
+//! Which instruction each kernel exists for.
+//!
+//! Intrinsics are wishes: the compiler may spell them otherwise, and a kernel without the instruction that it was designed around is
+//! another kernel. So it is said here, and `kernels/tests/compiled.rs` looks for it in the machine code.
+
+use super::Isa;
+use crate::spec::{Code, Family, KernelSpec};
+
+/// The instructions that must stand in a kernel's innermost loop, each with its alternatives behind a bar, and `{k}` where it must be
+/// under a mask. Empty for plain Rust, and for ISAs other than x86-64, which no test reads.
+pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
+    match (spec.isa, spec.family, spec.code) {
+        // Two 16-entry shuffles a group, and the sign.
+        (Isa::Avx2, Family::Lut, Code::T3) => &["vpshufb", "vpxor"],
+        (Isa::Avx2, Family::Bitserial, Code::S4) => &["vpshufb"],
+        (Isa::Avx2, Family::Mad, Code::B2) => &["vpmaddubsw"],
+        // The sign of a byte becomes its mask.
+        (Isa::Avx2, Family::Addsub, Code::Planes) => &["vpcmpgtb", "vpaddb", "vpsubb"],
+        // Subtractions too are masked additions, to sums of their own: that the compiler takes those off at the end is as good.
+        (Isa::Avx512bw, Family::Addsub, Code::Planes) => &["vpmovb2m", "vpaddb{k}"],
+        (Isa::Avx512bw, Family::Lut, Code::W3) => &["vpermw"],
+        (Isa::Avx512vnni, Family::Mad, Code::B2) => &["vpdpbusd"],
+        // 128 entries in two registers, and the bit matrix that spreads the sign.
+        (Isa::Avx512vbmi, Family::Lut, Code::T5) => &["vpermi2b|vpermt2b", "vgf2p8affineqb"],
+        (Isa::Avx512vbmi, Family::Lut, Code::T7) => &["vpermb"],
+        _ => &[],
+    }
+}
