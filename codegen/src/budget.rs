@@ -364,7 +364,7 @@ pub fn operations(spec: &KernelSpec) -> f64 {
 mod tests {
     use super::*;
 
-    use crate::spec::Prefetch;
+    use crate::spec::{Prefetch, Scales};
 
     /// All sums of `g` trits with activations at their extremes and everywhere between: every integer up to 128 g.
     fn entries(g: i32) -> impl Iterator<Item = i32> {
@@ -464,6 +464,7 @@ mod tests {
             block: 28,
             window: 1,
             prefetch: Prefetch::Dense,
+            scales: Scales::Whole,
         };
         // Nine columns at an extreme each, all pulling the same way: 9 * 128 * 28 = 32256, and 33408 is no i16 on either side.
         let largest = 9 * 128;
@@ -482,6 +483,7 @@ mod tests {
             block: 1,
             window: 1,
             prefetch: Prefetch::Dense,
+            scales: Scales::Whole,
         };
         // Four planes of pairs: 4 * 2 * 2 * 128 = 2048 a step, and -32768 is still an i16.
         assert_eq!(window_max(&spec(Variant::Classic)), Ok(16));

@@ -211,6 +211,10 @@ pub trait Vocabulary {
     /// Products of neighbouring 16-bit lanes, added in pairs into 32 bits.
     fn multiply_pairs16(&self, a: Tokens, b: Tokens) -> Tokens;
 
+    /// Lanes of `f32`: `out + sums as f32 * scales`, where `sums` are 32-bit integers. A product, then a sum, never fused, so
+    /// that every ISA rounds alike.
+    fn add_scaled(&self, out: Tokens, sums: Tokens, scales: Tokens) -> Tokens;
+
     /// Asks for the cache line at `at` (any address) in the second-level cache.
     fn prefetch(&self, at: Tokens) -> Tokens;
 }

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use isa::Isa;
-pub use spec::{Error, KernelSpec};
+pub use spec::{Error, KernelSpec, Scales};
 
 /// Names a directory of kernel configs that replaces the built-in one at build time.
 pub const CONFIGS_VARIABLE: &str = "TERN_KERNEL_CONFIGS";

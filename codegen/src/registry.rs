@@ -4,7 +4,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
 use crate::isa::{Isa, WITHOUT_KERNELS, instructions};
-use crate::spec::{Error, Family, KernelSpec};
+use crate::spec::{Error, Family, KernelSpec, Scales};
 use crate::{KernelSet, budget, build_name, build_text, emit, kernel_text, skeleton};
 
 /// The text of `kernels.rs`: modules, features, registry, configs.
@@ -62,7 +62,7 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
             use crate::contract::{DotFn, ReadFn};
             use crate::cpu::Isa;
             use crate::packing::{Code, Packing};
-            use crate::registry::{Family, KernelDesc, Operation};
+            use crate::registry::{Family, KernelDesc, Operation, Scales};
 
             #(#modules)*
 
@@ -92,7 +92,7 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
 /// The text of `overflowing.rs`: kernels whose window is one step too long, for the test that must catch them.
 pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let mut text = String::from(
-        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs, Token};\n#[cfg(target_arch = \"x86_64\")]\nuse core::arch::x86_64::*;\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc, Operation};\n",
+        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs, Token};\n#[cfg(target_arch = \"x86_64\")]\nuse core::arch::x86_64::*;\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc, Operation, Scales};\n",
     );
     let mut rows = Vec::new();
     let mut built = Vec::new();
@@ -100,7 +100,11 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
         let widest = budget::window_max(spec).ok() == Some(spec.window);
         // One kernel of a kind is enough.
         let kind = (spec.isa, spec.code, spec.variant);
-        if !budget::is_narrow(spec) || !widest || built.contains(&kind) {
+        if spec.scales != Scales::Whole
+            || !budget::is_narrow(spec)
+            || !widest
+            || built.contains(&kind)
+        {
             continue;
         }
         built.push(kind);
@@ -174,6 +178,7 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
         skeleton::operand_step_bytes(spec),
     ]
     .map(Literal::usize_unsuffixed);
+    let scales = format_ident!("{}", spec.scales.variant());
     let biased = spec.family == Family::Mad;
     let operations = Literal::f64_unsuffixed(budget::operations(spec));
     let instructions = instructions(spec);
@@ -187,6 +192,7 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
             isa: Isa::#isa,
             packing: Packing { code: Code::#code, lanes: #lanes, panels: #panels, block: #block, group: 0 },
             batch: 1,
+            scales: Scales::#scales,
             operand_step_bytes: #operand,
             biased: #biased,
             window: #window,

@@ -16,7 +16,7 @@ use quote::{format_ident, quote};
 
 use crate::budget;
 use crate::isa::{Isa, Vocabulary};
-use crate::spec::{Code, Family, KernelSpec, Prefetch};
+use crate::spec::{Code, Family, KernelSpec, Prefetch, Scales};
 
 pub use dot::{dot, has_dot};
 pub use operand::{build, step_bytes as operand_step_bytes};
@@ -86,6 +86,8 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
         Family::Mad => quote!(correction),
         _ => quote!(..),
     };
+    let scales =
+        (spec.scales == Scales::Groups).then(|| quote!(let mut scales = args.scales.cast::<u8>();));
     let strips = strip(spec, words, skeleton.as_ref(), spec.panels);
     let singles = (spec.panels > 1).then(|| {
         let body = strip(spec, words, skeleton.as_ref(), 1);
@@ -110,6 +112,7 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
                     #constants
                     let mut weights = args.weights;
                     let mut out = out.cast::<u8>();
+                    #scales
                     for _ in 0..args.strips { #strips }
                     #singles
                 }
@@ -169,14 +172,35 @@ fn strip(
             }
         },
     };
+    // One sum of 32 bits a row, and one scale of 32 bits.
     let out_bytes = number(panels * spec.lanes() * 4);
+    let next_scales =
+        (spec.scales == Scales::Groups).then(|| quote!(scales = scales.add(#out_bytes);));
     quote! {
         #open
         let mut at = operand;
         #steps
         #close
         out = out.add(#out_bytes);
+        #next_scales
     }
+}
+
+/// Adds a vector of 32-bit sums to the rows at byte `offset` of `out`, with their group's scales where the kernel has them.
+fn add_to_rows(
+    spec: &KernelSpec,
+    words: &dyn Vocabulary,
+    offset: usize,
+    sums: TokenStream,
+) -> TokenStream {
+    let rows = at("out", offset);
+    let before = words.load(rows.clone());
+    let after = match spec.scales {
+        Scales::Whole => words.add(32, sums, before),
+        Scales::Groups => words.add_scaled(before, sums, words.load(at("scales", offset))),
+    };
+    let store = words.store(rows, after);
+    quote!(#store;)
 }
 
 /// The documentation of a generated kernel: what it is, its numbers, where it comes from.
@@ -218,6 +242,11 @@ fn docs(spec: &KernelSpec) -> TokenStream {
             budget::block_max(spec),
         ),
     };
+    let output = match spec.scales {
+        Scales::Whole => "Adds the `i32` sum of each row to `out`.",
+        Scales::Groups => "Adds each row's sum times its scale, as `f32`, to `out`.",
+    };
+    let numbers = format!("{numbers} {output}");
     let emitted =
         format!(" Emitted by `codegen/src/skeleton/{file}`. Change that file, not this text.");
     quote! {

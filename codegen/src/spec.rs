@@ -182,6 +182,34 @@ impl Prefetch {
     }
 }
 
+/// What a kernel does with the sums of a K block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scales {
+    /// Adds them to `i32` outputs: one scale for the matrix or for each row is applied when all of K is summed.
+    Whole,
+    /// A K block is a group of columns with scales of its own: adds `sum * scale`, for each row, to `f32` outputs.
+    Groups,
+}
+
+impl Scales {
+    /// What the first half of an id ends with.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Scales::Whole => "",
+            Scales::Groups => "_groups",
+        }
+    }
+
+    /// The variant's name in `tern_kernels::Scales`.
+    pub const fn variant(self) -> &'static str {
+        match self {
+            Scales::Whole => "Whole",
+            Scales::Groups => "Groups",
+        }
+    }
+}
+
 /// One kernel to build.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelSpec {
@@ -201,6 +229,8 @@ pub struct KernelSpec {
     pub window: usize,
     /// Which lines it prefetches.
     pub prefetch: Prefetch,
+    /// What it does with its sums.
+    pub scales: Scales,
 }
 
 impl KernelSpec {
@@ -216,7 +246,8 @@ impl KernelSpec {
             _ => format!("w{}", self.window),
         };
         format!(
-            "gemv_{family}_{code}__{isa}_{variant}p{}k{}{window}{}",
+            "gemv_{family}_{code}{}__{isa}_{variant}p{}k{}{window}{}",
+            self.scales.suffix(),
             self.panels,
             self.block,
             self.prefetch.suffix()
@@ -235,6 +266,10 @@ impl KernelSpec {
             .strip_prefix("gemv_")
             .and_then(|w| w.split_once('_'))
             .ok_or_else(unknown)?;
+        let (code, scales) = match code.strip_suffix(Scales::Groups.suffix()) {
+            Some(code) => (code, Scales::Groups),
+            None => (code, Scales::Whole),
+        };
         let family = Family::ALL.into_iter().find(|f| f.name() == family);
         let code = Code::ALL.into_iter().find(|c| c.name() == code);
         let mut parts: Vec<&str> = how.split('_').collect();
@@ -267,6 +302,7 @@ impl KernelSpec {
             block: number(block)?,
             window: 1,
             prefetch,
+            scales,
         };
         spec.window = match window {
             Some(window) => number(window)?,
@@ -369,6 +405,15 @@ impl KernelSpec {
         if self.isa == Isa::Scalar && self.prefetch != Prefetch::Dense {
             return Err("prefetch = \"sparse\", but scalar kernels do not prefetch".into());
         }
+        let scalable = matches!(
+            (self.family, self.code),
+            (Family::Mad, _) | (Family::Lut, Code::T3 | Code::T5 | Code::T7)
+        );
+        if self.scales == Scales::Groups && !scalable {
+            return Err(format!(
+                "scales = \"groups\", but {family} {code} has no such kernel"
+            ));
+        }
         let registers = budget::registers(self);
         if registers > self.isa.registers() {
             return Err(format!(
@@ -395,6 +440,13 @@ struct Row {
     window: Option<usize>,
     #[serde(default = "dense")]
     prefetch: Vec<Prefetch>,
+    /// One scale for the whole of a row, or for each group of columns.
+    #[serde(default = "whole")]
+    scales: Scales,
+}
+
+fn whole() -> Scales {
+    Scales::Whole
 }
 
 fn dense() -> Vec<Prefetch> {
@@ -533,6 +585,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<KernelSpec>, Error> {
                 family,
                 code,
                 variant,
+                scales,
                 ..
             } = *row;
             let mut spec = KernelSpec {
@@ -544,6 +597,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<KernelSpec>, Error> {
                 block,
                 window: 1,
                 prefetch,
+                scales,
             };
             spec.window = match row.window {
                 Some(window) => window,

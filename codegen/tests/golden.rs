@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tern_codegen::KernelSet;
 
 /// One small kernel a line: the ISA's config, then the id.
-const KERNELS: [(&str, &str, &str); 13] = [
+const KERNELS: [(&str, &str, &str); 15] = [
     (
         "scalar",
         "family = 'lut'\ncode = 't5'",
@@ -71,6 +71,16 @@ const KERNELS: [(&str, &str, &str); 13] = [
         "avx512vbmi",
         "family = 'lut'\ncode = 't7'",
         "gemv_lut_t7__avx512vbmi_p1k12",
+    ),
+    (
+        "scalar",
+        "family = 'mad'\ncode = 'b2'\nscales = 'groups'",
+        "gemv_mad_b2_groups__scalar_p1k12",
+    ),
+    (
+        "avx512vbmi",
+        "family = 'lut'\ncode = 't5'\nscales = 'groups'",
+        "gemv_lut_t5_groups__avx512vbmi_p1k12",
     ),
 ];
 

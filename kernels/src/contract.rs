@@ -7,7 +7,7 @@
 pub struct Token {
     /// Prepared activations of the K block.
     pub operand: *const u8,
-    /// Sums, one for each padded row.
+    /// Sums, one for each padded row; products with scales, as `f32`, where the kernel has [`Scales::Groups`](crate::Scales).
     pub out: *mut i32,
     /// A constant that belongs to every row's sum: what the code's bias costs, taken back.
     pub correction: i32,
@@ -25,6 +25,8 @@ pub struct Token {
 /// * `tokens` points to `count` tokens. The `operand` of each points to the K block's `steps * operand_step_bytes` bytes that
 ///   the kernel's own build function wrote; its `out` to one `i32` for every padded row of the units, which nothing else
 ///   reads or writes during the call.
+/// * For a kernel with [`Scales::Groups`](crate::Scales) `scales` points to one `f32` for every padded row of the units; the others
+///   do not read it.
 /// * `steps` is at least one and at most the block of the packing.
 /// * The CPU has the kernel's ISA.
 ///
@@ -33,6 +35,8 @@ pub struct Token {
 pub struct GemvArgs {
     /// Packed weights of the first unit.
     pub weights: *const u8,
+    /// The K block's weight scale of each row.
+    pub scales: *const f32,
     /// The tokens.
     pub tokens: *const Token,
     /// Number of tokens.

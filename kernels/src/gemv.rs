@@ -7,11 +7,12 @@ use std::ptr;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{GemvArgs, Token};
+use crate::memory::MemoryError;
 use crate::operand::Operand;
 use crate::pack::{Layout, PackedMatrix};
 use crate::packing::Packing;
 use crate::plan::Choice;
-use crate::registry::Kernel;
+use crate::registry::Scales;
 
 /// The part of a kernel's blocking that is decided at run time: it never changes the packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,8 +44,7 @@ pub struct PackingMismatch {
 pub struct Gemv {
     matrix: PackedMatrix,
     choice: Choice,
-    /// First unit of each worker's part, and the number of units: `threads + 1` entries.
-    bounds: Vec<usize>,
+    parts: Parts,
 }
 
 impl Gemv {
@@ -58,20 +58,19 @@ impl Gemv {
         choice: Choice,
         threads: usize,
     ) -> Result<Self, PackingMismatch> {
-        let expected = choice.kernel.packing;
-        if matrix.packing() != expected {
-            let kernel = choice.kernel.id;
+        let kernel = choice.kernel;
+        if kernel.scales != Scales::Whole || !kernel.reads(matrix.packing()) {
             return Err(PackingMismatch {
                 matrix: matrix.packing(),
-                kernel,
-                expected,
+                kernel: kernel.id,
+                expected: kernel.packing,
             });
         }
-        let bounds = split(&matrix.layout(), threads.max(1));
+        let parts = Parts::new(matrix.layout(), threads);
         Ok(Gemv {
             matrix,
             choice,
-            bounds,
+            parts,
         })
     }
 
@@ -92,20 +91,17 @@ impl Gemv {
 
     /// Workers that the rows are split over.
     pub fn workers(&self) -> usize {
-        self.bounds.len() - 1
+        self.parts.workers()
     }
 
     /// Rows of worker `worker`'s part. Parts are ordered and cover all rows; one may be empty.
     pub fn part_rows(&self, worker: usize) -> Range<usize> {
-        let layout = self.matrix.layout();
-        let row = |unit: usize| layout.first_row(self.bounds[unit]).min(self.matrix.rows());
-        row(worker)..row(worker + 1)
+        self.parts.rows(worker)
     }
 
     /// Sums that one token's part of worker `worker` needs: its rows, padded to whole panels.
     pub fn part_len(&self, worker: usize) -> usize {
-        let layout = self.matrix.layout();
-        layout.first_row(self.bounds[worker + 1]) - layout.first_row(self.bounds[worker])
+        self.parts.len(worker)
     }
 
     /// Overwrites `sums` with the exact sums of the worker's rows, one token after another.
@@ -117,19 +113,13 @@ impl Gemv {
     ///
     /// When a length is off, or an operand is of another packing or width.
     pub fn run_part(&self, worker: usize, operands: &[&Operand], sums: &mut [i32]) {
-        let len = self.part_len(worker);
-        assert_eq!(sums.len(), operands.len() * len, "sums of worker {worker}");
-        sums.fill(0);
-        if len == 0 {
-            return;
-        }
         let call = Call {
-            kernel: self.choice.kernel,
-            tile: self.choice.tile,
+            choice: &self.choice,
             matrix: &self.matrix,
-            layout: self.matrix.layout(),
+            layout: self.parts.layout,
+            scales: None,
         };
-        call.run(self.bounds[worker]..self.bounds[worker + 1], operands, sums);
+        call.run_part(self.parts.units(worker), operands, sums);
     }
 
     /// The whole product on the calling thread. `out.len()` is `operands.len() * rows`, one token after another.
@@ -151,19 +141,188 @@ impl Gemv {
     }
 }
 
-/// Splits the units of a matrix so that every worker gets about the same number of panels.
-fn split(layout: &Layout, workers: usize) -> Vec<usize> {
-    let (units, panels) = (layout.units(), layout.panels());
-    let mut bounds = vec![0];
-    for worker in 1..workers {
-        let target = panels * worker / workers;
-        let from = bounds[worker - 1];
-        // The unit whose first panel is nearest to an even share.
-        let unit = (from..=units).min_by_key(|&u| layout.first_panel(u).abs_diff(target));
-        bounds.push(unit.unwrap_or(units));
+/// A matrix with a weight scale for each row and each group of columns, ready to multiply.
+///
+/// `y[m] = sum over groups g of scale(m, g) * (sum over k in g of trit(m, k) * x[k])`: every group's sum is an exact integer, and
+/// the groups are added as `f32` in ascending order, a product and then a sum, never fused. So the result is the same to the bit
+/// for every kernel, tile and number of threads.
+pub struct GroupGemv {
+    matrix: PackedMatrix,
+    choice: Choice,
+    parts: Parts,
+    /// For each K block the scale of each row, padded with zeros to whole panels.
+    scales: Vec<f32>,
+}
+
+/// Why a matrix, scales and a kernel do not go together.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// The kernel does not read the matrix.
+    #[error(transparent)]
+    Packing(#[from] PackingMismatch),
+    /// Too few or too many scales.
+    #[error(
+        "{found} scales for a {rows}x{cols} matrix in groups of {group} columns; expected {expected}, one for each row and group"
+    )]
+    Scales {
+        /// Scales given.
+        found: usize,
+        /// Scales that the matrix has.
+        expected: usize,
+        /// Its rows.
+        rows: usize,
+        /// Its columns.
+        cols: usize,
+        /// Columns in a group.
+        group: usize,
+    },
+}
+
+impl GroupGemv {
+    /// Joins a matrix that was packed with a group, its scales (row by row, a scale for each group) and a kernel, and splits its
+    /// rows over `threads` workers.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not read the matrix, or the number of scales is off.
+    pub fn new(
+        matrix: PackedMatrix,
+        scales: &[f32],
+        choice: Choice,
+        threads: usize,
+    ) -> Result<Self, GroupError> {
+        let packing = matrix.packing();
+        if choice.kernel.scales != Scales::Groups || !choice.kernel.reads(packing) {
+            Err(PackingMismatch {
+                matrix: packing,
+                kernel: choice.kernel.id,
+                expected: choice.kernel.packing,
+            })?;
+        }
+        let (rows, cols) = (matrix.rows(), matrix.cols());
+        let blocks = packing.blocks(cols);
+        // No overflow: the matrix holds at least a byte for each row and group.
+        if scales.len() != rows * blocks {
+            return Err(GroupError::Scales {
+                found: scales.len(),
+                expected: rows * blocks,
+                rows,
+                cols,
+                group: packing.group,
+            });
+        }
+        let padded = matrix.layout().panels() * packing.lanes;
+        let mut by_block = vec![0.0; padded * blocks];
+        for (row, scales) in scales.chunks_exact(blocks).enumerate() {
+            for (block, &scale) in scales.iter().enumerate() {
+                by_block[block * padded + row] = scale;
+            }
+        }
+        let parts = Parts::new(matrix.layout(), threads);
+        Ok(GroupGemv {
+            matrix,
+            choice,
+            parts,
+            scales: by_block,
+        })
     }
-    bounds.push(units);
-    bounds
+
+    /// The matrix.
+    pub fn matrix(&self) -> &PackedMatrix {
+        &self.matrix
+    }
+
+    /// Kernel, tile, and where they came from.
+    pub fn choice(&self) -> &Choice {
+        &self.choice
+    }
+
+    /// Room for the prepared form of one token's activations.
+    ///
+    /// # Errors
+    ///
+    /// No memory.
+    pub fn operand(&self) -> Result<Operand, MemoryError> {
+        Operand::of_packing(
+            self.choice.kernel,
+            self.matrix.packing(),
+            self.matrix.cols(),
+        )
+    }
+
+    /// Workers that the rows are split over.
+    pub fn workers(&self) -> usize {
+        self.parts.workers()
+    }
+
+    /// Rows of worker `worker`'s part. Parts are ordered and cover all rows; one may be empty.
+    pub fn part_rows(&self, worker: usize) -> Range<usize> {
+        self.parts.rows(worker)
+    }
+
+    /// Outputs that one token's part of worker `worker` needs: its rows, padded to whole panels.
+    pub fn part_len(&self, worker: usize) -> usize {
+        self.parts.len(worker)
+    }
+
+    /// Overwrites `out` with the products of the worker's rows, laid out as by [`Gemv::run_part`].
+    ///
+    /// # Panics
+    ///
+    /// When a length is off, or an operand is of another packing or width.
+    pub fn run_part(&self, worker: usize, operands: &[&Operand], out: &mut [f32]) {
+        let call = Call {
+            choice: &self.choice,
+            matrix: &self.matrix,
+            layout: self.parts.layout,
+            scales: Some(&self.scales),
+        };
+        call.run_part(self.parts.units(worker), operands, out);
+    }
+}
+
+/// The split of a matrix's rows over workers.
+struct Parts {
+    layout: Layout,
+    /// First unit of each worker's part, and the number of units: one entry more than there are workers.
+    bounds: Vec<usize>,
+}
+
+impl Parts {
+    /// Splits the units so that every one of `workers` (at least one) gets about the same number of panels.
+    fn new(layout: Layout, workers: usize) -> Parts {
+        let workers = workers.max(1);
+        let (units, panels) = (layout.units(), layout.panels());
+        let mut bounds = vec![0];
+        for worker in 1..workers {
+            let target = panels * worker / workers;
+            let from = bounds[worker - 1];
+            // The unit whose first panel is nearest to an even share.
+            let unit = (from..=units).min_by_key(|&u| layout.first_panel(u).abs_diff(target));
+            bounds.push(unit.unwrap_or(units));
+        }
+        bounds.push(units);
+        Parts { layout, bounds }
+    }
+
+    fn workers(&self) -> usize {
+        self.bounds.len() - 1
+    }
+
+    fn units(&self, worker: usize) -> Range<usize> {
+        self.bounds[worker]..self.bounds[worker + 1]
+    }
+
+    fn rows(&self, worker: usize) -> Range<usize> {
+        let Range { start, end } = self.units(worker);
+        let row = |unit| self.layout.first_row(unit).min(self.layout.rows);
+        row(start)..row(end)
+    }
+
+    fn len(&self, worker: usize) -> usize {
+        let Range { start, end } = self.units(worker);
+        self.layout.first_row(end) - self.layout.first_row(start)
+    }
 }
 
 /// Tokens that one call of a kernel gets at most.
@@ -171,30 +330,43 @@ const BATCH: usize = 16;
 
 /// One product: everything that its loops need.
 struct Call<'a> {
-    kernel: Kernel,
-    tile: Tile,
+    choice: &'a Choice,
     matrix: &'a PackedMatrix,
     layout: Layout,
+    /// For each K block the scale of each padded row, where the kernel's outputs are `f32`.
+    scales: Option<&'a [f32]>,
 }
 
+/// An output of 32 bits: `i32` of a kernel that sums, `f32` of one that scales.
+trait Output: Copy + Default {}
+impl Output for i32 {}
+impl Output for f32 {}
+
 impl Call<'_> {
-    /// Walks K tiles, chunks of rows, K blocks and tokens, in this order.
-    fn run(&self, units: Range<usize>, operands: &[&Operand], sums: &mut [i32]) {
+    /// Overwrites `sums`, for each token one output for each padded row of `units`.
+    fn run_part<T: Output>(&self, units: Range<usize>, operands: &[&Operand], sums: &mut [T]) {
+        let len = self.layout.first_row(units.end) - self.layout.first_row(units.start);
+        assert_eq!(sums.len(), operands.len() * len, "outputs of the worker");
+        sums.fill(T::default());
+        if len > 0 {
+            self.run(units, operands, sums);
+        }
+    }
+
+    /// Walks K tiles, chunks of rows, K blocks and tokens, in this order: a row's K blocks come in ascending order.
+    fn run<T: Output>(&self, units: Range<usize>, operands: &[&Operand], sums: &mut [T]) {
+        let packing = self.matrix.packing();
         for operand in operands {
-            assert_eq!(
-                operand.packing(),
-                self.kernel.packing,
-                "packing of the operand"
-            );
+            assert_eq!(operand.packing(), packing, "packing of the operand");
             assert_eq!(operand.cols(), self.matrix.cols(), "columns of the operand");
         }
         let first_row = self.layout.first_row(units.start);
         let token_len = self.layout.first_row(units.end) - first_row;
-        let blocks = self.kernel.packing.blocks(self.matrix.cols());
+        let blocks = packing.blocks(self.matrix.cols());
         let all = |n: usize, whole: usize| if n == 0 { whole } else { n.min(whole) };
         let (k_tile, chunk) = (
-            all(self.tile.k_blocks, blocks),
-            all(self.tile.chunk, units.len()),
+            all(self.choice.tile.k_blocks, blocks),
+            all(self.choice.tile.chunk, units.len()),
         );
         for k_start in (0..blocks).step_by(k_tile) {
             for start in units.clone().step_by(chunk) {
@@ -217,18 +389,24 @@ impl Call<'_> {
     }
 
     /// Adds one K block's sums of some units for at most [`BATCH`] tokens, each to its slice: one sum for each padded row.
-    fn block<'s>(
+    fn block<'s, T: Output + 's>(
         &self,
         block: usize,
         units: Range<usize>,
-        batch: impl Iterator<Item = (&'s Operand, &'s mut [i32])>,
+        batch: impl Iterator<Item = (&'s Operand, &'s mut [T])>,
     ) {
+        let kernel = self.choice.kernel;
         let layout = &self.layout;
         let steps = layout.block_steps(block);
         let first = layout.unit_offset(units.start, block);
         let last = layout.unit_offset(units.end, block);
         let weights = &self.matrix.data()[first..last];
-        let rows = layout.first_row(units.end) - layout.first_row(units.start);
+        let first_row = layout.first_row(units.start);
+        let rows = layout.first_row(units.end) - first_row;
+        let scales = self.scales.map_or(ptr::null(), |scales| {
+            let padded = layout.panels() * self.matrix.packing().lanes;
+            scales[block * padded + first_row..][..rows].as_ptr()
+        });
         let none = Token {
             operand: ptr::null(),
             out: ptr::null_mut(),
@@ -237,11 +415,11 @@ impl Call<'_> {
         let (mut tokens, mut count) = ([none; BATCH], 0);
         for (operand, out) in batch {
             let (operand, correction) = operand.block(block);
-            assert_eq!(operand.len(), steps * self.kernel.operand_step_bytes);
+            assert_eq!(operand.len(), steps * kernel.operand_step_bytes);
             assert_eq!(out.len(), rows);
             tokens[count] = Token {
                 operand: operand.as_ptr(),
-                out: out.as_mut_ptr(),
+                out: out.as_mut_ptr().cast(),
                 correction,
             };
             count += 1;
@@ -252,15 +430,16 @@ impl Call<'_> {
             .saturating_sub(units.start);
         let args = GemvArgs {
             weights: weights.as_ptr(),
+            scales,
             tokens: tokens.as_ptr(),
             count,
             steps,
             strips,
             singles: units.len() - strips,
-            prefetch: self.tile.prefetch,
+            prefetch: self.choice.tile.prefetch,
         };
-        // SAFETY: the slices were cut to the lengths of the contract from a matrix and operands of the kernel's own packing, every
-        // `out` is borrowed alone, and a `Kernel` proves the ISA.
-        unsafe { (self.kernel.gemv)(&args) };
+        // SAFETY: the slices were cut to the lengths of the contract from a matrix and operands that the kernel reads, every `out`
+        // is borrowed alone, there are scales where the kernel wants them (`GroupGemv::new`), and a `Kernel` proves the ISA.
+        unsafe { (kernel.gemv)(&args) };
     }
 }

@@ -4,8 +4,8 @@ use crate::contract::{BuildArgs, GemvArgs, Token};
 use crate::cpu::Cpu;
 use crate::pack::PackedMatrix;
 use crate::packing::Code;
-use crate::registry::KernelDesc;
-use crate::{Pages, kernels, reference};
+use crate::registry::{KernelDesc, Scales};
+use crate::{Pages, group_kernels, kernels, reference};
 
 /// Kernels whose window is one step too long. They exist only for the test that must find them wrong.
 mod overflowing {
@@ -97,6 +97,12 @@ fn fenced_sums(kernel: &KernelDesc, rows: usize, trits: &[i8], q: &[i8]) -> Vec<
     let mut out = Fenced::new(panels * packing.lanes * 4);
     out.bytes().fill(0);
 
+    // Scales of one: the sums of a kernel that scales are then whole numbers, exact in `f32`.
+    let mut scales = Fenced::new(panels * packing.lanes * 4);
+    for scale in scales.bytes().chunks_exact_mut(4) {
+        scale.copy_from_slice(&1f32.to_ne_bytes());
+    }
+
     let build = BuildArgs {
         activations: activations.bytes().as_ptr().cast(),
         operand: operand.bytes().as_mut_ptr(),
@@ -116,6 +122,7 @@ fn fenced_sums(kernel: &KernelDesc, rows: usize, trits: &[i8], q: &[i8]) -> Vec<
     };
     let args = GemvArgs {
         weights: weights.bytes().as_ptr(),
+        scales: scales.bytes().as_ptr().cast(),
         tokens: &raw const token,
         count: 1,
         steps,
@@ -129,15 +136,20 @@ fn fenced_sums(kernel: &KernelDesc, rows: usize, trits: &[i8], q: &[i8]) -> Vec<
         (&weights, "weights"),
         (&activations, "activations"),
         (&operand, "operand"),
+        (&scales, "scales"),
         (&out, "out"),
     ] {
         buffer.check(&format!("{} {name}", kernel.id));
     }
-    let sums = out
+    let words = out
         .bytes()
         .chunks_exact(4)
-        .map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
-    sums.take(rows).collect()
+        .map(|b| [b[0], b[1], b[2], b[3]]);
+    let sum = |word| match kernel.scales {
+        Scales::Whole => i32::from_ne_bytes(word),
+        Scales::Groups => f32::from_ne_bytes(word) as i32,
+    };
+    words.take(rows).map(sum).collect()
 }
 
 fn expected(rows: usize, trits: &[i8], q: &[i8]) -> Vec<i32> {
@@ -166,8 +178,8 @@ fn name_skipped<'a>(cpu: &Cpu, kernels: impl Iterator<Item = &'a KernelDesc>) {
 fn kernels_touch_nothing_outside_their_buffers() {
     let cpu = Cpu::detect();
     let mut ran = 0;
-    name_skipped(&cpu, kernels());
-    for kernel in kernels().filter(|k| cpu.has(k.isa)) {
+    name_skipped(&cpu, kernels().chain(group_kernels()));
+    for kernel in kernels().chain(group_kernels()).filter(|k| cpu.has(k.isa)) {
         let step = kernel.packing.code.step_cols();
         let longest = kernel.packing.block.min(3 * kernel.window.min(32) + 1) * step;
         for cols in [1, step, step + 1, longest - 1, longest] {

@@ -54,7 +54,7 @@ pub mod stream;
 pub mod team;
 
 pub use cpu::{Caches, Cpu, Isa};
-pub use gemv::{Gemv, PackingMismatch, Tile};
+pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Tile};
 pub use generated::CONFIGS;
 pub use memory::{Buffer, MemoryError, Pages};
 pub use operand::{Operand, OperandPart};
@@ -62,5 +62,5 @@ pub use pack::{PackError, PackedMatrix};
 pub use packing::{Code, Packing};
 pub use plan::{Choice, Force, PlanError, Planner, Shape, Source};
 pub use profile::{Entry, HostInfo, Profile, ProfileError};
-pub use registry::{Family, Kernel, KernelDesc, Operation, kernels};
+pub use registry::{Family, Kernel, KernelDesc, Operation, Scales, group_kernels, kernels};
 pub use team::{Session, Team};

@@ -42,7 +42,11 @@ impl Operand {
     }
 
     /// The same for the matrices of `packing`, one that the kernel reads beside its own: with a scale for each group of columns.
-    fn of_packing(kernel: Kernel, packing: Packing, cols: usize) -> Result<Self, MemoryError> {
+    pub(crate) fn of_packing(
+        kernel: Kernel,
+        packing: Packing,
+        cols: usize,
+    ) -> Result<Self, MemoryError> {
         let steps = packing.steps(cols);
         let bytes = steps.checked_mul(kernel.operand_step_bytes);
         let bytes = bytes.ok_or(MemoryError::TooLarge { bytes: usize::MAX })?;

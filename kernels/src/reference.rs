@@ -19,6 +19,33 @@ pub fn gemv(rows: usize, cols: usize, trit: impl Fn(usize, usize) -> i8, x: &[i8
     }
 }
 
+/// `y[m] = sum over groups g of scales[m, g] * (sum over k in g of trit(m, k) * x[k])` for a `rows x cols` matrix with a scale for
+/// each row and each `group` columns, row by row: exact sums, then `f32` products added in ascending order.
+///
+/// # Panics
+///
+/// When `scales.len()` is not one for each row of `y` and group of `x`.
+pub fn gemv_groups(
+    group: usize,
+    scales: &[f32],
+    trit: impl Fn(usize, usize) -> i8,
+    x: &[i8],
+    y: &mut [f32],
+) {
+    let groups = x.len().div_ceil(group);
+    assert_eq!(scales.len(), y.len() * groups);
+    for (m, (y, scales)) in y.iter_mut().zip(scales.chunks_exact(groups)).enumerate() {
+        *y = 0.0;
+        for (g, (x, &scale)) in x.chunks(group).zip(scales).enumerate() {
+            let products = x
+                .iter()
+                .enumerate()
+                .map(|(k, &x)| i32::from(trit(m, g * group + k)) * i32::from(x));
+            *y += products.sum::<i32>() as f32 * scale;
+        }
+    }
+}
+
 /// The reference as a registry row, on the `trits` packing: one signed byte a weight, row by row.
 ///
 /// # Safety

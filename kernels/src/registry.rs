@@ -77,6 +77,16 @@ pub enum Operation {
     Gemv,
 }
 
+/// What a kernel does with the sums of a K block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scales {
+    /// Adds them to `i32` sums: one scale for the matrix or for each row is applied after all of K ([`Gemv`](crate::Gemv)).
+    Whole,
+    /// A K block is a group of columns with a scale for each row: adds `sum * scale` to `f32` outputs
+    /// ([`GroupGemv`](crate::GroupGemv)).
+    Groups,
+}
+
 /// What is known of a kernel: enough to choose, test, time and explain it.
 #[derive(Debug)]
 pub struct KernelDesc {
@@ -94,6 +104,8 @@ pub struct KernelDesc {
     pub packing: Packing,
     /// Tokens that it works on at once; more are taken one batch after another.
     pub batch: usize,
+    /// What it does with its sums.
+    pub scales: Scales,
     /// Bytes of prepared activations for one step.
     pub operand_step_bytes: usize,
     /// Whether the code stores `t + 1`: then the sum of the activations is taken back once for each K block.
@@ -121,6 +133,19 @@ impl KernelDesc {
     pub fn weights_per_step(&self) -> usize {
         self.packing.lanes * self.packing.code.step_cols()
     }
+
+    /// Whether it reads matrices of `packing`: its own, or for a kernel with scales by groups the same rows and panels with a
+    /// group of columns that fits its K block.
+    pub fn reads(&self, packing: Packing) -> bool {
+        match self.scales {
+            Scales::Whole => packing == self.packing,
+            Scales::Groups => {
+                packing.group > 0
+                    && packing.block <= self.packing.block
+                    && packing == self.packing.grouped(packing.group)
+            }
+        }
+    }
 }
 
 /// The reference's row. It runs everywhere and is chosen only by name.
@@ -132,6 +157,7 @@ static REFERENCE: KernelDesc = KernelDesc {
     isa: Isa::Scalar,
     packing: Packing::TRITS,
     batch: 1,
+    scales: Scales::Whole,
     operand_step_bytes: 1,
     biased: false,
     window: 1 << 20,
@@ -143,9 +169,19 @@ static REFERENCE: KernelDesc = KernelDesc {
     build: reference::build_reference,
 };
 
-/// Every kernel in this binary, the reference first, whatever this CPU can run.
+/// Every kernel in this binary that sums over all of K, the reference first, whatever this CPU can run.
 pub fn kernels() -> impl Iterator<Item = &'static KernelDesc> {
-    std::iter::once(&REFERENCE).chain(generated::KERNELS)
+    let whole = generated::KERNELS
+        .iter()
+        .filter(|k| k.scales == Scales::Whole);
+    std::iter::once(&REFERENCE).chain(whole)
+}
+
+/// Every kernel in this binary for matrices with a scale for each group of columns.
+pub fn group_kernels() -> impl Iterator<Item = &'static KernelDesc> {
+    generated::KERNELS
+        .iter()
+        .filter(|k| k.scales == Scales::Groups)
 }
 
 /// A kernel that this CPU runs: holding one is the proof. Only [`Cpu::kernels`] and [`Cpu::kernel`] make it.
@@ -172,6 +208,11 @@ impl Cpu {
     /// The kernels that this CPU runs, within its cap.
     pub fn kernels(&self) -> impl Iterator<Item = Kernel> + '_ {
         kernels().filter(|k| self.has(k.isa)).map(Kernel)
+    }
+
+    /// The kernels for matrices with a scale for each group of columns that this CPU runs, within its cap.
+    pub fn group_kernels(&self) -> impl Iterator<Item = Kernel> + '_ {
+        group_kernels().filter(|k| self.has(k.isa)).map(Kernel)
     }
 
     /// The kernel called `id`, when this CPU runs it.

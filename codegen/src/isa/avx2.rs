@@ -99,6 +99,12 @@ impl Vocabulary for Avx2 {
     fn multiply_pairs16(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm256_madd_epi16(#a, #b))
     }
+    fn add_scaled(&self, out: Tokens, sums: Tokens, scales: Tokens) -> Tokens {
+        quote!(_mm256_castps_si256(_mm256_add_ps(
+            _mm256_castsi256_ps(#out),
+            _mm256_mul_ps(_mm256_cvtepi32_ps(#sums), _mm256_castsi256_ps(#scales))
+        )))
+    }
     fn prefetch(&self, at: Tokens) -> Tokens {
         quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast()))
     }

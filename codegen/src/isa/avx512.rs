@@ -108,6 +108,12 @@ impl Vocabulary for Avx512 {
     fn multiply_pairs16(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm512_madd_epi16(#a, #b))
     }
+    fn add_scaled(&self, out: Tokens, sums: Tokens, scales: Tokens) -> Tokens {
+        quote!(_mm512_castps_si512(_mm512_add_ps(
+            _mm512_castsi512_ps(#out),
+            _mm512_mul_ps(_mm512_cvtepi32_ps(#sums), _mm512_castsi512_ps(#scales))
+        )))
+    }
     fn prefetch(&self, at: Tokens) -> Tokens {
         quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast()))
     }

@@ -8,7 +8,7 @@
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
 
-use super::{at, ident, number};
+use super::{add_to_rows, ident, number};
 use crate::budget::{self, BYTE_EXCESS, Digits};
 use crate::isa::Vocabulary;
 use crate::spec::{Code, KernelSpec};
@@ -120,13 +120,8 @@ fn close_narrow(
         let stores = (0..4).map(|quarter| {
             let sums = [quote!(even), quote!(odd)][quarter % 2].clone();
             let pick = [quote!(first), quote!(second)][quarter / 2].clone();
-            add_to_rows(
-                words,
-                spec,
-                panel,
-                quarter,
-                words.multiply_pairs16(sums, pick),
-            )
+            let offset = (panel * 4 + quarter) * spec.lanes();
+            add_to_rows(spec, words, offset, words.multiply_pairs16(sums, pick))
         });
         quote! {
             let (both, odd) = (#both, #odd);
@@ -188,27 +183,8 @@ fn widen(words: &dyn Vocabulary, spec: &KernelSpec, panel: usize, quarter: usize
         half("low"),
         words.multiply32(half("high"), quote!(radix)),
     );
-    add_to_rows(
-        words,
-        spec,
-        panel,
-        quarter,
-        words.add(32, value, quote!(total)),
-    )
-}
-
-/// Adds a vector of 32-bit sums to a quarter of a panel's rows.
-fn add_to_rows(
-    words: &dyn Vocabulary,
-    spec: &KernelSpec,
-    panel: usize,
-    quarter: usize,
-    sums: TokenStream,
-) -> TokenStream {
-    let rows = at("out", (panel * 4 + quarter) * spec.lanes());
-    let before = words.load(rows.clone());
-    let store = words.store(rows, words.add(32, sums, before));
-    quote!(#store;)
+    let offset = (panel * 4 + quarter) * spec.lanes();
+    add_to_rows(spec, words, offset, words.add(32, value, quote!(total)))
 }
 
 /// The 16-bit sums of a digit's byte pairs, taken as words.

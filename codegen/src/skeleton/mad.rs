@@ -8,7 +8,7 @@
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
 
-use super::{Skeleton, at, ident};
+use super::{Skeleton, add_to_rows, at, ident};
 use crate::budget::{Planes, planes};
 use crate::isa::Vocabulary;
 use crate::spec::{KernelSpec, Variant};
@@ -153,11 +153,8 @@ impl Skeleton for Mad<'_> {
                 .into_iter()
                 .reduce(|a, b| w.add(32, a, b))
                 .unwrap_or_else(|| w.zero());
-            let rows = at("out", panel * self.spec.lanes() * 4);
-            let before = w.load(rows.clone());
-            let sum = w.add(32, w.add(32, value, quote!(total)), before);
-            let store = w.store(rows, sum);
-            quote!(#store;)
+            let offset = panel * self.spec.lanes() * 4;
+            add_to_rows(self.spec, w, offset, w.add(32, value, quote!(total)))
         });
         quote!(#(#stores)*)
     }

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
 use super::{comment, docs, number, operand};
-use crate::spec::{Code, KernelSpec};
+use crate::spec::{Code, KernelSpec, Scales};
 
 /// `pub unsafe fn <id>(args: &GemvArgs) { … }`
 pub fn gemv(spec: &KernelSpec) -> TokenStream {
@@ -24,6 +24,38 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
     let safety_too = comment(
         "SAFETY: by the contract of `GemvArgs`, which gives both ranges, apart from each other.",
     );
+    let safety_scales =
+        comment("SAFETY: by the contract of `GemvArgs`, which gives a scale for each row.");
+    // The outputs, and how a panel's sums are added to them.
+    let (outputs, scales, rows, add) = match spec.scales {
+        Scales::Whole => (
+            quote!(token.out),
+            TokenStream::new(),
+            quote!(out.chunks_exact_mut(#lanes)),
+            quote! {
+                for (lane, sum) in sums.iter().enumerate() {
+                    out[#row] += sum;
+                }
+            },
+        ),
+        Scales::Groups => (
+            quote!(token.out.cast::<f32>()),
+            quote! {
+                #safety_scales
+                let scales = unsafe { core::slice::from_raw_parts(args.scales, panels * #lanes) };
+            },
+            quote!(out.chunks_exact_mut(#lanes).zip(scales.chunks_exact(#lanes))),
+            quote! {
+                for (lane, &sum) in sums.iter().enumerate() {
+                    out[#row] += sum as f32 * scales[#row];
+                }
+            },
+        ),
+    };
+    let unpacked = match spec.scales {
+        Scales::Whole => quote!((weights, out)),
+        Scales::Groups => quote!((weights, (out, scales))),
+    };
     quote! {
         #docs
         pub unsafe fn #id(args: &GemvArgs) {
@@ -35,22 +67,21 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
                     core::slice::from_raw_parts(args.tokens, args.count),
                 )
             };
+            #scales
             for token in tokens {
                 #safety_too
                 let (operand, out) = unsafe {
                     (
                         core::slice::from_raw_parts(token.operand, steps * #operand_bytes),
-                        core::slice::from_raw_parts_mut(token.out, panels * #lanes),
+                        core::slice::from_raw_parts_mut(#outputs, panels * #lanes),
                     )
                 };
-                for (weights, out) in weights.chunks_exact(steps * #bytes).zip(out.chunks_exact_mut(#lanes)) {
+                for #unpacked in weights.chunks_exact(steps * #bytes).zip(#rows) {
                     let mut sums = [token.correction; #lanes];
                     for (weights, at) in weights.chunks_exact(#bytes).zip(operand.chunks_exact(#operand_bytes)) {
                         #step
                     }
-                    for (lane, sum) in sums.iter().enumerate() {
-                        out[#row] += sum;
-                    }
+                    #add
                 }
             }
         }

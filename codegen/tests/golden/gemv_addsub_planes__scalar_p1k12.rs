@@ -1,7 +1,7 @@
 /// `gemv_addsub_planes__scalar_p1k12`: masked additions and subtractions on scalar.
 ///
 /// Packing `planes_l8_p1_k12`: 8 rows x 8 columns in 16 bytes a step and panel, 2.000 bits a weight.
-/// Sums are `i32` throughout.
+/// Sums are `i32` throughout. Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/portable.rs`. Change that file, not this text.
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 /// `gemv_lut_t5__avx512vbmi_p1k12`: lookup of five trits, mirrored on avx512vbmi.
 ///
 /// Packing `t5_l64_p1_k12`: 64 rows x 5 columns in 64 bytes a step and panel, 1.600 bits a weight.
-/// 9 of 32 vector registers. Steps before narrow sums are widened: 6 (bound 6). Steps in a K block: 12 (bound 1542).
+/// 9 of 32 vector registers. Steps before narrow sums are widened: 6 (bound 6). Steps in a K block: 12 (bound 1542). Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 /// `gemv_lut_t5__scalar_p1k12`: lookup of five trits, mirrored on scalar.
 ///
 /// Packing `t5_l8_p1_k12`: 8 rows x 5 columns in 8 bytes a step and panel, 1.600 bits a weight.
-/// Sums are `i32` throughout.
+/// Sums are `i32` throughout. Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/portable.rs`. Change that file, not this text.
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 /// `gemv_lut_t7__avx512vbmi_p1k12`: lookup of three and a half trits on avx512vbmi.
 ///
 /// Packing `t7_l64_p1_k12`: 64 rows x 28 columns in 384 bytes a step and panel, 1.714 bits a weight.
-/// 14 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 12 (bound 257).
+/// 14 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 12 (bound 257). Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 /// `gemv_lut_w3__avx512bw_p1k12w12`: lookup of three trits in words on avx512bw.
 ///
 /// Packing `w3_l32_p1_k12`: 32 rows x 9 columns in 64 bytes a step and panel, 1.778 bits a weight.
-/// 9 of 32 vector registers. Steps before narrow sums are widened: 12 (bound 28). Steps in a K block: 12 (bound 1864135).
+/// 9 of 32 vector registers. Steps before narrow sums are widened: 12 (bound 28). Steps in a K block: 12 (bound 1864135). Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/lut16.rs`. Change that file, not this text.
 ///
 /// # Safety

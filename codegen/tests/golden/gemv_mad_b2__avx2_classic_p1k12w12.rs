@@ -1,7 +1,7 @@
 /// `gemv_mad_b2__avx2_classic_p1k12w12`: two-bit multiply-add, classic on avx2.
 ///
 /// Packing `b2_l8_p1_k12`: 8 rows x 16 columns in 32 bytes a step and panel, 2.000 bits a weight.
-/// 8 of 16 vector registers. Steps before narrow sums are widened: 12 (bound 16). Steps in a K block: 12 (bound 32767).
+/// 8 of 16 vector registers. Steps before narrow sums are widened: 12 (bound 16). Steps in a K block: 12 (bound 32767). Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/mad.rs`. Change that file, not this text.
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 /// `gemv_mad_b2__avx512vnni_shiftfree_p2k12`: two-bit multiply-add, shiftfree on avx512vnni.
 ///
 /// Packing `b2_l16_p2_k12`: 16 rows x 16 columns in 64 bytes a step and panel, 2.000 bits a weight.
-/// 18 of 32 vector registers. Sums are `i32` throughout. Steps in a K block: 12 (bound 32767).
+/// 18 of 32 vector registers. Sums are `i32` throughout. Steps in a K block: 12 (bound 32767). Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/mad.rs`. Change that file, not this text.
 ///
 /// # Safety

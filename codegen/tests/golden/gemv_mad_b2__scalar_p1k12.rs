@@ -1,7 +1,7 @@
 /// `gemv_mad_b2__scalar_p1k12`: two-bit multiply-add on scalar.
 ///
 /// Packing `b2_l8_p1_k12`: 8 rows x 16 columns in 32 bytes a step and panel, 2.000 bits a weight.
-/// Sums are `i32` throughout.
+/// Sums are `i32` throughout. Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/portable.rs`. Change that file, not this text.
 ///
 /// # Safety

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use iced_x86::{FlowControl, Instruction, OpKind, Register};
-use tern_kernels::{Family, Isa, KernelDesc, kernels};
+use tern_kernels::{Family, Isa, KernelDesc, group_kernels, kernels};
 
 use crate::executable::Executable;
 use crate::loops::innermost_loops;
@@ -13,7 +13,8 @@ use crate::loops::innermost_loops;
 /// Every kernel that is written in intrinsics, with its innermost loops.
 fn loops_of_kernels() -> Vec<(&'static KernelDesc, Vec<Vec<Instruction>>)> {
     let executable = Executable::own();
-    let written = kernels().filter(|k| k.isa != Isa::Scalar && k.family != Family::Reference);
+    let all = kernels().chain(group_kernels());
+    let written = all.filter(|k| k.isa != Isa::Scalar && k.family != Family::Reference);
     let loops = |kernel: &'static KernelDesc| {
         let code = executable.code(kernel.id).unwrap_or_else(|| {
             let id = kernel.id;

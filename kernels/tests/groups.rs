@@ -1,0 +1,149 @@
+//! Matrices with a weight scale for each row and group of columns: every kernel returns the reference's bits.
+
+mod common;
+
+use common::{Case, Rng};
+use tern_kernels::{
+    Choice, Cpu, GroupError, GroupGemv, Kernel, Operand, Source, Tile, group_kernels, reference,
+};
+
+/// A random matrix, its scales and one token.
+struct Grouped {
+    case: Case,
+    group: usize,
+    scales: Vec<f32>,
+}
+
+impl Grouped {
+    fn random(rows: usize, cols: usize, group: usize) -> Grouped {
+        let case = Case::random(rows, cols, 2, (rows * 4099 + cols) as u64);
+        let mut rng = Rng(cols as u64);
+        // Neither powers of two nor alike, so that another order of additions or a fused product shows.
+        let scale = |_| (rng.below(1 << 20) as f32 - 300_000.0) / 7e5;
+        let scales = (0..rows * cols.div_ceil(group)).map(scale).collect();
+        Grouped {
+            case,
+            group,
+            scales,
+        }
+    }
+
+    fn reference(&self) -> Vec<f32> {
+        let Case { rows, cols, .. } = self.case;
+        let mut out = vec![0.0; rows * self.case.tokens.len()];
+        for (x, y) in self.case.tokens.iter().zip(out.chunks_exact_mut(rows)) {
+            let trit = |m: usize, k: usize| self.case.trits[m * cols + k];
+            reference::gemv_groups(self.group, &self.scales, trit, x, y);
+        }
+        out
+    }
+
+    fn gemv(&self, kernel: Kernel, tile: Tile, threads: usize) -> Result<GroupGemv, GroupError> {
+        let matrix = self.case.pack_as(kernel.packing.grouped(self.group));
+        let choice = Choice {
+            kernel,
+            tile,
+            source: Source::Forced,
+        };
+        GroupGemv::new(matrix, &self.scales, choice, threads)
+    }
+
+    fn run(&self, kernel: Kernel, tile: Tile, threads: usize) -> Vec<f32> {
+        let gemv = self.gemv(kernel, tile, threads).unwrap();
+        let operands: Vec<Operand> = self
+            .case
+            .tokens
+            .iter()
+            .map(|x| {
+                let mut operand = gemv.operand().unwrap();
+                operand.build(x);
+                operand
+            })
+            .collect();
+        let operands: Vec<&Operand> = operands.iter().collect();
+        let rows = self.case.rows;
+        let mut out = vec![f32::NAN; rows * operands.len()];
+        for worker in 0..gemv.workers() {
+            let (part, len) = (gemv.part_rows(worker), gemv.part_len(worker));
+            let mut sums = vec![f32::NAN; len * operands.len()];
+            gemv.run_part(worker, &operands, &mut sums);
+            for (token, sums) in sums.chunks_exact(len.max(1)).enumerate() {
+                out[token * rows..][part.clone()].copy_from_slice(&sums[..part.len()]);
+            }
+        }
+        out
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+#[test]
+fn every_kernel_returns_the_references_bits() {
+    let cpu = Cpu::detect();
+    let skipped: Vec<&str> = group_kernels()
+        .filter(|k| !cpu.has(k.isa))
+        .map(|k| k.id)
+        .collect();
+    eprintln!("groups: skipped for want of their ISA: {skipped:?}");
+    let mut ran = 0;
+    for kernel in cpu.group_kernels() {
+        let strip = kernel.packing.lanes * kernel.packing.panels;
+        for group in [32, 128, 256] {
+            if !kernel.reads(kernel.packing.grouped(group)) {
+                continue;
+            }
+            for (rows, cols) in [
+                (1, 1),
+                (strip + kernel.packing.lanes + 1, group - 1),
+                (strip - 1, 3 * group + 7),
+                (70, 2560),
+            ] {
+                let grouped = Grouped::random(rows, cols, group);
+                let expected = bits(&grouped.reference());
+                for (k_blocks, chunk, threads) in [(1, 0, 1), (0, 1, 2), (2, 2, 3)] {
+                    let tile = Tile {
+                        k_blocks,
+                        chunk,
+                        prefetch: 0,
+                    };
+                    let found = bits(&grouped.run(kernel, tile, threads));
+                    assert!(
+                        found == expected,
+                        "{} on {rows}x{cols} in groups of {group}, {tile:?}, {threads} workers",
+                        kernel.id
+                    );
+                    ran += 1;
+                }
+            }
+        }
+    }
+    assert!(ran > 0, "nothing ran");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let cpu = Cpu::detect();
+    let kernel = cpu.group_kernels().next().unwrap();
+    let tile = tern_kernels::plan::DEFAULT_TILE;
+    let mut grouped = Grouped::random(5, 300, 128);
+    grouped.scales.pop();
+    let error = grouped.gemv(kernel, tile, 1).err().unwrap().to_string();
+    assert!(
+        error.contains("14 scales") && error.contains("expected 15"),
+        "{error}"
+    );
+
+    // A kernel that sums over all of K does not read it, nor does one with scales read a matrix without groups.
+    let grouped = Grouped::random(5, 300, 128);
+    let whole = cpu.kernels().find(|k| k.id.contains("scalar_p1")).unwrap();
+    assert!(grouped.gemv(whole, tile, 1).is_err());
+    let choice = Choice {
+        kernel,
+        tile,
+        source: Source::Forced,
+    };
+    let matrix = grouped.case.pack_as(kernel.packing);
+    assert!(tern_kernels::Gemv::new(matrix, choice, 1).is_err());
+}
