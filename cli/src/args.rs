@@ -249,6 +249,19 @@ impl FromStr for Numbers {
     }
 }
 
+/// Parses a list of thread counts.
+pub fn thread_counts(text: &str) -> Result<Numbers, String> {
+    let counts: Numbers = text.parse()?;
+    match counts
+        .0
+        .iter()
+        .find(|&&count| !(1..=THREADS_MAX).contains(&u64::from(count)))
+    {
+        Some(bad) => Err(format!("{bad} threads: expected 1 to {THREADS_MAX}")),
+        None => Ok(counts),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,6 +78,8 @@ fn bar(template: &str) -> ProgressBar {
 /// disturb the measurements.
 pub struct Measuring {
     line: ProgressBar,
+    /// What the present part of a study is, ending in a space; empty if there are no parts.
+    part: String,
     job: String,
 }
 
@@ -89,6 +91,7 @@ impl Measuring {
         line.tick();
         Measuring {
             line,
+            part: String::new(),
             job: String::new(),
         }
     }
@@ -97,6 +100,12 @@ impl Measuring {
     pub fn step(&mut self, step: &tern_tune::Progress) {
         use tern_tune::Progress;
         match step {
+            Progress::Part { .. } if self.line.is_hidden() => remark(step),
+            Progress::Part { index, total, name } => {
+                self.part = format!("{index}/{total} {name} ");
+                self.job.clear();
+                self.line.set_message(self.part.clone());
+            }
             Progress::Job {
                 index,
                 total,
@@ -104,12 +113,12 @@ impl Measuring {
                 threads,
             } => {
                 self.job = format!("[{index}/{total}] {shape}, {}", plural(*threads, "thread"));
-                self.line.set_message(self.job.clone());
+                self.line.set_message(format!("{}{}", self.part, self.job));
             }
             Progress::Stage { name, candidates } => {
                 let candidates = plural(*candidates, "candidate");
                 self.line
-                    .set_message(format!("{}: {name}, {candidates}", self.job));
+                    .set_message(format!("{}{}: {name}, {candidates}", self.part, self.job));
             }
             // On a terminal the final table says it better.
             Progress::Done { .. } if self.line.is_hidden() => remark(step),

@@ -149,6 +149,74 @@ fn a_comparison_writes_its_record() {
 }
 
 #[test]
+fn a_report_is_a_new_folder_with_a_page() {
+    let world = World::new();
+    fs::write(world.path("tiny.toml"), SHAPES).unwrap();
+    let report = [
+        "compare",
+        "--report",
+        "--shapes",
+        "./tiny.toml",
+        "--budget",
+        "3",
+        "--rounds",
+        "2",
+    ];
+    let arguments = [&report[..], &["--threads", "2,1", "--out", "new/record"]].concat();
+    let ran = world.run(&arguments);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(
+        ran.out.contains(", 1 thread,") && ran.out.contains(", 2 threads,"),
+        "{}",
+        ran.out
+    );
+    assert!(
+        ran.err.contains("part 1 of 6: all families side by side"),
+        "{}",
+        ran.err
+    );
+    for name in [
+        "README.md",
+        "speed-memory.svg",
+        "roofline.svg",
+        "comparison.csv",
+        "samples-1t.csv",
+        "samples-2t.csv",
+        "standings.csv",
+        "tiles.csv",
+        "ceilings.csv",
+        "environment.toml",
+    ] {
+        assert!(world.path("new/record").join(name).is_file(), "{name}");
+    }
+    let page = fs::read_to_string(world.path("new/record/README.md")).unwrap();
+    assert!(
+        page.contains("`tern compare --report --shapes ./tiny.toml"),
+        "{page}"
+    );
+    assert!(page.contains("| 96x160 |"), "{page}");
+    let entries = fs::read_dir(world.path("new")).unwrap().count();
+    assert_eq!(entries, 1, "nothing temporary stays");
+    // A record is never overwritten.
+    world.fails(&arguments, &["new/record exists already", "--out"]);
+    // Outside a checkout it has no place of its own.
+    let homeless = world.run(&report);
+    homeless.assert_failed(2, &["no checkout of tern", "--out"]);
+    let numbers =
+        world.json(&[&report[..], &["--threads", "1", "--out", "json", "--json"]].concat());
+    assert_eq!(numbers["comparisons"][0]["threads"], 1);
+}
+
+#[test]
+fn several_thread_counts_need_a_report() {
+    let world = World::new();
+    let ran = world.run(&["compare", "--threads", "1,2"]);
+    ran.assert_failed(2, &["--report"]);
+    let ran = world.run(&["compare", "--threads", "0"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+}
+
+#[test]
 fn the_demo_goes_the_whole_path_and_writes_nothing() {
     let world = World::new();
     let report = world.json(&["demo", "--seconds", "1", "--threads", "2", "--json"]);
@@ -197,15 +265,20 @@ fn the_cpu_describes_itself() {
     assert_eq!(capped["isas"].to_string(), "[\"scalar\"]");
 }
 
-/// Ctrl-C, or the system's wish, in the middle of a tuning: it ends soon, says so, and writes nothing.
+/// Ctrl-C, or the system's wish, in the middle of a tuning or a report: it ends soon, says so, and writes nothing.
 #[cfg(unix)]
 #[test]
-fn an_interrupted_tuning_writes_nothing() {
-    for signal in ["-INT", "-TERM"] {
+fn an_interrupted_measurement_writes_nothing() {
+    let tune = ["tune", "--model", "demo"];
+    let report = ["compare", "--report", "--model", "demo"];
+    for (signal, command) in [
+        ("-INT", &tune[..]),
+        ("-TERM", &tune[..]),
+        ("-INT", &report[..]),
+    ] {
         let world = World::new();
-        let mut command = world.command(&[
-            "tune", "--model", "demo", "--budget", "600", "--out", "p.toml",
-        ]);
+        let mut command =
+            world.command(&[command, &["--budget", "600", "--out", "p.toml"]].concat());
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -16,6 +16,15 @@ const CHUNKS: [usize; 2] = [2, 8];
 /// Prefetch distances in bytes, beside the default.
 const PREFETCHES: [usize; 3] = [0, 4096, 12288];
 
+/// Every prefetch distance that is tried, from short to long.
+pub(crate) fn prefetches() -> Vec<usize> {
+    let mut distances = PREFETCHES.to_vec();
+    distances.push(DEFAULT_TILE.prefetch);
+    distances.sort_unstable();
+    distances.dedup();
+    distances
+}
+
 /// The candidates for one shape and thread count, in the order that decides ties.
 #[derive(Debug)]
 pub(crate) struct Field {

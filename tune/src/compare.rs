@@ -13,8 +13,9 @@ use tern_kernels::{Cpu, Family, Kernel, Pages, Planner, Shape, Team, Tile, memor
 use crate::bandwidth::{Bandwidth, Ruler, RulerRounds, RulerSamples};
 use crate::bench::{GemvBench, Residence, Weights, cold_distance, distance_note};
 use crate::candidates::{Field, kernels};
-use crate::contender::{Contender, best_of, contenders, promising};
+use crate::contender::{Contender, best_of, contenders, promising, side_by_side};
 use crate::error::TuneError;
+use crate::figure::style::contender_name;
 use crate::host;
 use crate::measure::Clock;
 use crate::progress::Progress;
@@ -112,14 +113,6 @@ impl ComparisonRow {
     /// Family and variant: `mad shiftfree`.
     pub fn contender(&self) -> String {
         contender_name(self.family, self.variant)
-    }
-}
-
-fn contender_name(family: Family, variant: &str) -> String {
-    if variant.is_empty() {
-        family.to_string()
-    } else {
-        format!("{family} {variant}")
     }
 }
 
@@ -353,29 +346,14 @@ impl<'a> Run<'a> {
         indices: &[Index],
         ruled: bool,
     ) -> (Vec<Vec<f64>>, RulerSamples) {
-        let mut times = vec![Vec::new(); indices.len()];
         let mut samples = RulerSamples::default();
-        bench.enter(indices);
-        bench.settle();
-        // The first round only warms up.
-        for &index in indices {
-            bench.sample(index);
-        }
-        for round in 0..self.options.rounds.max(1) {
-            if round > 0 && self.cancel.load(Ordering::Relaxed) {
-                self.cancelled = true;
-                break;
-            }
-            for position in 0..indices.len() {
-                let backwards = indices.len() - 1 - position;
-                let at = if round % 2 == 0 { position } else { backwards };
-                times[at].push(bench.sample(indices[at]));
-            }
+        let (ruler, cpu) = (&mut self.ruler, &self.ruler_cpu);
+        let times = side_by_side(bench, indices, self.options.rounds, &mut |bench| {
             if ruled {
-                self.ruler
-                    .round(&self.ruler_cpu, bench.team(), &mut samples);
+                ruler.round(cpu, bench.team(), &mut samples);
             }
-        }
+        });
+        self.cancelled |= bench.cancelled();
         (times, samples)
     }
 

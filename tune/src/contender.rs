@@ -114,6 +114,35 @@ pub(crate) fn best_of(
     ranking.winner.map(|winner| map[winner]).ok_or(reason)
 }
 
+/// Times candidates in `rounds` interleaved rounds; a list of microseconds for each. `after` is called at the end of each round.
+/// When the user stops, the first round is the last.
+pub(crate) fn side_by_side(
+    bench: &mut GemvBench<'_>,
+    indices: &[Index],
+    rounds: usize,
+    after: &mut dyn FnMut(&mut GemvBench<'_>),
+) -> Vec<Vec<f64>> {
+    let mut times = vec![Vec::new(); indices.len()];
+    bench.enter(indices);
+    bench.settle();
+    // The first round only warms up.
+    for &index in indices {
+        bench.sample(index);
+    }
+    for round in 0..rounds.max(1) {
+        if round > 0 && bench.cancelled() {
+            break;
+        }
+        for position in 0..indices.len() {
+            let backwards = indices.len() - 1 - position;
+            let at = if round % 2 == 0 { position } else { backwards };
+            times[at].push(bench.sample(indices[at]));
+        }
+        after(bench);
+    }
+    times
+}
+
 /// Some of a bench's candidates, numbered from 0.
 struct Subset<'a, 'b> {
     bench: &'a mut GemvBench<'b>,

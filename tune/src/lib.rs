@@ -8,6 +8,7 @@
 //! * [`shapes`]: the matrices of known models, as a worklist.
 //! * [`tune()`]: the tuner. [`verify()`] asks whether a profile still holds, [`paired_runoff`] times two candidates.
 //! * [`compare()`]: lookup tables against add/sub and multiply-add, as table, CSV and chart.
+//! * [`study()`]: the comparison at several thread counts and what explains it, as a page with figures.
 //! * [`bandwidth()`]: how fast this machine reads memory, the ruler for both.
 //! * [`mod@write`]: profiles and records on disk, whole or not at all.
 //!
@@ -43,6 +44,7 @@ pub mod compare;
 mod contender;
 pub mod environment;
 mod error;
+mod figure;
 mod host;
 mod job;
 mod measure;
@@ -54,6 +56,7 @@ mod screen;
 mod search;
 pub mod shapes;
 mod spread;
+pub mod study;
 pub mod tune;
 pub mod verify;
 pub mod write;
@@ -71,9 +74,10 @@ pub use runoff::{Runoff, RunoffOptions, paired_runoff};
 pub use search::{Decision, Outcome};
 pub use shapes::{MatrixShape, ModelShapes, ShapesError, Work, merge_work};
 pub use spread::Spread;
+pub use study::{Study, StudyOptions, study};
 pub use tune::{TuneOptions, Tuning, tune};
 pub use verify::{Agreement, Verification, verify};
 pub use write::{
-    NewFile, WriteError, check_writable, create_directory, default_profile_path, merge_profiles,
-    write_atomically, write_profile,
+    NewFile, WriteError, check_new_directory, check_writable, create_directory,
+    default_profile_path, merge_profiles, write_atomically, write_profile,
 };

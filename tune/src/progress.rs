@@ -7,6 +7,15 @@ use crate::search::Decision;
 /// A step of a measurement. Prints itself as one line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
+    /// A part of a study begins.
+    Part {
+        /// Counted from 1.
+        index: usize,
+        /// How many there are.
+        total: usize,
+        /// What is measured.
+        name: &'static str,
+    },
     /// A shape and thread count begins.
     Job {
         /// Counted from 1.
@@ -47,6 +56,7 @@ pub enum Progress {
 impl std::fmt::Display for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Progress::Part { index, total, name } => write!(f, "part {index} of {total}: {name}"),
             Progress::Job {
                 index,
                 total,

@@ -48,6 +48,11 @@ pub enum WriteError {
         /// Bytes that were to be written so far.
         bytes: usize,
     },
+    /// A record already stands there.
+    #[error(
+        "{0} exists already, and records are never overwritten; name another folder with --out, or remove it"
+    )]
+    Exists(PathBuf),
     /// Something else.
     #[error("cannot write {path}: {source}")]
     Other {
@@ -226,6 +231,54 @@ pub fn create_directory(path: &Path) -> Result<(), WriteError> {
         },
         _ => WriteError::new(path, 0, source),
     })
+}
+
+/// Fails if something stands at `path` that a new directory would replace; an empty directory may stand there.
+///
+/// # Errors
+/// [`WriteError::Exists`].
+pub fn check_new_directory(path: &Path) -> Result<(), WriteError> {
+    let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    match is_empty || fs::symlink_metadata(path).is_err() {
+        true => Ok(()),
+        false => Err(WriteError::Exists(path.to_path_buf())),
+    }
+}
+
+/// Writes files, given by name and text, into a new directory, and returns their paths. The directory is filled under a
+/// name that nobody can foresee, beside its place, and then moved there: it is whole or not there.
+///
+/// # Errors
+/// See [`WriteError`].
+pub fn write_directory(
+    path: &Path,
+    files: &[(String, String)],
+) -> Result<Vec<PathBuf>, WriteError> {
+    check_new_directory(path)?;
+    let parent = directory(path);
+    create_directory(parent)?;
+    let failed = |source| WriteError::new(path, 0, source);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tern-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // As for files: an ordinary directory, within the user's umask.
+        builder.permissions(fs::Permissions::from_mode(0o777));
+    }
+    let temporary = builder.tempdir_in(parent).map_err(failed)?;
+    for (name, text) in files {
+        write_atomically(&temporary.path().join(name), text)?;
+    }
+    // Only an empty directory goes, so that the new one can take its place on every system.
+    let _ = fs::remove_dir(path);
+    fs::rename(temporary.path(), path).map_err(failed)?;
+    // It has moved: there is nothing left to remove.
+    let _ = temporary.keep();
+    if let Ok(parent) = File::open(parent) {
+        let _ = parent.sync_all();
+    }
+    Ok(files.iter().map(|(name, _)| path.join(name)).collect())
 }
 
 /// Writes a profile to `path`, whole or not at all.

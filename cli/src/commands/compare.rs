@@ -1,15 +1,23 @@
 //! `tern compare`: lookup tables against add/sub and multiply-add on this CPU.
 
+mod report;
+
 use std::path::{Path, PathBuf};
 
+use clap::error::ErrorKind;
+use tern_kernels::Cpu;
 use tern_tune::{CompareOptions, Environment, check_writable, compare, create_directory};
 
 use crate::Ending;
-use crate::args::{IsaArg, JsonArg, PagesArg, ThreadsArg};
+use crate::args::{IsaArg, JsonArg, Numbers, PagesArg, thread_counts, usage_error};
 use crate::interrupt::Watch;
 use crate::output::{plural, print, print_json, remark, warn};
 use crate::progress::Measuring;
-use crate::worklist::{Seconds, ShapesArgs, worklist};
+use crate::worklist::{Seconds, ShapesArgs, Worklist, worklist};
+
+/// Seconds for a comparison, and for a report, unless the user says otherwise.
+const BUDGET: Seconds = Seconds(60.0);
+const REPORT_BUDGET: Seconds = Seconds(600.0);
 
 /// What is compared on unless the user says otherwise: the best-known ternary model.
 const DEFAULT_SHAPES: &str = "bitnet-2b4t";
@@ -22,24 +30,34 @@ const DEFAULT_SHAPES: &str = "bitnet-2b4t";
 /// not apply. (`tern tune --kernel FAMILY --out FILE` measures one family.) With --out the
 /// numbers are written as CSV, with all samples, an SVG chart, and the circumstances of the run, for a record that can be
 /// repeated.
+///
+/// With --report it explains what it finds: it compares with one thread and with all (or with those of --threads), from
+/// memory and in cache, measures the ceilings that memory and the dot product set, the best kernel of each way to store
+/// weights and of each ISA, and a map of the tiles; and writes a page with figures and all numbers to a new folder.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tern compare                                         BitNet 2B4T, all cores
   tern compare --shapes llama3-8b-1.58 --threads 1
   tern compare --threads 1 --cache --out bench-results/here
-  tern compare --threads 1 --pages small               what huge pages are worth")]
+  tern compare --threads 1 --pages small               what huge pages are worth
+  tern compare --report                                in a checkout: a page in bench-results/CPU/DATE-COMMIT
+  tern compare --report --threads 1,4,8 --out here     anywhere, with other thread counts")]
 pub struct Args {
     #[command(flatten)]
     shapes: ShapesArgs,
     /// Write comparison.csv, samples.csv, comparison.svg, table.txt and environment.toml to this directory, which is
-    /// created if it is missing
+    /// created if it is missing; with --report, where the report goes, which must be new [default with --report:
+    /// bench-results/CPU/DATE-COMMIT of the checkout of tern that this is run in]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Time to take for everything together
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(60.0))]
-    budget: Seconds,
-    /// Also compare with the weights in the second-level cache (fewer rows, so that they fit)
+    /// Write a report: README.md with tables and figures, CSV files, environment.toml
+    #[arg(long)]
+    report: bool,
+    /// Time to take for everything together [default: 60, with --report 600]
+    #[arg(long, value_name = "SECONDS")]
+    budget: Option<Seconds>,
+    /// Also compare with the weights in the second-level cache (fewer rows, so that they fit); --report always does
     #[arg(long)]
     cache: bool,
     /// Rounds of the final run
@@ -49,8 +67,9 @@ pub struct Args {
     pages: PagesArg,
     #[command(flatten)]
     json: JsonArg,
-    #[command(flatten)]
-    threads: ThreadsArg,
+    /// Threads that share the work [default: all usable cores]; with --report a list [default: 1 and all usable cores]
+    #[arg(long, value_name = "N", value_parser = thread_counts)]
+    threads: Option<Numbers>,
     #[command(flatten)]
     isa: IsaArg,
 }
@@ -58,11 +77,27 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let cpu = args.isa.cpu();
-    let threads = args.threads.on(&cpu);
     let worklist = match args.shapes.is_empty() {
         true => worklist(&[], &[DEFAULT_SHAPES.to_owned()])?,
         false => args.shapes.worklist()?,
     };
+    match args.report {
+        true => report::run(args, &cpu, &worklist),
+        false => run_once(args, &cpu, &worklist),
+    }
+}
+
+/// Compares with one number of threads.
+fn run_once(args: &Args, cpu: &Cpu, worklist: &Worklist) -> anyhow::Result<Ending> {
+    let threads = match args.threads.as_ref().map(|list| list.0.as_slice()) {
+        None => cpu.cores.max(1),
+        Some(&[threads]) => threads as usize,
+        Some(_) => {
+            let message = "several thread counts make a report: add --report, or name one";
+            usage_error("compare", ErrorKind::ArgumentConflict, message)
+        }
+    };
+    let budget = args.budget.unwrap_or(BUDGET);
     let watch = Watch::new();
     if let Some(directory) = &args.out {
         // Before the minute, not after it.
@@ -71,7 +106,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let options = CompareOptions {
         threads,
         pages: args.pages.pages(),
-        budget: args.budget.duration(),
+        budget: budget.duration(),
         cache: args.cache,
         rounds: args.rounds as usize,
     };
@@ -80,11 +115,11 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         plural(worklist.work.len(), "shape"),
         worklist.names.join(", "),
         plural(threads, "thread"),
-        args.budget
+        budget
     ));
     let mut progress = Measuring::new();
     let found = compare(
-        &cpu,
+        cpu,
         &worklist.work,
         &options,
         &mut |step| progress.step(step),
@@ -103,7 +138,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     }
     if let Some(directory) = &args.out {
         let environment = Environment::new(
-            &cpu,
+            cpu,
             env!("TERN_RUSTC"),
             &command_line(),
             threads,

@@ -13,7 +13,7 @@ use tern_tune::{
 };
 
 use crate::Ending;
-use crate::args::{IsaArg, JsonArg, Numbers, PagesArg, THREADS_MAX, usage_error};
+use crate::args::{IsaArg, JsonArg, Numbers, PagesArg, thread_counts, usage_error};
 use crate::interrupt::Watch;
 use crate::load::ModelName;
 use crate::output::{one_line, paint, plural, print, print_json, remark, warn};
@@ -74,18 +74,6 @@ pub struct Args {
     kernel: Option<Force>,
     #[command(flatten)]
     isa: IsaArg,
-}
-
-fn thread_counts(text: &str) -> Result<Numbers, String> {
-    let counts: Numbers = text.parse()?;
-    match counts
-        .0
-        .iter()
-        .find(|&&count| !(1..=THREADS_MAX).contains(&u64::from(count)))
-    {
-        Some(bad) => Err(format!("{bad} threads: expected 1 to {THREADS_MAX}")),
-        None => Ok(counts),
-    }
 }
 
 /// What `--json` prints.
