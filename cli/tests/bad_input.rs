@@ -388,8 +388,10 @@ fn configs_of_kernels() {
             .ok(&["codegen", "list", "--configs", "mine"])
             .contains("gemv_lut_t3__avx2_p1k32")
     );
-    world.fails(
-        &["codegen", "show", "gemv_nothing"],
-        &["gemv_nothing", "tern codegen list"],
-    );
+    for action in ["show", "explain"] {
+        world.fails(
+            &["codegen", action, "gemv_nothing"],
+            &["gemv_nothing", "tern codegen list"],
+        );
+    }
 }

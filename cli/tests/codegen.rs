@@ -5,6 +5,9 @@ mod common;
 use std::fs;
 
 use common::World;
+use tern_kernels::plan::DEFAULT_TILE;
+use tern_kernels::profile::FORMAT;
+use tern_kernels::{Cpu, Entry, HostInfo, Profile};
 
 #[test]
 fn every_kernel_of_the_program_is_listed_and_can_be_shown() {
@@ -31,9 +34,70 @@ fn every_kernel_of_the_program_is_listed_and_can_be_shown() {
             .iter()
             .all(|row| row["isa"] == "scalar" && row["runs_here"] == true)
     );
+    for action in ["show", "explain"] {
+        world.fails(
+            &["codegen", action, "gemv_reference_trits__scalar"],
+            &["written by hand"],
+        );
+    }
+}
+
+#[test]
+fn explanations_count_operations_and_show_what_the_profile_measured() {
+    let world = World::new();
+    let id = "gemv_lut_t3__avx2_p1k32";
+    let text = world.ok(&["codegen", "explain", id]);
+    for part in [
+        id,
+        "lookup of three trits",
+        "vpshufb",
+        "127 / 120 = 1",
+        "at best",
+        "AMD Zen 4",
+    ] {
+        assert!(text.contains(part), "no `{part}` in: {text}");
+    }
+    let json = world.json(&["codegen", "explain", id, "--json"]);
+    assert_eq!(json["id"], id);
+    assert_eq!(json["weights_per_step"], 32 * 24);
+    let lookups = &json["operations"][0];
+    assert_eq!(
+        (&lookups["operation"], &lookups["per_step"]),
+        (&"lookup".into(), &16.into())
+    );
+    assert_eq!(json["predictions"].as_array().unwrap().len(), 2);
+    assert_eq!(json["measured"].as_array().unwrap().len(), 0);
+
+    // Plain Rust has nothing to count, but this CPU can have timed it.
+    let cpu = Cpu::detect();
+    let scalar = "gemv_mad_b2__scalar_p1k512";
+    let profile = Profile {
+        format: FORMAT,
+        engine: "0".to_owned(),
+        date: "2026-11-21".to_owned(),
+        host: HostInfo::of(&cpu),
+        entries: vec![Entry {
+            rows: 1000,
+            cols: 3000,
+            threads: 2,
+            kernel: scalar.to_owned(),
+            fingerprint: String::new(),
+            tile: DEFAULT_TILE,
+            median_us: 1500.0,
+            mad_us: 1.0,
+            runner_up: None,
+            runner_up_median_us: None,
+        }],
+    };
+    fs::write(world.path("p.toml"), profile.to_toml()).unwrap();
+    let text = world.ok(&["codegen", "explain", scalar, "--profile", "p.toml"]);
+    assert!(
+        text.contains("2.0 Gw/s: 1000x3000 in 1500.0 us with 2 threads"),
+        "{text}"
+    );
     world.fails(
-        &["codegen", "show", "gemv_reference_trits__scalar"],
-        &["written by hand"],
+        &["codegen", "explain", scalar, "--profile", "no.toml"],
+        &["cannot read the profile no.toml"],
     );
 }
 

@@ -27,7 +27,7 @@ fn every_command_explains_itself_with_an_example() {
             "{command}: {help}"
         );
     }
-    for action in ["list", "show", "emit"] {
+    for action in ["list", "show", "explain", "emit"] {
         let help = world.ok(&["codegen", action, "--help"]);
         assert!(
             help.contains(&format!("\n  tern codegen {action}")),

@@ -226,6 +226,29 @@ pub fn is_narrow(spec: &KernelSpec) -> bool {
     }
 }
 
+/// Why no window of `spec` may be longer than [`window_max`], with its numbers; `None` where no accumulator is narrow.
+pub fn window_reason(spec: &KernelSpec) -> Option<String> {
+    if !is_narrow(spec) {
+        return None;
+    }
+    let reason = |lane: &str, step: i64, largest: i64| {
+        format!(
+            "a step adds at most {step} to {lane} lane that holds {largest}: {largest} / {step} = {}",
+            largest / step
+        )
+    };
+    if let Some(digits) = Digits::of(spec.code) {
+        let step = digits.low.max(digits.high);
+        return Some(reason("a byte", step.into(), digits.byte_max.into()));
+    }
+    if spec.code == Code::W3 {
+        return Some(reason("a 16-bit", W3_STEP as i64, i16::MAX.into()));
+    }
+    let planes = planes(spec.isa, spec.variant?);
+    let steps = (0..planes.scales.len()).map(|a| mad_step(&planes, a, 2).0.abs());
+    Some(reason("a 16-bit", steps.max()?, -i64::from(i16::MIN)))
+}
+
 /// Checks that no accumulator overflows within a window.
 ///
 /// # Errors

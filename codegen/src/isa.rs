@@ -3,6 +3,7 @@
 mod avx2;
 mod avx512;
 mod instructions;
+mod operations;
 
 use proc_macro2::TokenStream;
 
@@ -11,6 +12,7 @@ use crate::spec::{Code, Family};
 pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use instructions::instructions;
+pub use operations::{Operation, count};
 
 /// An instruction-set level with kernels of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,7 +11,9 @@
 
 pub mod budget;
 pub mod emit;
+pub mod explain;
 pub mod isa;
+pub mod ports;
 mod registry;
 pub mod skeleton;
 pub mod spec;
@@ -102,14 +104,23 @@ impl KernelSet {
         self.specs.iter().filter(move |spec| spec.isa == isa)
     }
 
+    /// The kernel called `id`.
+    ///
+    /// # Errors
+    ///
+    /// No kernel is called `id`.
+    pub fn spec(&self, id: &str) -> Result<&KernelSpec, Error> {
+        let spec = self.specs.iter().find(|spec| spec.id() == id);
+        spec.ok_or_else(|| Error::UnknownKernel(id.to_owned()))
+    }
+
     /// The text of one kernel and of the build function of its packing.
     ///
     /// # Errors
     ///
     /// No kernel is called `id`.
     pub fn show(&self, id: &str) -> Result<String, Error> {
-        let spec = self.specs.iter().find(|spec| spec.id() == id);
-        let spec = spec.ok_or_else(|| Error::UnknownKernel(id.to_owned()))?;
+        let spec = self.spec(id)?;
         Ok(format!("{}\n{}", kernel_text(spec)?, build_text(spec)?))
     }
 

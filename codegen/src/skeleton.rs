@@ -63,18 +63,47 @@ trait Skeleton {
     fn close(&self, panels: usize) -> TokenStream;
 }
 
-/// `pub unsafe fn <id>(args: &GemvArgs) { … }`: loops over strips, windows and steps around a skeleton.
-pub fn gemv(spec: &KernelSpec) -> TokenStream {
-    let Some(words) = spec.isa.vocabulary() else {
-        return portable::gemv(spec);
-    };
-    let skeleton: Box<dyn Skeleton> = match spec.family {
+/// The skeleton of a kernel.
+fn skeleton<'a>(spec: &'a KernelSpec, words: &'a dyn Vocabulary) -> Box<dyn Skeleton + 'a> {
+    match spec.family {
         Family::Lut if spec.code == Code::W3 => Box::new(lut16::Lut16 { spec, words }),
         Family::Lut => Box::new(lut::Lut { spec, words }),
         Family::Bitserial => Box::new(bitserial::Bitserial { spec, words }),
         Family::Mad => Box::new(mad::Mad { spec, words }),
         Family::Addsub => Box::new(addsub::Addsub { spec, words }),
+    }
+}
+
+/// The statements of a whole strip, for those who count them.
+pub struct Statements {
+    /// What runs once a step.
+    pub step: TokenStream,
+    /// What runs once a window.
+    pub window: TokenStream,
+}
+
+/// What a kernel runs again and again, as [`gemv`] emits it; `None` for plain Rust.
+pub fn statements(spec: &KernelSpec) -> Option<Statements> {
+    let words = spec.isa.vocabulary()?;
+    let skeleton = skeleton(spec, words);
+    let (of_window, of_step) = prefetches(spec, words, spec.panels);
+    let step = skeleton.step(spec.panels);
+    let (open, close) = (
+        skeleton.open_window(spec.panels),
+        skeleton.close_window(spec.panels),
+    );
+    Some(Statements {
+        step: quote!(#of_step #step),
+        window: quote!(#of_window #open #close),
+    })
+}
+
+/// `pub unsafe fn <id>(args: &GemvArgs) { … }`: loops over strips, windows and steps around a skeleton.
+pub fn gemv(spec: &KernelSpec) -> TokenStream {
+    let Some(words) = spec.isa.vocabulary() else {
+        return portable::gemv(spec);
     };
+    let skeleton = skeleton(spec, words);
     let (id, docs, features) = (
         format_ident!("{}", spec.id()),
         docs(spec),
@@ -132,17 +161,7 @@ fn strip(
     let (open_window, close_window) = (skeleton.open_window(panels), skeleton.close_window(panels));
     let step = skeleton.step(panels);
     let bytes = panels * spec.panel_step_bytes();
-    let prefetch = |lines: usize| {
-        let fetches = (0..lines).map(|line| words.prefetch(at("ahead", 64 * line)));
-        quote! {
-            let ahead = weights.wrapping_add(prefetch);
-            #(#fetches;)*
-        }
-    };
-    let (of_window, of_step) = match spec.prefetch {
-        Prefetch::Dense => (TokenStream::new(), prefetch(bytes.div_ceil(64))),
-        Prefetch::Sparse => (prefetch(1), TokenStream::new()),
-    };
+    let (of_window, of_step) = prefetches(spec, words, panels);
     let (bytes, operand_bytes) = (number(bytes), number(operand::step_bytes(spec)));
     let step = quote! {
         #of_step
@@ -201,6 +220,26 @@ fn add_to_rows(
     };
     let store = words.store(rows, after);
     quote!(#store;)
+}
+
+/// What a strip of `panels` panels prefetches once a window, and once a step.
+fn prefetches(
+    spec: &KernelSpec,
+    words: &dyn Vocabulary,
+    panels: usize,
+) -> (TokenStream, TokenStream) {
+    let prefetch = |lines: usize| {
+        let fetches = (0..lines).map(|line| words.prefetch(at("ahead", 64 * line)));
+        quote! {
+            let ahead = weights.wrapping_add(prefetch);
+            #(#fetches;)*
+        }
+    };
+    let lines = (panels * spec.panel_step_bytes()).div_ceil(64);
+    match spec.prefetch {
+        Prefetch::Dense => (TokenStream::new(), prefetch(lines)),
+        Prefetch::Sparse => (prefetch(1), TokenStream::new()),
+    }
 }
 
 /// The documentation of a generated kernel: what it is, its numbers, where it comes from.
@@ -263,7 +302,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
 }
 
 /// What a kernel does, in a few words.
-fn title(spec: &KernelSpec) -> String {
+pub fn title(spec: &KernelSpec) -> String {
     match (spec.family, spec.code) {
         (Family::Lut, Code::T3) => "lookup of three trits, mirrored".into(),
         (Family::Lut, Code::T5) => "lookup of five trits, mirrored".into(),

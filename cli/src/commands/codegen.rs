@@ -1,5 +1,7 @@
 //! `tern codegen`: the kernel generator, from the installed program.
 
+mod explain;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,7 @@ use tern_kernels::Cpu;
 use tern_tune::{create_directory, write_atomically};
 
 use crate::Ending;
-use crate::args::JsonArg;
+use crate::args::{JsonArg, ProfileArg};
 use crate::interrupt::Watch;
 use crate::output::{plural, print, print_json, remark};
 use crate::table::{Align, Table};
@@ -32,6 +34,7 @@ const REFERENCE: &str = "gemv_reference_trits__scalar";
 Examples:
   tern codegen list
   tern codegen show gemv_lut_t3__avx2_p1k32
+  tern codegen explain gemv_lut_t3__avx2_p1k32
   tern codegen emit --isa avx2 --out generated
   tern codegen list --configs my-kernels        check configs of your own")]
 pub struct Args {
@@ -60,6 +63,23 @@ enum Action {
         id: String,
         #[command(flatten)]
         configs: ConfigsArg,
+    },
+    /// Explain one kernel: its operations, bounds and speed
+    ///
+    /// Prints what the kernel computes, the vector operations of a step by kind, why sums are widened when they are, and how
+    /// many weights a cycle the pipes of some CPUs would allow at best. Where the profile of this CPU has the kernel, the speed
+    /// that was measured stands beside that.
+    #[command(after_help = "Example:\n  tern codegen explain gemv_lut_t3__avx2_p1k32")]
+    Explain {
+        /// The kernel's id, as `tern codegen list` prints it
+        #[arg(value_name = "ID")]
+        id: String,
+        #[command(flatten)]
+        configs: ConfigsArg,
+        #[command(flatten)]
+        profile: ProfileArg,
+        #[command(flatten)]
+        json: JsonArg,
     },
     /// Write the file of an ISA, or of all: the same text that a build compiles
     #[command(after_help = "Example:\n  tern codegen emit --isa all --out generated")]
@@ -145,12 +165,18 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         Action::List { isa, configs, json } => {
             list(&configs.kernels()?, isa.as_deref(), json.json)?
         }
-        Action::Show { id, .. } if id == REFERENCE => {
+        Action::Show { id, .. } | Action::Explain { id, .. } if id == REFERENCE => {
             return Err(anyhow!(
                 "{REFERENCE} is not generated: it is written by hand in kernels/src/reference.rs"
             ));
         }
         Action::Show { id, configs } => print(configs.kernels()?.show(id)?)?,
+        Action::Explain {
+            id,
+            configs,
+            profile,
+            json,
+        } => explain::run(&configs.kernels()?, id, profile, json.json)?,
         Action::Emit { isa, out, configs } => return emit(&configs.kernels()?, isa, out),
     }
     Ok(Ending::Done)

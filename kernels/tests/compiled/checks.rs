@@ -146,8 +146,21 @@ const HEAD: &str = "\
 # Written by `TERN_BLESS=1 cargo test -p tern-kernels --test compiled`. Read the difference: a store that is new costs time.
 ";
 
+/// Whether the kernels are those of the repository's configs. Others, of a build that tries new tiles, are in no record.
+fn built_from_the_repository() -> bool {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/kernels");
+    let same = |(name, text): &(&str, &str)| {
+        std::fs::read_to_string(own.join(name)).is_ok_and(|own| own == *text)
+    };
+    tern_kernels::CONFIGS.iter().all(same)
+}
+
 #[test]
 fn registers_and_waiting_vectors_are_those_of_the_record() {
+    if !built_from_the_repository() {
+        eprintln!("nothing to compare: the kernels are built from other configs than the record");
+        return;
+    }
     let mut found = format!("{HEAD}\n{:<46} needs uses stores reloads\n", "kernel");
     for (kernel, loops) in loops_of_kernels() {
         let worst = loops

@@ -1,0 +1,206 @@
+//! `tern codegen explain`: one kernel's numbers, what models of CPUs make of them, and what this CPU's profile measured.
+
+use std::fmt::Write as _;
+
+use anyhow::anyhow;
+use serde::Serialize;
+use tern_codegen::explain::{Explanation, explain};
+use tern_codegen::{KernelSet, ports};
+use tern_kernels::{Cpu, Profile};
+
+use crate::args::ProfileArg;
+use crate::output::{BOLD, paint, plural, print, print_json, remark};
+use crate::plan::find_profile;
+use crate::table::{Align, Table};
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    kernel: Explanation,
+    /// From the profile, one for each shape that this kernel won.
+    measured: Vec<Measured>,
+}
+
+/// What the tuner measured.
+#[derive(Serialize)]
+struct Measured {
+    rows: usize,
+    cols: usize,
+    threads: usize,
+    median_us: f64,
+    weights_per_s: f64,
+}
+
+/// Runs the command.
+pub fn run(kernels: &KernelSet, id: &str, profile: &ProfileArg, json: bool) -> anyhow::Result<()> {
+    let kernel = explain(kernels.spec(id)?).map_err(|reason| anyhow!("{id}: {reason}"))?;
+    let (profile, used) = find_profile(&profile.choice(), &Cpu::detect())?;
+    let measured = measured(profile.as_ref(), id);
+    let report = Report { kernel, measured };
+    if json {
+        return print_json(&report);
+    }
+    print(text(&report))?;
+    if report.measured.is_empty() {
+        remark(format_args!("no measurement of this kernel; {used}"));
+    }
+    Ok(())
+}
+
+fn measured(profile: Option<&Profile>, id: &str) -> Vec<Measured> {
+    let entries = profile.iter().flat_map(|profile| &profile.entries);
+    let of_kernel = entries.filter(|entry| entry.kernel == id && entry.median_us > 0.0);
+    let measured = of_kernel.map(|entry| Measured {
+        rows: entry.rows,
+        cols: entry.cols,
+        threads: entry.threads,
+        median_us: entry.median_us,
+        weights_per_s: (entry.rows * entry.cols) as f64 / entry.median_us * 1e6,
+    });
+    measured.collect()
+}
+
+fn text(report: &Report) -> String {
+    let mut text = facts(&report.kernel);
+    let kernel = &report.kernel;
+    if kernel.operations.is_empty() {
+        text.push_str("\nOperations are counted for the vector kernels of x86-64 only.\n");
+    } else {
+        let _ = write!(text, "\n{}\n{}", operations(kernel), predictions(kernel));
+    }
+    for Measured {
+        rows,
+        cols,
+        threads,
+        median_us,
+        weights_per_s,
+    } in &report.measured
+    {
+        let _ = writeln!(
+            text,
+            "{} {:.1} Gw/s: {rows}x{cols} in {median_us:.1} us with {}",
+            paint(BOLD, "measured"),
+            weights_per_s / 1e9,
+            plural(*threads, "thread"),
+        );
+    }
+    text
+}
+
+/// The lines before the tables.
+fn facts(kernel: &Explanation) -> String {
+    let features = match kernel.features {
+        [] => "none: plain Rust".to_owned(),
+        features => features.join(", "),
+    };
+    let instructions: Vec<String> = kernel
+        .instructions
+        .iter()
+        .map(|each| each.replace('|', " or "))
+        .collect();
+    let window = match &kernel.window_reason {
+        Some(reason) => {
+            format!(
+                "{} of at most {}; {reason}",
+                plural(kernel.window, "step"),
+                kernel.window_max
+            )
+        }
+        None => "none: sums are 32 bits wide throughout".to_owned(),
+    };
+    let lines = [
+        ("kernel", kernel.id.clone()),
+        (
+            "computes",
+            format!("{} (family {})", kernel.title, kernel.family),
+        ),
+        ("needs", format!("{} ({features})", kernel.isa)),
+        ("exists for", instructions.join(", ")),
+        (
+            "packing",
+            format!(
+                "{}: {:.3} bits a weight",
+                kernel.packing, kernel.bits_per_weight
+            ),
+        ),
+        (
+            "a step",
+            format!(
+                "{} x {} rows x {} = {} weights",
+                plural(kernel.panels, "panel"),
+                kernel.lanes,
+                plural(kernel.step_cols, "column"),
+                kernel.weights_per_step,
+            ),
+        ),
+        (
+            "bytes",
+            format!(
+                "{:.3} of weights and {:.3} of prepared activations for each weight",
+                kernel.weight_bytes_per_weight, kernel.operand_bytes_per_weight
+            ),
+        ),
+        ("window", window),
+        (
+            "K block",
+            format!(
+                "{} of at most {}",
+                plural(kernel.block, "step"),
+                kernel.block_max
+            ),
+        ),
+        (
+            "registers",
+            format!("{} of {} at once", kernel.registers, kernel.isa_registers),
+        ),
+    ];
+    let shown = lines.iter().filter(|(name, value)| {
+        !value.is_empty() && (*name != "registers" || kernel.isa_registers > 0)
+    });
+    shown.fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{} {value}", paint(BOLD, format_args!("{name:<10}")));
+        text
+    })
+}
+
+fn operations(kernel: &Explanation) -> Table {
+    let mut table = Table::new(&[
+        ("operation", Align::Left),
+        ("pipes", Align::Left),
+        ("a step", Align::Right),
+        ("a window", Align::Right),
+    ]);
+    for counted in &kernel.operations {
+        table.row([
+            counted.operation.name().to_owned(),
+            counted.class.to_owned(),
+            counted.per_step.to_string(),
+            counted.per_window.to_string(),
+        ]);
+    }
+    table
+}
+
+/// The models' bounds: a clock turns weights a cycle into weights a second.
+fn predictions(kernel: &Explanation) -> String {
+    let mut text = String::new();
+    for prediction in &kernel.predictions {
+        let _ = writeln!(
+            text,
+            "{} {:.1} weights a cycle on {}: {:.2} cycles a step, {} always busy",
+            paint(BOLD, "at best"),
+            prediction.weights_per_cycle,
+            prediction.cpu,
+            prediction.step.cycles,
+            prediction.step.pipes.join(", "),
+        );
+    }
+    let sources: Vec<&str> = ports::MODELS.iter().map(|model| model.source).collect();
+    let _ = writeln!(
+        text,
+        "These are bounds of a model ({}) for loads that hit the first cache; at 4 GHz 50 weights a cycle are 200 Gw/s.",
+        sources.join("; ")
+    );
+    text
+}
