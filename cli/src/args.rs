@@ -135,7 +135,7 @@ impl FromStr for ProfileChoice {
 /// `--kernel`.
 #[derive(Clone, Debug, Args)]
 pub struct KernelArg {
-    /// Use this kernel family (lut, bitserial, mad, addsub, reference) or this kernel for every matrix, whatever the profile says
+    /// Use this kernel family (lut, bitserial, decode, mad, addsub, reference) or this kernel for every matrix, whatever the profile says
     #[arg(long = "kernel", value_name = "FAMILY|ID", value_parser = Force::from_str)]
     pub force: Option<Force>,
 }

@@ -80,7 +80,7 @@ impl Digits {
                 per_step: 1,
                 byte_max: 127,
             }),
-            Code::B2 | Code::W3 => None,
+            Code::B2 | Code::D5 | Code::W3 => None,
         }
     }
 
@@ -166,6 +166,22 @@ pub fn planes(isa: Isa, variant: Variant) -> Planes {
     }
 }
 
+/// The powers of two that the sums of a decode kernel carry: the fields of a decoded byte stand at these bits.
+pub const DECODED_SCALES: [u32; 3] = [0, 2, 4];
+
+/// Dot products of each of [`DECODED_SCALES`] in one step of a decode kernel.
+///
+/// The five trits of a byte of code D5 come as two bytes: both have fields at bits 0 and 2, and share the one at bit 4.
+const DECODED_DOTS: [usize; 3] = [2, 2, 1];
+
+/// Largest size of what one step adds to a 32-bit sum of a decode kernel: four products a dot, of a field of at most `2 << scale` and an
+/// activation of at most 128.
+fn decoded_step() -> usize {
+    let dots = DECODED_SCALES.into_iter().zip(DECODED_DOTS);
+    let steps = dots.map(|(scale, dots)| dots * 4 * (2 << scale) * 128);
+    steps.max().unwrap_or(0)
+}
+
 /// Largest sizes that one step adds to each accumulator of a mad kernel: most negative and most positive.
 ///
 /// A field `u` is 0, 1 or 2 at the mask's place, an activation -128..=127; `pair` products meet in one lane.
@@ -204,6 +220,8 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
             });
             Ok(steps.min().unwrap_or(1) as usize)
         }
+        // Sums are 32 bits wide from the start.
+        (_, Family::Decode, _) => Ok(1),
         // 32767 / 1152: 28 steps reach 32256, on either side of zero.
         (_, Family::Lut, Code::W3) => Ok(i16::MAX as usize / W3_STEP),
         (_, _, code) => match Digits::of(code) {
@@ -222,6 +240,7 @@ pub fn is_narrow(spec: &KernelSpec) -> bool {
     match (spec.isa, spec.family) {
         (Isa::Scalar, _) => false,
         (isa, Family::Mad) => isa == Isa::Avx2,
+        (_, Family::Decode) => false,
         _ => true,
     }
 }
@@ -275,6 +294,8 @@ pub fn block_max(spec: &KernelSpec) -> usize {
     match (Digits::of(spec.code), spec.code) {
         // Byte sums are widened as unsigned, at most 255 for each window, into unsigned 16-bit lanes.
         (Some(_), _) => u16::MAX as usize / 255 * spec.window,
+        // The sums are scaled down before they are added, and their total is no larger.
+        (None, Code::D5) => i32::MAX as usize / decoded_step(),
         // Every window ends in the rows themselves.
         (None, Code::W3) => i32::MAX as usize / W3_STEP,
         (None, _) => {
@@ -330,6 +351,8 @@ pub fn registers(spec: &KernelSpec) -> usize {
             };
             spec.panels * accumulators + 4 + masks + 2
         }
+        // Three sums a panel, five activations, four table vectors, three masks; codes, two decoded bytes and a field of them.
+        (Family::Decode, _) => spec.panels * DECODED_SCALES.len() + 5 + 4 + 3 + 4,
         // Byte sums and two bit planes a panel (the 16-bit sums wait in memory for eight columns), two digits, a condition.
         (Family::Addsub, _) => spec.panels * 4 + 3,
         // Two tables, a mask; codes, two nibbles and a value that was looked up.
@@ -372,6 +395,8 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         }
         // Two masks and a shift; for each plane and digit a lookup and an addition or subtraction.
         (_, Family::Bitserial, _) => 3.0 + 4.0 * 2.0 + widening,
+        // A shift and two lookups; a mask and a product for each of five trits.
+        (_, Family::Decode, _) => 3.0 + 5.0 * 2.0,
         // For each digit a lookup, a complement and an addition; the signs themselves.
         (_, Family::Lut, Code::T5) => 7.0 + widening,
         // The same for eight groups, a mask for each nibble, a shift for every other, the signs moved up.
@@ -512,5 +537,12 @@ mod tests {
         assert_eq!(window_max(&spec(Variant::Classic)), Ok(16));
         // Two planes of pairs at weight 4: 2 * 2 * 8 * 128 = 4096 a step.
         assert_eq!(window_max(&spec(Variant::Shiftfree)), Ok(8));
+    }
+
+    #[test]
+    fn blocks_of_decoded_weights_are_the_largest_that_fit() {
+        // The middle field at weight 16: four products of 2 * 16 * 128 a step. The others: two dots of four times 2 * 4 * 128.
+        let (middle, others) = (4 * 2 * 16 * 128, 2 * 4 * 2 * 4 * 128);
+        assert!(decoded_step() == middle && middle > others);
     }
 }

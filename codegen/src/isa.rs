@@ -25,7 +25,7 @@ pub enum Isa {
     Avx512bw,
     /// 512-bit byte dot products.
     Avx512vnni,
-    /// 512-bit byte permutes.
+    /// 512-bit byte permutes, with the byte dot products beside them.
     Avx512vbmi,
 }
 
@@ -81,8 +81,9 @@ impl Isa {
             Isa::Avx2 => &["avx2"],
             Isa::Avx512bw => &["avx512f", "avx512bw"],
             Isa::Avx512vnni => &["avx512f", "avx512bw", "avx512vnni"],
-            // Every CPU with VBMI but the few Cannon Lakes has GFNI too, whose bit matrix spreads a sign over its byte.
-            Isa::Avx512vbmi => &["avx512f", "avx512bw", "avx512vbmi", "gfni"],
+            // Every CPU with VBMI but the few Cannon Lakes (which have neither) has VNNI too, for decoded weights, and GFNI, whose
+            // bit matrix spreads a sign over its byte: Ice Lake and Zen 4 and what came after them. So one ISA has all three.
+            Isa::Avx512vbmi => &["avx512f", "avx512bw", "avx512vbmi", "avx512vnni", "gfni"],
         }
     }
 
@@ -120,7 +121,11 @@ impl Isa {
             ],
             Isa::Avx512bw => &[(Family::Lut, Code::W3), (Family::Addsub, Code::Planes)],
             Isa::Avx512vnni => &[(Family::Mad, Code::B2)],
-            Isa::Avx512vbmi => &[(Family::Lut, Code::T5), (Family::Lut, Code::T7)],
+            Isa::Avx512vbmi => &[
+                (Family::Lut, Code::T5),
+                (Family::Lut, Code::T7),
+                (Family::Decode, Code::D5),
+            ],
         }
     }
 
@@ -169,6 +174,8 @@ pub trait Vocabulary {
 
     /// `a & b`.
     fn and(&self, a: Tokens, b: Tokens) -> Tokens;
+    /// `(a | b) & mask`. Two operations where the ISA has no such instruction.
+    fn or_and(&self, a: Tokens, b: Tokens, mask: Tokens) -> Tokens;
     /// `a ^ b`.
     fn xor(&self, a: Tokens, b: Tokens) -> Tokens;
     /// Bits of `a` where `mask` is one, of `b` elsewhere. Two operations where the ISA has no such instruction.

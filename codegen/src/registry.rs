@@ -4,7 +4,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
 use crate::isa::{Isa, WITHOUT_KERNELS, instructions};
-use crate::spec::{Error, Family, KernelSpec, Scales};
+use crate::spec::{Error, KernelSpec, Scales};
 use crate::{KernelSet, budget, build_name, build_text, emit, kernel_text, skeleton};
 
 /// The text of `kernels.rs`: modules, features, registry, configs.
@@ -179,7 +179,7 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
     ]
     .map(Literal::usize_unsuffixed);
     let scales = format_ident!("{}", spec.scales.variant());
-    let biased = spec.family == Family::Mad;
+    let biased = spec.family.is_biased();
     let operations = Literal::f64_unsuffixed(budget::operations(spec));
     let instructions = instructions(spec);
     let fingerprint = emit::fingerprint(&[&id, &kernel_text(spec)?, &build_text(spec)?]);

@@ -3,7 +3,9 @@
 mod addsub;
 mod bitserial;
 mod bytes;
+mod decode;
 mod dot;
+mod fields;
 mod lut;
 mod lut16;
 mod mad;
@@ -49,6 +51,10 @@ fn comment(text: &str) -> TokenStream {
 
 /// One algorithm, for the loops around it in [`gemv`].
 trait Skeleton {
+    /// Constants of the function: tables that are the same for all weights and activations.
+    fn tables(&self) -> TokenStream {
+        TokenStream::new()
+    }
     /// Statements before all loops: constants that every strip shares.
     fn constants(&self) -> TokenStream;
     /// Statements that open a strip of `panels` panels: its sums.
@@ -69,6 +75,7 @@ fn skeleton<'a>(spec: &'a KernelSpec, words: &'a dyn Vocabulary) -> Box<dyn Skel
         Family::Lut if spec.code == Code::W3 => Box::new(lut16::Lut16 { spec, words }),
         Family::Lut => Box::new(lut::Lut { spec, words }),
         Family::Bitserial => Box::new(bitserial::Bitserial { spec, words }),
+        Family::Decode => Box::new(decode::Decode { spec, words }),
         Family::Mad => Box::new(mad::Mad { spec, words }),
         Family::Addsub => Box::new(addsub::Addsub { spec, words }),
     }
@@ -109,11 +116,10 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
         docs(spec),
         features(spec.isa),
     );
-    let constants = skeleton.constants();
-    // Only two-bit codes have a bias to take back.
-    let correction = match spec.family {
-        Family::Mad => quote!(correction),
-        _ => quote!(..),
+    let (tables, constants) = (skeleton.tables(), skeleton.constants());
+    let correction = match spec.family.is_biased() {
+        true => quote!(correction),
+        false => quote!(..),
     };
     let scales =
         (spec.scales == Scales::Groups).then(|| quote!(let mut scales = args.scales.cast::<u8>();));
@@ -133,6 +139,7 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
         #docs
         #features
         pub unsafe fn #id(args: &GemvArgs) {
+            #tables
             let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
             #safety
             unsafe {
@@ -250,6 +257,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
         (_, Family::Lut) if spec.code == Code::W3 => "lut16.rs",
         (_, Family::Lut) => "lut.rs",
         (_, Family::Bitserial) => "bitserial.rs",
+        (_, Family::Decode) => "decode.rs",
         (_, Family::Mad) => "mad.rs",
         (_, Family::Addsub) => "addsub.rs",
     };
@@ -309,6 +317,7 @@ pub fn title(spec: &KernelSpec) -> String {
         (Family::Lut, Code::W3) => "lookup of three trits in words".into(),
         (Family::Lut, _) => "lookup of three and a half trits".into(),
         (Family::Bitserial, _) => "lookup of four columns of each bit plane".into(),
+        (Family::Decode, _) => "five trits decoded by constant tables, multiply-add".into(),
         (Family::Mad, _) => match spec.variant {
             Some(variant) => format!("two-bit multiply-add, {}", variant.name()),
             None => "two-bit multiply-add".into(),

@@ -27,6 +27,8 @@ pub enum Family {
     Lut,
     /// Tables of partial sums, a lookup for each bit plane.
     Bitserial,
+    /// Decode by constant tables and multiply-add.
+    Decode,
     /// Unpack and multiply-add.
     Mad,
     /// Masked add and subtract.
@@ -35,13 +37,20 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 4] = [Family::Lut, Family::Bitserial, Family::Mad, Family::Addsub];
+    pub const ALL: [Family; 5] = [
+        Family::Lut,
+        Family::Bitserial,
+        Family::Decode,
+        Family::Mad,
+        Family::Addsub,
+    ];
 
     /// The name in ids and configs.
     pub const fn name(self) -> &'static str {
         match self {
             Family::Lut => "lut",
             Family::Bitserial => "bitserial",
+            Family::Decode => "decode",
             Family::Mad => "mad",
             Family::Addsub => "addsub",
         }
@@ -52,9 +61,15 @@ impl Family {
         match self {
             Family::Lut => "Lut",
             Family::Bitserial => "Bitserial",
+            Family::Decode => "Decode",
             Family::Mad => "Mad",
             Family::Addsub => "Addsub",
         }
+    }
+
+    /// Whether its fields are `t + 1`, so that the sum of the activations has to be taken back.
+    pub const fn is_biased(self) -> bool {
+        matches!(self, Family::Decode | Family::Mad)
     }
 }
 
@@ -64,6 +79,8 @@ impl Family {
 pub enum Code {
     /// Two bits a trit.
     B2,
+    /// Five trits a byte, for constant tables.
+    D5,
     /// Two bit planes.
     Planes,
     /// Three trits in a 4-bit magnitude and a sign.
@@ -80,8 +97,9 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 7] = [
+    pub const ALL: [Code; 8] = [
         Code::B2,
+        Code::D5,
         Code::Planes,
         Code::T3,
         Code::T5,
@@ -94,6 +112,7 @@ impl Code {
     pub const fn name(self) -> &'static str {
         match self {
             Code::B2 => "b2",
+            Code::D5 => "d5",
             Code::Planes => "planes",
             Code::T3 => "t3",
             Code::T5 => "t5",
@@ -107,6 +126,7 @@ impl Code {
     pub const fn variant(self) -> &'static str {
         match self {
             Code::B2 => "B2",
+            Code::D5 => "D5",
             Code::Planes => "Planes",
             Code::T3 => "T3",
             Code::T5 => "T5",
@@ -120,6 +140,7 @@ impl Code {
     pub const fn step_cols(self) -> usize {
         match self {
             Code::B2 => 16,
+            Code::D5 => 20,
             Code::Planes => 8,
             Code::T3 => 24,
             Code::T5 => 5,
@@ -132,7 +153,7 @@ impl Code {
     /// Bytes in a step, for each row.
     pub const fn step_bytes(self) -> usize {
         match self {
-            Code::B2 => 4,
+            Code::B2 | Code::D5 => 4,
             Code::Planes | Code::W3 => 2,
             Code::T3 => 5,
             Code::T5 | Code::S4 => 1,
@@ -321,7 +342,7 @@ impl KernelSpec {
     pub fn lanes(&self) -> usize {
         match self.code {
             // A 32-bit lane holds the four bytes of one row.
-            Code::B2 => (self.isa.vector_bytes() / 4).max(8),
+            Code::B2 | Code::D5 => (self.isa.vector_bytes() / 4).max(8),
             Code::W3 => (self.isa.vector_bytes() / 2).max(8),
             _ => self.isa.vector_bytes().max(8),
         }
@@ -372,7 +393,7 @@ impl KernelSpec {
                     v.name()
                 ));
             }
-            (Family::Lut | Family::Bitserial | Family::Addsub, Some(v)) => {
+            (Family::Lut | Family::Bitserial | Family::Decode | Family::Addsub, Some(v)) => {
                 return Err(format!(
                     "variant \"{}\" belongs to mad, not to {family}",
                     v.name()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tern_codegen::KernelSet;
 
 /// One small kernel a line: the ISA's config, then the id.
-const KERNELS: [(&str, &str, &str); 15] = [
+const KERNELS: [(&str, &str, &str); 16] = [
     (
         "scalar",
         "family = 'lut'\ncode = 't5'",
@@ -81,6 +81,11 @@ const KERNELS: [(&str, &str, &str); 15] = [
         "avx512vbmi",
         "family = 'lut'\ncode = 't5'\nscales = 'groups'",
         "gemv_lut_t5_groups__avx512vbmi_p1k12",
+    ),
+    (
+        "avx512vbmi",
+        "family = 'decode'\ncode = 'd5'",
+        "gemv_decode_d5__avx512vbmi_p2k12",
     ),
 ];
 

@@ -31,6 +31,39 @@ fn half_trits(code: u8) -> ([i8; 3], u8) {
     ([n / 9 - 1, n / 3 % 3 - 1, n % 3 - 1], bit)
 }
 
+/// The byte of five trits that two views of seven bits decode: see [`Code::D5`].
+fn viewed_code(trits: [i8; 5]) -> u8 {
+    let [a, b, middle, c, d] = trits.map(|t| (t + 1) as u8);
+    let (x, y) = (3 * a + b, 3 * d + c);
+    // Bits of the pair behind and of the pair ahead, where they stand `1 + behind + 2 * ahead` places apart.
+    let bits = |places: u8| ((places - 1) % 2, (places - 1) / 2);
+    let (k, case, x_bit, y_bit) = match (y + 9 - x) % 9 {
+        0 => (x, 0, middle % 2, middle / 2),
+        places @ 1..=4 => {
+            let (behind, ahead) = bits(places);
+            ((x + behind) % 9, 1 + 2 * middle, behind, ahead)
+        }
+        places => {
+            let (behind, ahead) = bits(9 - places);
+            ((y + behind) % 9, 2 + 2 * middle, ahead, behind)
+        }
+    };
+    y_bit << 7 | (7 * k + case) << 1 | x_bit
+}
+
+/// The five trits of a [`viewed_code`].
+fn viewed_trits(code: u8) -> [i8; 5] {
+    let (x_bit, shared, y_bit) = (code & 1, code >> 1 & 63, code >> 7);
+    let (k, case) = (shared / 7, shared % 7);
+    let (behind, ahead) = (|bit: u8| (k + 8 * bit) % 9, |bit: u8| (k + 1 + 2 * bit) % 9);
+    let (x, y, middle) = match case {
+        0 => (k, k, x_bit + 2 * y_bit),
+        1 | 3 | 5 => (behind(x_bit), ahead(y_bit), (case - 1) / 2),
+        _ => (ahead(x_bit), behind(y_bit), (case - 1) / 2),
+    };
+    [x / 3, x % 3, middle, y % 3, y / 3].map(|u| u as i8 - 1)
+}
+
 /// Stores the step of one row. `trits.len()` is the code's `step_cols`; `put(i, byte)` sets byte `i` of the row's step.
 fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
     match code {
@@ -39,6 +72,14 @@ fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
             for j in 0..4 {
                 let planes = (0..4).map(|p| ((trits[4 * p + j] + 1) as u8) << (2 * p));
                 put(j, planes.sum());
+            }
+        }
+        Code::D5 => {
+            for j in 0..4 {
+                put(
+                    j,
+                    viewed_code([0, 4, 8, 12, 16].map(|column| trits[column + j])),
+                );
             }
         }
         Code::Planes => {
@@ -108,6 +149,13 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
                 *t = (get(col % 4) >> (2 * (col / 4)) & 3) as i8 - 1;
             }
         }
+        Code::D5 => {
+            for j in 0..4 {
+                for (group, t) in viewed_trits(get(j)).into_iter().enumerate() {
+                    trits[4 * group + j] = t;
+                }
+            }
+        }
         Code::Planes => {
             for (col, t) in trits.iter_mut().enumerate() {
                 let bit = |byte: u8| (byte >> (7 - col) & 1) as i8;
@@ -161,11 +209,11 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
 
 /// Byte of the panel step that holds byte `i` of lane `lane`.
 ///
-/// [`Code::B2`] keeps the bytes of a row together, since a dot-product instruction adds neighbours, and so does [`Code::W3`],
-/// whose two bytes are one word; the others keep the bytes of all rows together, one vector after another.
+/// [`Code::B2`] and [`Code::D5`] keep the bytes of a row together, since a dot-product instruction adds neighbours, and so does
+/// [`Code::W3`], whose two bytes are one word; the others keep the bytes of all rows together, one vector after another.
 fn position(packing: &Packing, lane: usize, i: usize) -> usize {
     match packing.code {
-        Code::B2 | Code::W3 => lane * packing.code.step_bytes() + i,
+        Code::B2 | Code::D5 | Code::W3 => lane * packing.code.step_bytes() + i,
         _ => i * packing.lanes + lane,
     }
 }
@@ -215,6 +263,27 @@ mod tests {
                     decode(&packing, row, &mut back, &step);
                     assert_eq!(trits, back, "{}", code.name());
                 }
+            }
+        }
+    }
+    #[test]
+    fn seven_bits_on_either_side_tell_two_trits_and_a_part_of_the_third() {
+        let mut first = [None; 128];
+        let mut last = [None; 128];
+        let mut seen = [false; 256];
+        for n in 0..243 {
+            let mut trits = [0; 5];
+            digits(n - 121, &mut trits);
+            let code = viewed_code(trits);
+            assert_eq!(viewed_trits(code), trits);
+            assert!(!std::mem::replace(&mut seen[usize::from(code)], true));
+            let [a, b, middle, c, d] = trits;
+            let views = [
+                (&mut first[usize::from(code & 127)], (a, b, middle == 0)),
+                (&mut last[usize::from(code >> 1)], (c, d, middle == 1)),
+            ];
+            for (told, tells) in views {
+                assert_eq!(*told.get_or_insert(tells), tells, "{trits:?}");
             }
         }
     }

@@ -12,8 +12,7 @@ use std::thread;
 
 /// An instruction set that kernels are generated for, in the order of the `--max-isa` list.
 ///
-/// It is a list and not a ladder: a CPU may have [`Isa::Avx512vnni`] without [`Isa::Avx512vbmi`] and
-/// the reverse, so a [`Cpu`] holds a set.
+/// It is a list and not a ladder: a CPU may have [`Isa::Avx512vnni`] without [`Isa::AvxVnni`], so a [`Cpu`] holds a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust; every CPU.
@@ -28,7 +27,7 @@ pub enum Isa {
     Avx512bw,
     /// 512-bit int8 dot products (x86-64).
     Avx512vnni,
-    /// 512-bit byte permutes (x86-64).
+    /// 512-bit byte permutes, beside the dot products (x86-64).
     Avx512vbmi,
     /// 128-bit vectors (ARM).
     Neon,
@@ -448,7 +447,7 @@ mod tests {
     fn a_cap_drops_what_comes_after_it_in_the_list() {
         let cpu = cpu_with(&[Isa::Scalar, Isa::Avx2, Isa::Avx512bw, Isa::Avx512vbmi]);
         assert_eq!(cpu.clone().capped(Isa::Avx512vbmi).isas(), cpu.isas());
-        // VBMI without VNNI is possible, so the cap removes only itself and the later ones.
+        // The set may lack the cap itself: what comes after it goes all the same.
         let capped = cpu.clone().capped(Isa::Avx512vnni);
         assert_eq!(capped.isas(), [Isa::Scalar, Isa::Avx2, Isa::Avx512bw]);
         assert_eq!(cpu.capped(Isa::Scalar).isas(), [Isa::Scalar]);

@@ -1,8 +1,8 @@
 //! Exact ternary matrix-vector kernels for CPUs, generated at build time and chosen at run time.
 //!
 //! A ternary weight is -1, 0 or 1, so a matrix-vector product needs no multiplication: it can look partial sums up in tables
-//! built from the activations (families `lut` and `bitserial`), add and subtract under masks (`addsub`), or unpack two-bit weights into a dot-product
-//! instruction (`mad`). Which is fastest depends on the CPU, on the shape and on where the weights lie. This crate holds many
+//! built from the activations (families `lut` and `bitserial`), add and subtract under masks (`addsub`), or unpack two-bit weights
+//! (`mad`) or denser ones (`decode`) into a dot-product instruction. Which is fastest depends on the CPU, on the shape and on where the weights lie. This crate holds many
 //! variants of each, all of which return exactly the same integers, and one planner that chooses.
 //!
 //! * [`registry`] has one row for each kernel; [`Cpu::kernels`] those that this CPU runs.

@@ -1,7 +1,7 @@
 //! Operands: the activations of one token in the form that the kernels of a packing read.
 //!
-//! For `lut` and `bitserial` kernels that is a table of partial sums for every group of columns, for `mad` the int8 activations themselves, for
-//! `addsub` their digits. All kernels of a packing share the form, so one operand serves every matrix with the same
+//! For `lut` and `bitserial` kernels that is a table of partial sums for every group of columns, for `mad` and `decode` the int8
+//! activations themselves, for `addsub` their digits. All kernels of a packing share the form, so one operand serves every matrix with the same
 //! input (q, k and v; gate and up).
 
 use crate::contract::BuildArgs;

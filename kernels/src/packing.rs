@@ -24,6 +24,19 @@ pub enum Code {
     /// from its lowest bits up, so that four neighbouring bytes of one bit plane meet four neighbouring activations in one
     /// dot-product instruction.
     B2,
+    /// Five trits a byte for constant tables, 20 columns in 4 bytes a row: byte `j` holds columns `j`, `4 + j`, `8 + j`,
+    /// `12 + j`, `16 + j`, ordered as in [`Code::B2`]. 1.6 bits a weight.
+    ///
+    /// The lower seven bits of a byte tell its first two trits, the upper seven its last two, and both together the third: so
+    /// two lookups of 128 entries decode it. Let `x` and `y` in 0..9 be the first two and the last two trits, on a circle of nine
+    /// places. Where they are unlike, one of them is 1 to 4 places ahead of the other: they stand at `k - b` and
+    /// `k + 1 + 2 c` for one place `k` and two bits `b` and `c`. Where they are alike, both stand at `k`, and the bits tell the
+    /// third trit. So the six bits that both lookups see hold `k` and one of seven cases: alike, or which pair is behind and
+    /// what the third trit is. The seventh bit of each lookup is the one that its own pair needs.
+    ///
+    /// From the lowest: a bit of `x`; six bits `7 k + case`; a bit of `y`. Case 0 is alike, where the bits are those of the third
+    /// `u = t + 1`; case `1 + 2 u` is `x` behind `y`, case `2 + 2 u` `y` behind `x`. `x = 3 u0 + u1`, `y = 3 u4 + u3`.
+    D5,
     /// Two bit planes, 8 columns in 2 bytes a row: a byte of "plus" bits, then a byte of "minus" bits, the first column in
     /// the highest bit.
     Planes,
@@ -51,9 +64,10 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 8] = [
+    pub const ALL: [Code; 9] = [
         Code::Trits,
         Code::B2,
+        Code::D5,
         Code::Planes,
         Code::T3,
         Code::T5,
@@ -67,6 +81,7 @@ impl Code {
         match self {
             Code::Trits => "trits",
             Code::B2 => "b2",
+            Code::D5 => "d5",
             Code::Planes => "planes",
             Code::T3 => "t3",
             Code::T5 => "t5",
@@ -81,6 +96,7 @@ impl Code {
         match self {
             Code::Trits => 1,
             Code::B2 => 16,
+            Code::D5 => 20,
             Code::Planes => 8,
             Code::T3 => 24,
             Code::T5 => 5,
@@ -94,7 +110,7 @@ impl Code {
     pub const fn step_bytes(self) -> usize {
         match self {
             Code::Trits | Code::T5 | Code::S4 => 1,
-            Code::B2 => 4,
+            Code::B2 | Code::D5 => 4,
             Code::Planes | Code::W3 => 2,
             Code::T3 => 5,
             Code::T7 => 6,
@@ -104,7 +120,7 @@ impl Code {
     /// Rows whose sums share a 32-bit lane: four where a kernel adds bytes, two where it adds words.
     const fn rows_in_32_bits(self) -> usize {
         match self {
-            Code::Trits | Code::B2 => 1,
+            Code::Trits | Code::B2 | Code::D5 => 1,
             Code::W3 => 2,
             Code::Planes | Code::T3 | Code::T5 | Code::T7 | Code::S4 => 4,
         }
@@ -345,7 +361,7 @@ mod tests {
 
     #[test]
     fn lanes_are_a_permutation_of_rows() {
-        let codes = [Code::B2, Code::T5, Code::W3];
+        let codes = [Code::B2, Code::D5, Code::T5, Code::W3];
         for (code, lanes) in codes.into_iter().flat_map(|c| [8, 32, 64].map(|l| (c, l))) {
             let packing = Packing {
                 code,

@@ -96,7 +96,7 @@ impl FromStr for Force {
 pub enum PlanError {
     /// No such kernel or family.
     #[error(
-        "`{0}` is neither a kernel family (lut, bitserial, mad, addsub, reference) nor a kernel id; `tern codegen list` shows the ids"
+        "`{0}` is neither a kernel family (lut, bitserial, decode, mad, addsub, reference) nor a kernel id; `tern codegen list` shows the ids"
     )]
     UnknownKernel(String),
     /// The kernel exists, but not for this CPU.

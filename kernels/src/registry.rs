@@ -20,6 +20,8 @@ pub enum Family {
     Lut,
     /// Look partial sums up once for each bit plane.
     Bitserial,
+    /// Decode denser weights by constant tables and multiply-add.
+    Decode,
     /// Unpack two-bit weights and multiply-add.
     Mad,
     /// Masked additions and subtractions: no table, no multiplication.
@@ -28,10 +30,11 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 5] = [
+    pub const ALL: [Family; 6] = [
         Family::Reference,
         Family::Lut,
         Family::Bitserial,
+        Family::Decode,
         Family::Mad,
         Family::Addsub,
     ];
@@ -42,6 +45,7 @@ impl Family {
             Family::Reference => "reference",
             Family::Lut => "lut",
             Family::Bitserial => "bitserial",
+            Family::Decode => "decode",
             Family::Mad => "mad",
             Family::Addsub => "addsub",
         }
@@ -56,7 +60,9 @@ impl fmt::Display for Family {
 
 /// A string that is not the name of a family.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a kernel family; expected one of lut, bitserial, mad, addsub, reference")]
+#[error(
+    "`{0}` is not a kernel family; expected one of lut, bitserial, decode, mad, addsub, reference"
+)]
 pub struct ParseFamilyError(String);
 
 impl FromStr for Family {

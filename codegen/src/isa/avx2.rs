@@ -43,6 +43,9 @@ impl Vocabulary for Avx2 {
     fn and(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm256_and_si256(#a, #b))
     }
+    fn or_and(&self, a: Tokens, b: Tokens, mask: Tokens) -> Tokens {
+        quote!(_mm256_and_si256(_mm256_or_si256(#a, #b), #mask))
+    }
     fn xor(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm256_xor_si256(#a, #b))
     }

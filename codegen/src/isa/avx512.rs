@@ -44,6 +44,10 @@ impl Vocabulary for Avx512 {
     fn and(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm512_and_si512(#a, #b))
     }
+    fn or_and(&self, a: Tokens, b: Tokens, mask: Tokens) -> Tokens {
+        // 0xa8 is the truth table of `(a | b) & mask`.
+        quote!(_mm512_ternarylogic_epi32::<0xa8>(#a, #b, #mask))
+    }
     fn xor(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm512_xor_si512(#a, #b))
     }

@@ -7,7 +7,7 @@
 /// # Safety
 ///
 /// `args` meets the contract of [`GemvArgs`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,gfni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni,gfni")]
 pub unsafe fn gemv_lut_t5__avx512vbmi_p1k12(args: &GemvArgs) {
     let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
     // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
@@ -161,7 +161,7 @@ pub unsafe fn gemv_lut_t5__avx512vbmi_p1k12(args: &GemvArgs) {
 /// # Safety
 ///
 /// `args` meets the contract of [`BuildArgs`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,gfni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni,gfni")]
 pub unsafe fn build_t5__avx512vbmi(args: &BuildArgs) {
     // SAFETY: by the contract of `BuildArgs`, which gives both ranges, apart from each other.
     let (activations, operand) = unsafe {

@@ -1,0 +1,191 @@
+//! `decode`: weights denser than two bits, turned into two-bit fields by constant tables and multiplied as in `mad`.
+//!
+//! No table is built for a token: the operand is the int8 activations, and the tables are the same for all weights.
+//!
+//! * `d5`: five trits a byte. A lookup of two table vectors takes seven bits of its index and a byte has eight. A sign in the
+//!   eighth would have to be spread over its byte, and every field `u` turned into `2 - u` under it: an addition and a
+//!   complement for each of both decoded bytes, 16 operations in all (under mask registers fewer, but those are slow on Zen 4).
+//!   So the code has no sign. It is made such that one lookup needs its lower seven bits and the other its upper seven: a shift
+//!   takes the place of all that, and a step takes 13 operations.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+
+use super::fields::Sums;
+use super::{Skeleton, at, comment};
+use crate::budget::DECODED_SCALES;
+use crate::isa::Vocabulary;
+use crate::spec::KernelSpec;
+
+/// A decoding kernel.
+pub struct Decode<'a> {
+    pub spec: &'a KernelSpec,
+    pub words: &'a dyn Vocabulary,
+}
+
+impl Skeleton for Decode<'_> {
+    fn tables(&self) -> TokenStream {
+        tables_d5()
+    }
+
+    fn constants(&self) -> TokenStream {
+        let sums = self.sums().constants();
+        let [first0, first1] = self.table_d5("FIRST");
+        let [last0, last1] = self.table_d5("LAST");
+        quote! {
+            #sums
+            let (first0, first1) = (#first0, #first1);
+            let (last0, last1) = (#last0, #last1);
+        }
+    }
+
+    fn open(&self, panels: usize) -> TokenStream {
+        self.sums().zero(panels)
+    }
+
+    fn open_window(&self, _panels: usize) -> TokenStream {
+        TokenStream::new()
+    }
+
+    fn step(&self, panels: usize) -> TokenStream {
+        self.step_d5(panels)
+    }
+
+    fn close_window(&self, _panels: usize) -> TokenStream {
+        TokenStream::new()
+    }
+
+    fn close(&self, panels: usize) -> TokenStream {
+        let sums = self.sums();
+        let stores = (0..panels).map(|panel| sums.add_to_rows(panel, sums.whole(panel)));
+        quote!(#(#stores)*)
+    }
+}
+
+impl Decode<'_> {
+    fn sums(&self) -> Sums<'_> {
+        Sums {
+            spec: self.spec,
+            words: self.words,
+            scales: &DECODED_SCALES,
+        }
+    }
+
+    /// The constant that picks field `field` of every decoded byte.
+    fn mask(&self, field: usize) -> TokenStream {
+        self.words.splat8(3 << DECODED_SCALES[field])
+    }
+
+    /// The two vectors of a table of code D5.
+    fn table_d5(&self, name: &str) -> [TokenStream; 2] {
+        let name = format_ident!("{name}");
+        [
+            self.words.load(quote!(#name.as_ptr())),
+            self.words.load(quote!(#name.as_ptr().add(64))),
+        ]
+    }
+
+    /// Five trits a byte: two decoded bytes, and five products.
+    fn step_d5(&self, panels: usize) -> TokenStream {
+        let (w, sums) = (self.words, self.sums());
+        let activations = sums.activations(5);
+        let dots = (0..panels).map(|panel| {
+            let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
+            let first = w.lookup(&[quote!(first0), quote!(first1)], quote!(codes));
+            // The bit that a shift of words brings in from the next byte is the eighth, which the lookup ignores.
+            let upper = w.shift_right(16, quote!(codes), 1);
+            let last = w.lookup(&[quote!(last0), quote!(last1)], upper);
+            let [first_field, last_field] = ["first", "last"].map(|name| {
+                let name = format_ident!("{name}");
+                move |field: usize| w.and(quote!(#name), self.mask(field))
+            });
+            let middle = w.or_and(quote!(first), quote!(last), self.mask(2));
+            let fields = [
+                (first_field(0), 0),
+                (first_field(1), 1),
+                (middle, 2),
+                (last_field(1), 1),
+                (last_field(0), 0),
+            ];
+            let products = fields
+                .into_iter()
+                .enumerate()
+                .map(|(group, (field, scale))| sums.add(panel, scale, field, group));
+            quote! {
+                let codes = #codes;
+                let (first, last) = (#first, #last);
+                #(#products)*
+            }
+        });
+        quote! {
+            #activations
+            #(#dots)*
+        }
+    }
+}
+
+/// `const FIRST: [u8; 128] = …;` and `const LAST: [u8; 128] = …;`: the fields that either view of a code D5 tells.
+///
+/// The meaning of the code is stated at `tern_kernels::Code::D5`. Fields stand at bits 0, 2 and 4; both tables hold the same
+/// fields in mirrored order, and each one bit of the middle one.
+fn tables_d5() -> TokenStream {
+    let first = view_d5(
+        "FIRST",
+        quote!((view % 2, view / 2)),
+        [quote!(k + 8 * bit), quote!(k + 1 + 2 * bit)],
+        quote!(middle % 2),
+        quote!(bit),
+    );
+    let last = view_d5(
+        "LAST",
+        quote!((view / 64, view % 64)),
+        [quote!(k + 1 + 2 * bit), quote!(k + 8 * bit)],
+        quote!(middle / 2 * 2),
+        quote!(2 * bit),
+    );
+    let note = comment(
+        "The first two trits and the lower bit of the third, by the lower seven bits of a code.",
+    );
+    let note_too =
+        comment("The last two trits and the upper bit of the third, by the upper seven bits.");
+    quote! {
+        #note
+        #first
+        #note_too
+        #last
+    }
+}
+
+/// One of [`tables_d5`]: `parts` takes the seven bits of `view` apart into the view's own bit and the shared six.
+///
+/// `places` are its pair's place on the circle when it is behind the other pair and when it is ahead.
+fn view_d5(
+    name: &str,
+    parts: TokenStream,
+    places: [TokenStream; 2],
+    middle_bit: TokenStream,
+    alike_bit: TokenStream,
+) -> TokenStream {
+    let (name, [behind, ahead]) = (format_ident!("{name}"), places);
+    quote! {
+        const #name: [u8; 128] = {
+            let (mut fields, mut view) = ([0; 128], 0);
+            while view < 128 {
+                let (bit, shared) = #parts;
+                let (k, case) = (shared / 7, shared % 7);
+                let (place, middle) = match case {
+                    0 => (k, #alike_bit),
+                    _ => {
+                        let middle = (case - 1) / 2;
+                        let place = if case % 2 == 1 { #behind } else { #ahead };
+                        (place, #middle_bit)
+                    }
+                };
+                let place = place % 9;
+                fields[view] = ((place / 3) | ((place % 3) << 2) | (middle << 4)) as u8;
+                view += 1;
+            }
+            fields
+        };
+    }
+}
