@@ -119,7 +119,12 @@ impl Isa {
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],
-            Isa::Avx512bw => &[(Family::Lut, Code::W3), (Family::Addsub, Code::Planes)],
+            Isa::Avx512bw => &[
+                (Family::Lut, Code::T3),
+                (Family::Lut, Code::W3),
+                (Family::Bitserial, Code::S4),
+                (Family::Addsub, Code::Planes),
+            ],
             Isa::Avx512vnni => &[(Family::Mad, Code::B2)],
             Isa::Avx512vbmi => &[
                 (Family::Lut, Code::T5),
@@ -134,7 +139,8 @@ impl Isa {
         match self {
             Isa::Scalar => None,
             Isa::Avx2 => Some(&Avx2),
-            _ => Some(&Avx512),
+            Isa::Avx512vbmi => Some(&Avx512 { vbmi: true }),
+            _ => Some(&Avx512 { vbmi: false }),
         }
     }
 }

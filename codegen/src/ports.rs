@@ -85,7 +85,7 @@ fn intel(operation: Operation, bytes: usize) -> &'static [Pipes] {
         Operation::Multiply | Operation::BitMatrix if !wide => &[0b011],
         Operation::Logic | Operation::Add | Operation::Compare if !wide => &[0b111],
         Operation::Multiply | Operation::BitMatrix => &[0b101],
-        Operation::Logic | Operation::Add | Operation::Compare => &[0b101],
+        Operation::Logic | Operation::Add | Operation::Compare | Operation::FromMask => &[0b101],
         Operation::Load | Operation::Prefetch => &[0b1_1000],
         Operation::Store => &[0b10_0000],
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tern_codegen::KernelSet;
 
 /// One small kernel a line: the ISA's config, then the id.
-const KERNELS: [(&str, &str, &str); 16] = [
+const KERNELS: [(&str, &str, &str); 18] = [
     (
         "scalar",
         "family = 'lut'\ncode = 't5'",
@@ -46,6 +46,16 @@ const KERNELS: [(&str, &str, &str); 16] = [
         "avx2",
         "family = 'addsub'\ncode = 'planes'",
         "gemv_addsub_planes__avx2_p1k12",
+    ),
+    (
+        "avx512bw",
+        "family = 'lut'\ncode = 't3'",
+        "gemv_lut_t3__avx512bw_p1k12",
+    ),
+    (
+        "avx512bw",
+        "family = 'bitserial'\ncode = 's4'\nwindow = 4",
+        "gemv_bitserial_s4__avx512bw_p1k12w4",
     ),
     (
         "avx512bw",

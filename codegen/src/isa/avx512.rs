@@ -1,5 +1,6 @@
-//! The vocabulary of AVX-512 with its byte extensions: 512-bit vectors, permutes across the whole vector, conditions in mask
-//! registers. The ISA of a kernel says which extensions it may use.
+//! The vocabulary of AVX-512 with its byte extensions: 512-bit vectors, conditions in mask registers. The ISA of a kernel says which
+//! extensions it may use. Two words depend on that: with VBMI a table of bytes is a whole vector, without it 16 bytes in every
+//! 128-bit lane, as on AVX2; and a sign is spread over its byte by a bit matrix or by way of a mask register.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
@@ -7,7 +8,10 @@ use quote::quote;
 use super::{Tokens, Vocabulary};
 
 /// 512-bit vectors.
-pub struct Avx512;
+pub struct Avx512 {
+    /// Whether there are byte permutes across the whole vector (VBMI), and with them bit matrices (GFNI).
+    pub vbmi: bool,
+}
 
 impl Vocabulary for Avx512 {
     fn vector(&self) -> Tokens {
@@ -36,10 +40,13 @@ impl Vocabulary for Avx512 {
         quote!(_mm512_set1_epi32(#at.cast::<i32>().read_unaligned()))
     }
     fn load_table(&self, at: Tokens) -> Tokens {
-        self.load(at)
+        match self.vbmi {
+            true => self.load(at),
+            false => quote!(_mm512_broadcast_i32x4(_mm_loadu_si128(#at.cast()))),
+        }
     }
     fn table_bytes(&self) -> usize {
-        64
+        if self.vbmi { 64 } else { 16 }
     }
     fn and(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm512_and_si512(#a, #b))
@@ -79,10 +86,11 @@ impl Vocabulary for Avx512 {
         quote!(_mm512_mullo_epi32(#a, #b))
     }
     fn lookup(&self, table: &[Tokens], index: Tokens) -> Tokens {
-        match table {
-            [t] => quote!(_mm512_permutexvar_epi8(#index, #t)),
-            [low, high] => quote!(_mm512_permutex2var_epi8(#low, #index, #high)),
-            _ => unreachable!("a table is one or two vectors"),
+        match (table, self.vbmi) {
+            ([t], true) => quote!(_mm512_permutexvar_epi8(#index, #t)),
+            ([t], false) => quote!(_mm512_shuffle_epi8(#t, #index)),
+            ([low, high], true) => quote!(_mm512_permutex2var_epi8(#low, #index, #high)),
+            _ => unreachable!("a table is one vector, or two with VBMI"),
         }
     }
     fn lookup16(&self, table: Tokens, index: Tokens) -> Tokens {
@@ -104,6 +112,9 @@ impl Vocabulary for Avx512 {
         quote!(_mm512_mask_sub_epi8(#sum, #condition, #sum, #a))
     }
     fn spread_highest_bit(&self, a: Tokens) -> Tokens {
+        if !self.vbmi {
+            return quote!(_mm512_movm_epi8(_mm512_movepi8_mask(#a)));
+        }
         // Each row of the bit matrix picks bit 7. A mask register would do too, but operations under masks crowd Zen 4's
         // vector pipes: the same kernel took 1.2 times as long with them.
         let rows = self.splat8(0x80);

@@ -12,12 +12,14 @@ pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
     match (spec.isa, spec.family, spec.code) {
         // Two 16-entry shuffles a group, and the sign.
         (Isa::Avx2, Family::Lut, Code::T3) => &["vpshufb", "vpxor"],
-        (Isa::Avx2, Family::Bitserial, Code::S4) => &["vpshufb"],
+        (Isa::Avx2 | Isa::Avx512bw, Family::Bitserial, Code::S4) => &["vpshufb"],
         (Isa::Avx2, Family::Mad, Code::B2) => &["vpmaddubsw"],
         // The sign of a byte becomes its mask.
         (Isa::Avx2, Family::Addsub, Code::Planes) => &["vpcmpgtb", "vpaddb", "vpsubb"],
         // Subtractions too are masked additions, to sums of their own: that the compiler takes those off at the end is as good.
         (Isa::Avx512bw, Family::Addsub, Code::Planes) => &["vpmovb2m", "vpaddb{k}"],
+        // How the sign gets from a mask register to the bytes is left to the compiler.
+        (Isa::Avx512bw, Family::Lut, Code::T3) => &["vpshufb", "vpmovb2m"],
         (Isa::Avx512bw, Family::Lut, Code::W3) => &["vpermw"],
         (Isa::Avx512vnni, Family::Mad, Code::B2) => &["vpdpbusd"],
         // 128 entries in two registers, and the bit matrix that spreads the sign.

@@ -26,6 +26,8 @@ pub enum Operation {
     Compare,
     /// Highest bits into a mask register.
     ToMask,
+    /// A mask register into bytes of ones and zeros.
+    FromMask,
     /// Products: of lanes, of neighbours, dot products; conversions to floating point, which share their pipes.
     Multiply,
     /// A bit matrix times each byte.
@@ -50,6 +52,7 @@ impl Operation {
             Operation::Shift => "shift",
             Operation::Compare => "comparison",
             Operation::ToMask => "move to a mask",
+            Operation::FromMask => "move from a mask",
             Operation::Multiply => "product",
             Operation::BitMatrix => "bit matrix",
             Operation::Load => "load",
@@ -62,7 +65,7 @@ impl Operation {
     pub const fn class(self) -> &'static str {
         match self {
             Operation::Lookup | Operation::LookupInTwo | Operation::LookupOfWords => "shuffle",
-            Operation::Logic | Operation::Add | Operation::Compare => "any",
+            Operation::Logic | Operation::Add | Operation::Compare | Operation::FromMask => "any",
             Operation::Shift | Operation::ToMask => "shift",
             Operation::Multiply | Operation::BitMatrix => "multiply",
             Operation::Load | Operation::Prefetch => "load",
@@ -78,7 +81,7 @@ impl Operation {
         let stem = stem.strip_prefix("mask_").unwrap_or(stem);
         let operation = match stem.split('_').next()? {
             // Zeros and constants stay in registers; a load of one value is counted where its address is read. Casts cost nothing.
-            "setzero" | "set1" | "broadcastsi128" => return Some(None),
+            "setzero" | "set1" | "broadcast" | "broadcastsi128" => return Some(None),
             "castps" | "castsi256" | "castsi512" => return Some(None),
             "shuffle" => Operation::Lookup,
             "permutexvar" if stem.ends_with("epi16") => Operation::LookupOfWords,
@@ -89,6 +92,7 @@ impl Operation {
             "slli" | "srli" | "srai" => Operation::Shift,
             "cmpgt" => Operation::Compare,
             "movepi8" => Operation::ToMask,
+            "movm" => Operation::FromMask,
             "mullo" | "madd" | "maddubs" | "dpbusd" | "mul" | "cvtepi32" => Operation::Multiply,
             "gf2p8affine" => Operation::BitMatrix,
             "loadu" => Operation::Load,

@@ -46,7 +46,7 @@ impl Skeleton for Lut16<'_> {
         let w = self.words;
         let tables = (0..CODES).map(|code| {
             let table = ident("table", code);
-            let load = w.load_table(at("at", code * w.table_bytes()));
+            let load = w.load(at("at", code * self.spec.isa.vector_bytes()));
             quote!(let #table = #load;)
         });
         let lookups = (0..panels).map(|panel| {

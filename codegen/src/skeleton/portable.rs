@@ -1,4 +1,4 @@
-//! The three families in plain Rust, for any target: what runs where no vector kernel does.
+//! `lut`, `mad` and `addsub` in plain Rust, for any target: what runs where no vector kernel does.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
