@@ -80,7 +80,7 @@ impl Digits {
                 per_step: 1,
                 byte_max: 127,
             }),
-            Code::B2 | Code::D5 | Code::W3 => None,
+            Code::B2 | Code::D3 | Code::D5 | Code::W3 => None,
         }
     }
 
@@ -171,13 +171,19 @@ pub const DECODED_SCALES: [u32; 3] = [0, 2, 4];
 
 /// Dot products of each of [`DECODED_SCALES`] in one step of a decode kernel.
 ///
-/// The five trits of a byte of code D5 come as two bytes: both have fields at bits 0 and 2, and share the one at bit 4.
-const DECODED_DOTS: [usize; 3] = [2, 2, 1];
+/// The five trits of a byte of code D5 come as two bytes: both have fields at bits 0 and 2, and share the one at bit 4. The 36
+/// trits of code D3 come as three bytes of three fields for each of four bytes of a lane.
+const fn decoded_dots(code: Code) -> [usize; 3] {
+    match code {
+        Code::D3 => [3, 3, 3],
+        _ => [2, 2, 1],
+    }
+}
 
 /// Largest size of what one step adds to a 32-bit sum of a decode kernel: four products a dot, of a field of at most `2 << scale` and an
 /// activation of at most 128.
-fn decoded_step() -> usize {
-    let dots = DECODED_SCALES.into_iter().zip(DECODED_DOTS);
+fn decoded_step(code: Code) -> usize {
+    let dots = DECODED_SCALES.into_iter().zip(decoded_dots(code));
     let steps = dots.map(|(scale, dots)| dots * 4 * (2 << scale) * 128);
     steps.max().unwrap_or(0)
 }
@@ -295,7 +301,7 @@ pub fn block_max(spec: &KernelSpec) -> usize {
         // Byte sums are widened as unsigned, at most 255 for each window, into unsigned 16-bit lanes.
         (Some(_), _) => u16::MAX as usize / 255 * spec.window,
         // The sums are scaled down before they are added, and their total is no larger.
-        (None, Code::D5) => i32::MAX as usize / decoded_step(),
+        (None, Code::D3 | Code::D5) => i32::MAX as usize / decoded_step(spec.code),
         // Every window ends in the rows themselves.
         (None, Code::W3) => i32::MAX as usize / W3_STEP,
         (None, _) => {
@@ -351,6 +357,9 @@ pub fn registers(spec: &KernelSpec) -> usize {
             };
             spec.panels * accumulators + 4 + masks + 2
         }
+        // Three sums a panel, nine activations, a table, three picks, a mask for the rest, three masks; two words, what both have left,
+        // a decoded byte and a field of it.
+        (Family::Decode, Code::D3) => spec.panels * DECODED_SCALES.len() + 9 + 1 + 3 + 1 + 3 + 5,
         // Three sums a panel, five activations, four table vectors, three masks; codes, two decoded bytes and a field of them.
         (Family::Decode, _) => spec.panels * DECODED_SCALES.len() + 5 + 4 + 3 + 4,
         // Byte sums and two bit planes a panel (the 16-bit sums wait in memory for eight columns), two digits, a condition.
@@ -395,6 +404,8 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         }
         // Two masks and a shift; for each plane and digit a lookup and an addition or subtraction.
         (_, Family::Bitserial, _) => 3.0 + 4.0 * 2.0 + widening,
+        // Three picks and lookups, and the words merged; a mask and a product for each of nine trits.
+        (_, Family::Decode, Code::D3) => 7.0 + 9.0 * 2.0,
         // A shift and two lookups; a mask and a product for each of five trits.
         (_, Family::Decode, _) => 3.0 + 5.0 * 2.0,
         // For each digit a lookup, a complement and an addition; the signs themselves.
@@ -547,6 +558,8 @@ mod tests {
     fn blocks_of_decoded_weights_are_the_largest_that_fit() {
         // The middle field at weight 16: four products of 2 * 16 * 128 a step. The others: two dots of four times 2 * 4 * 128.
         let (middle, others) = (4 * 2 * 16 * 128, 2 * 4 * 2 * 4 * 128);
-        assert!(decoded_step() == middle && middle > others);
+        assert!(decoded_step(Code::D5) == middle && middle > others);
+        // Three dots at weight 16.
+        assert_eq!(decoded_step(Code::D3), 3 * middle);
     }
 }

@@ -129,6 +129,7 @@ impl Isa {
             Isa::Avx512vbmi => &[
                 (Family::Lut, Code::T5),
                 (Family::Lut, Code::T7),
+                (Family::Decode, Code::D3),
                 (Family::Decode, Code::D5),
             ],
         }
@@ -206,6 +207,15 @@ pub trait Vocabulary {
     /// `table[index]` for every 16-bit lane, `table` a vector of words; bits of the index beyond the table are ignored. Only ISAs
     /// whose kernels read tables of words spell it.
     fn lookup16(&self, _table: Tokens, _index: Tokens) -> Tokens {
+        unreachable!("rejected by `Isa::skeletons`")
+    }
+    /// The constant that [`Vocabulary::pick_bytes`] takes: for each byte of a 64-bit lane, a bit of the lane, the same for all lanes.
+    fn bit_offsets(&self, _offsets: [u8; 8]) -> Tokens {
+        unreachable!("rejected by `Isa::skeletons`")
+    }
+    /// For every byte lane the eight bits that start at its offset in its 64-bit lane of `a`. Only ISAs whose kernels read codes
+    /// that straddle bytes spell it.
+    fn pick_bytes(&self, _offsets: Tokens, _a: Tokens) -> Tokens {
         unreachable!("rejected by `Isa::skeletons`")
     }
     /// Products of unsigned bytes `u` and signed bytes `s`, neighbours added, onto `sum`: four into 32 bits, or two into 16

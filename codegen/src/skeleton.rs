@@ -317,6 +317,9 @@ pub fn title(spec: &KernelSpec) -> String {
         (Family::Lut, Code::W3) => "lookup of three trits in words".into(),
         (Family::Lut, _) => "lookup of three and a half trits".into(),
         (Family::Bitserial, _) => "lookup of four columns of each bit plane".into(),
+        (Family::Decode, Code::D3) => {
+            "three trits decoded by a constant table, multiply-add".into()
+        }
         (Family::Decode, _) => "five trits decoded by constant tables, multiply-add".into(),
         (Family::Mad, _) => match spec.variant {
             Some(variant) => format!("two-bit multiply-add, {}", variant.name()),

@@ -79,6 +79,8 @@ impl Family {
 pub enum Code {
     /// Two bits a trit.
     B2,
+    /// Twelve codes of three trits in eight bytes, for a constant table.
+    D3,
     /// Five trits a byte, for constant tables.
     D5,
     /// Two bit planes.
@@ -97,8 +99,9 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 8] = [
+    pub const ALL: [Code; 9] = [
         Code::B2,
+        Code::D3,
         Code::D5,
         Code::Planes,
         Code::T3,
@@ -112,6 +115,7 @@ impl Code {
     pub const fn name(self) -> &'static str {
         match self {
             Code::B2 => "b2",
+            Code::D3 => "d3",
             Code::D5 => "d5",
             Code::Planes => "planes",
             Code::T3 => "t3",
@@ -126,6 +130,7 @@ impl Code {
     pub const fn variant(self) -> &'static str {
         match self {
             Code::B2 => "B2",
+            Code::D3 => "D3",
             Code::D5 => "D5",
             Code::Planes => "Planes",
             Code::T3 => "T3",
@@ -140,6 +145,7 @@ impl Code {
     pub const fn step_cols(self) -> usize {
         match self {
             Code::B2 => 16,
+            Code::D3 => 36,
             Code::D5 => 20,
             Code::Planes => 8,
             Code::T3 => 24,
@@ -154,6 +160,7 @@ impl Code {
     pub const fn step_bytes(self) -> usize {
         match self {
             Code::B2 | Code::D5 => 4,
+            Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
             Code::T3 => 5,
             Code::T5 | Code::S4 => 1,
@@ -341,8 +348,8 @@ impl KernelSpec {
     /// Rows that one vector covers.
     pub fn lanes(&self) -> usize {
         match self.code {
-            // A 32-bit lane holds the four bytes of one row.
-            Code::B2 | Code::D5 => (self.isa.vector_bytes() / 4).max(8),
+            // A 32-bit lane holds four bytes of one row.
+            Code::B2 | Code::D3 | Code::D5 => (self.isa.vector_bytes() / 4).max(8),
             Code::W3 => (self.isa.vector_bytes() / 2).max(8),
             _ => self.isa.vector_bytes().max(8),
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tern_codegen::KernelSet;
 
 /// One small kernel a line: the ISA's config, then the id.
-const KERNELS: [(&str, &str, &str); 18] = [
+const KERNELS: [(&str, &str, &str); 19] = [
     (
         "scalar",
         "family = 'lut'\ncode = 't5'",
@@ -96,6 +96,11 @@ const KERNELS: [(&str, &str, &str); 18] = [
         "avx512vbmi",
         "family = 'decode'\ncode = 'd5'",
         "gemv_decode_d5__avx512vbmi_p2k12",
+    ),
+    (
+        "avx512vbmi",
+        "family = 'decode'\ncode = 'd3'",
+        "gemv_decode_d3__avx512vbmi_p1k12",
     ),
 ];
 

@@ -31,6 +31,14 @@ fn half_trits(code: u8) -> ([i8; 3], u8) {
     ([n / 9 - 1, n / 3 % 3 - 1, n % 3 - 1], bit)
 }
 
+/// The codes of the two words of a step of [`Code::D3`], from the lowest bits up.
+const D3_WORDS: [[usize; 6]; 2] = [[0, 1, 2, 3, 8, 9], [10, 11, 4, 5, 6, 7]];
+
+/// The columns of the three trits of code `code` of a step of [`Code::D3`].
+fn d3_columns(code: usize) -> [usize; 3] {
+    [0, 4, 8].map(|plane| 12 * (code / 4) + plane + code % 4)
+}
+
 /// The byte of five trits that two views of seven bits decode: see [`Code::D5`].
 fn viewed_code(trits: [i8; 5]) -> u8 {
     let [a, b, middle, c, d] = trits.map(|t| (t + 1) as u8);
@@ -72,6 +80,16 @@ fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
             for j in 0..4 {
                 let planes = (0..4).map(|p| ((trits[4 * p + j] + 1) as u8) << (2 * p));
                 put(j, planes.sum());
+            }
+        }
+        Code::D3 => {
+            for (index, codes) in D3_WORDS.iter().enumerate() {
+                let word = codes.iter().rev().fold(0, |word, &code| {
+                    word << 5 | u32::from(half_code(d3_columns(code).map(|col| trits[col]), 0))
+                });
+                for (i, byte) in word.to_le_bytes().into_iter().enumerate() {
+                    put(4 * index + i, byte);
+                }
             }
         }
         Code::D5 => {
@@ -149,6 +167,17 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
                 *t = (get(col % 4) >> (2 * (col / 4)) & 3) as i8 - 1;
             }
         }
+        Code::D3 => {
+            for (index, codes) in D3_WORDS.iter().enumerate() {
+                let word = u32::from_le_bytes([0, 1, 2, 3].map(|i| get(4 * index + i)));
+                for (place, &code) in codes.iter().enumerate() {
+                    let (three, _) = half_trits((word >> (5 * place) & 31) as u8);
+                    for (col, t) in d3_columns(code).into_iter().zip(three) {
+                        trits[col] = t;
+                    }
+                }
+            }
+        }
         Code::D5 => {
             for j in 0..4 {
                 for (group, t) in viewed_trits(get(j)).into_iter().enumerate() {
@@ -210,9 +239,10 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
 /// Byte of the panel step that holds byte `i` of lane `lane`.
 ///
 /// [`Code::B2`] and [`Code::D5`] keep the bytes of a row together, since a dot-product instruction adds neighbours, and so does
-/// [`Code::W3`], whose two bytes are one word; the others keep the bytes of all rows together, one vector after another.
+/// [`Code::W3`], whose two bytes are one word, and each half of [`Code::D3`]; the others keep the bytes of all rows together, one vector after another.
 fn position(packing: &Packing, lane: usize, i: usize) -> usize {
     match packing.code {
+        Code::D3 => (i / 4 * packing.lanes + lane) * 4 + i % 4,
         Code::B2 | Code::D5 | Code::W3 => lane * packing.code.step_bytes() + i,
         _ => i * packing.lanes + lane,
     }

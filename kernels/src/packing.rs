@@ -24,6 +24,14 @@ pub enum Code {
     /// from its lowest bits up, so that four neighbouring bytes of one bit plane meet four neighbouring activations in one
     /// dot-product instruction.
     B2,
+    /// Codes of three trits in five bits for a constant table, 36 columns in 8 bytes a row: twelve codes
+    /// `9 (t0 + 1) + 3 (t1 + 1) + (t2 + 1)` in two words of 32 bits, lowest byte first. 1.778 bits a weight.
+    ///
+    /// From the lowest bits up, the low word holds codes 0 to 3, 8 and 9, the high one 10, 11 and 4 to 7; the two highest bits
+    /// of both are clear. So each word gives four bytes of one code each, and together they hold four more that do not overlap.
+    /// Four neighbouring bytes meet four neighbouring activations: code `4 v + j` holds columns `12 v + j`, `12 v + 4 + j` and
+    /// `12 v + 8 + j`. The low words of all rows come first, then the high ones.
+    D3,
     /// Five trits a byte for constant tables, 20 columns in 4 bytes a row: byte `j` holds columns `j`, `4 + j`, `8 + j`,
     /// `12 + j`, `16 + j`, ordered as in [`Code::B2`]. 1.6 bits a weight.
     ///
@@ -64,9 +72,10 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 9] = [
+    pub const ALL: [Code; 10] = [
         Code::Trits,
         Code::B2,
+        Code::D3,
         Code::D5,
         Code::Planes,
         Code::T3,
@@ -81,6 +90,7 @@ impl Code {
         match self {
             Code::Trits => "trits",
             Code::B2 => "b2",
+            Code::D3 => "d3",
             Code::D5 => "d5",
             Code::Planes => "planes",
             Code::T3 => "t3",
@@ -96,6 +106,7 @@ impl Code {
         match self {
             Code::Trits => 1,
             Code::B2 => 16,
+            Code::D3 => 36,
             Code::D5 => 20,
             Code::Planes => 8,
             Code::T3 => 24,
@@ -111,6 +122,7 @@ impl Code {
         match self {
             Code::Trits | Code::T5 | Code::S4 => 1,
             Code::B2 | Code::D5 => 4,
+            Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
             Code::T3 => 5,
             Code::T7 => 6,
@@ -120,7 +132,7 @@ impl Code {
     /// Rows whose sums share a 32-bit lane: four where a kernel adds bytes, two where it adds words.
     const fn rows_in_32_bits(self) -> usize {
         match self {
-            Code::Trits | Code::B2 | Code::D5 => 1,
+            Code::Trits | Code::B2 | Code::D3 | Code::D5 => 1,
             Code::W3 => 2,
             Code::Planes | Code::T3 | Code::T5 | Code::T7 | Code::S4 => 4,
         }
@@ -361,7 +373,7 @@ mod tests {
 
     #[test]
     fn lanes_are_a_permutation_of_rows() {
-        let codes = [Code::B2, Code::D5, Code::T5, Code::W3];
+        let codes = [Code::B2, Code::D3, Code::T5, Code::W3];
         for (code, lanes) in codes.into_iter().flat_map(|c| [8, 32, 64].map(|l| (c, l))) {
             let packing = Packing {
                 code,

@@ -96,6 +96,19 @@ impl Vocabulary for Avx512 {
     fn lookup16(&self, table: Tokens, index: Tokens) -> Tokens {
         quote!(_mm512_permutexvar_epi16(#index, #table))
     }
+    fn bit_offsets(&self, offsets: [u8; 8]) -> Tokens {
+        // The bytes of either half, the first one last.
+        let [low, high] = [0, 4].map(|half| &offsets[half..half + 4]).map(|bytes| {
+            let digits = bytes.iter().rev().map(|byte| format!("{byte:02x}"));
+            digits.collect::<String>()
+        });
+        let written = format!("0x{high}_{low}");
+        let offsets: Literal = written.parse().expect("a number in hexadecimal digits");
+        quote!(_mm512_set1_epi64(#offsets))
+    }
+    fn pick_bytes(&self, offsets: Tokens, a: Tokens) -> Tokens {
+        quote!(_mm512_multishift_epi64_epi8(#offsets, #a))
+    }
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
         quote!(_mm512_dpbusd_epi32(#sum, #u, #s))
     }

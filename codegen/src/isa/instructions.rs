@@ -25,6 +25,7 @@ pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
         // 128 entries in two registers, and the bit matrix that spreads the sign.
         (Isa::Avx512vbmi, Family::Lut, Code::T5) => &["vpermi2b|vpermt2b", "vgf2p8affineqb"],
         (Isa::Avx512vbmi, Family::Lut, Code::T7) => &["vpermb"],
+        (Isa::Avx512vbmi, Family::Decode, Code::D3) => &["vpmultishiftqb", "vpermb", "vpdpbusd"],
         // Constant tables in four registers, and what they are decoded for.
         (Isa::Avx512vbmi, Family::Decode, Code::D5) => &["vpermi2b|vpermt2b", "vpdpbusd"],
         _ => &[],

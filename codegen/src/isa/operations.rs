@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
-    /// A shuffle of bytes in one register: a lookup in a table of 16 or 64.
+    /// A shuffle of bytes in one register: a lookup in a table of 16 or 64, or eight bits picked for each byte.
     Lookup,
     /// A shuffle of bytes in two registers: a lookup in a table of 128.
     LookupInTwo,
@@ -85,7 +85,7 @@ impl Operation {
             "castps" | "castsi256" | "castsi512" => return Some(None),
             "shuffle" => Operation::Lookup,
             "permutexvar" if stem.ends_with("epi16") => Operation::LookupOfWords,
-            "permutexvar" => Operation::Lookup,
+            "permutexvar" | "multishift" => Operation::Lookup,
             "permutex2var" => Operation::LookupInTwo,
             "and" | "andnot" | "or" | "xor" | "ternarylogic" => Operation::Logic,
             "add" | "sub" => Operation::Add,

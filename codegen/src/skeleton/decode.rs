@@ -7,6 +7,10 @@
 //!   complement for each of both decoded bytes, 16 operations in all (under mask registers fewer, but those are slow on Zen 4).
 //!   So the code has no sign. It is made such that one lookup needs its lower seven bits and the other its upper seven: a shift
 //!   takes the place of all that, and a step takes 13 operations.
+//! * `d3`: twelve codes of three trits in eight bytes. `pick_bytes` brings codes of five bits into bytes and a lookup of one vector
+//!   decodes them, three fields a byte: 25 operations for 36 trits, none of them a lookup of two vectors, which are slow on
+//!   Intel's cores. Neither a pick nor the lookup needs a mask: what a byte holds beside its code the lookup ignores, bits 6 and 7
+//!   by itself and bit 5 because the table stands there twice.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -15,7 +19,7 @@ use super::fields::Sums;
 use super::{Skeleton, at, comment};
 use crate::budget::DECODED_SCALES;
 use crate::isa::Vocabulary;
-use crate::spec::KernelSpec;
+use crate::spec::{Code, KernelSpec};
 
 /// A decoding kernel.
 pub struct Decode<'a> {
@@ -25,18 +29,19 @@ pub struct Decode<'a> {
 
 impl Skeleton for Decode<'_> {
     fn tables(&self) -> TokenStream {
-        tables_d5()
+        match self.spec.code {
+            Code::D3 => table_d3(),
+            _ => tables_d5(),
+        }
     }
 
     fn constants(&self) -> TokenStream {
         let sums = self.sums().constants();
-        let [first0, first1] = self.table_d5("FIRST");
-        let [last0, last1] = self.table_d5("LAST");
-        quote! {
-            #sums
-            let (first0, first1) = (#first0, #first1);
-            let (last0, last1) = (#last0, #last1);
-        }
+        let own = match self.spec.code {
+            Code::D3 => self.constants_d3(),
+            _ => self.constants_d5(),
+        };
+        quote!(#sums #own)
     }
 
     fn open(&self, panels: usize) -> TokenStream {
@@ -48,7 +53,10 @@ impl Skeleton for Decode<'_> {
     }
 
     fn step(&self, panels: usize) -> TokenStream {
-        self.step_d5(panels)
+        match self.spec.code {
+            Code::D3 => self.step_d3(panels),
+            _ => self.step_d5(panels),
+        }
     }
 
     fn close_window(&self, _panels: usize) -> TokenStream {
@@ -76,13 +84,16 @@ impl Decode<'_> {
         self.words.splat8(3 << DECODED_SCALES[field])
     }
 
-    /// The two vectors of a table of code D5.
-    fn table_d5(&self, name: &str) -> [TokenStream; 2] {
-        let name = format_ident!("{name}");
-        [
-            self.words.load(quote!(#name.as_ptr())),
-            self.words.load(quote!(#name.as_ptr().add(64))),
-        ]
+    /// The two vectors of both tables.
+    fn constants_d5(&self) -> TokenStream {
+        let w = self.words;
+        let [first0, last0] = [quote!(FIRST), quote!(LAST)].map(|t| w.load(quote!(#t.as_ptr())));
+        let [first1, last1] =
+            [quote!(FIRST), quote!(LAST)].map(|t| w.load(quote!(#t.as_ptr().add(64))));
+        quote! {
+            let (first0, first1) = (#first0, #first1);
+            let (last0, last1) = (#last0, #last1);
+        }
     }
 
     /// Five trits a byte: two decoded bytes, and five products.
@@ -121,6 +132,84 @@ impl Decode<'_> {
             #activations
             #(#dots)*
         }
+    }
+
+    /// The table, and where the codes stand in the words of a step.
+    fn constants_d3(&self) -> TokenStream {
+        let w = self.words;
+        let table = w.load(quote!(FIELDS.as_ptr()));
+        let [low, high, rest] = PICKS_D3.map(|[a, b, c, d]| {
+            // The two rows of a 64-bit lane.
+            w.bit_offsets([a, b, c, d, 32 + a, 32 + b, 32 + c, 32 + d])
+        });
+        let rest_of_low = w.splat32(quote!(0x3ff0_0000));
+        let note = comment(
+            "Bit offsets of codes 0 to 3 in the low words of two rows, of 4 to 7 in the high ones, of 8 to 11 in what both have left.",
+        );
+        quote! {
+            let fields = #table;
+            #note
+            let (pick_low, pick_high, pick_rest) = (#low, #high, #rest);
+            let rest_of_low = #rest_of_low;
+        }
+    }
+
+    /// Twelve codes of three trits: three decoded vectors, and nine products.
+    fn step_d3(&self, panels: usize) -> TokenStream {
+        let (w, sums) = (self.words, self.sums());
+        let activations = sums.activations(9);
+        let dots = (0..panels).map(|panel| {
+            let start = panel * self.spec.panel_step_bytes();
+            let low = w.load(at("weights", start));
+            let high = w.load(at("weights", start + 4 * self.spec.lanes()));
+            let rest = w.merge_bits(quote!(rest_of_low), quote!(low), quote!(high));
+            let vectors = ["low", "high", "rest"].into_iter().enumerate();
+            let products = vectors.map(|(vector, name)| {
+                let (name, pick) = (format_ident!("{name}"), format_ident!("pick_{name}"));
+                let codes = w.pick_bytes(quote!(#pick), quote!(#name));
+                let decoded = w.lookup(&[quote!(fields)], codes);
+                let adds = (0..3).map(|field| {
+                    let masked = w.and(quote!(decoded), self.mask(field));
+                    sums.add(panel, field, masked, 3 * vector + field)
+                });
+                quote! {
+                    let decoded = #decoded;
+                    #(#adds)*
+                }
+            });
+            quote! {
+                let (low, high) = (#low, #high);
+                let rest = #rest;
+                #(#products)*
+            }
+        });
+        quote! {
+            #activations
+            #(#dots)*
+        }
+    }
+}
+
+/// The bits that codes 0 to 3, 4 to 7 and 8 to 11 of a step start at: in the low word, in the high word, and in the low word's bits
+/// 20 to 29 and the high word's other ones. Stated at `tern_kernels::Code::D3`.
+const PICKS_D3: [[u8; 4]; 3] = [[0, 5, 10, 15], [10, 15, 20, 25], [20, 25, 0, 5]];
+
+/// `const FIELDS: [u8; 64] = …;`: the fields of three trits by their code, twice.
+fn table_d3() -> TokenStream {
+    let note = comment(
+        "The fields of three trits, for all 32 codes twice: the sixth bit of an index does not matter.",
+    );
+    quote! {
+        #note
+        const FIELDS: [u8; 64] = {
+            let (mut fields, mut index) = ([0; 64], 0);
+            while index < 64 {
+                let code = index % 32;
+                fields[index] = ((code / 9) | ((code / 3 % 3) << 2) | ((code % 3) << 4)) as u8;
+                index += 1;
+            }
+            fields
+        };
     }
 }
 

@@ -40,7 +40,7 @@ impl Skeleton for Lut<'_> {
             Code::T3 => self.step_t3(panels),
             Code::T5 => self.step_t5(panels),
             Code::T7 => self.step_t7(panels),
-            Code::B2 | Code::D5 | Code::Planes | Code::W3 | Code::S4 => {
+            Code::B2 | Code::D3 | Code::D5 | Code::Planes | Code::W3 | Code::S4 => {
                 unreachable!("not a code of this skeleton")
             }
         }
