@@ -320,10 +320,11 @@ impl KernelSpec {
     /// Rows that one vector covers.
     pub fn lanes(&self) -> usize {
         match self.code {
+            _ if self.isa == Isa::Scalar => 8,
             // A 32-bit lane holds the four bytes of one row.
-            Code::B2 => (self.isa.vector_bytes() / 4).max(8),
-            Code::W3 => (self.isa.vector_bytes() / 2).max(8),
-            _ => self.isa.vector_bytes().max(8),
+            Code::B2 => self.isa.vector_bytes() / 4,
+            Code::W3 => self.isa.vector_bytes() / 2,
+            _ => self.isa.vector_bytes(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tern_codegen::KernelSet;
 
 /// One small kernel a line: the ISA's config, then the id.
-const KERNELS: [(&str, &str, &str); 15] = [
+const KERNELS: [(&str, &str, &str); 22] = [
     (
         "scalar",
         "family = 'lut'\ncode = 't5'",
@@ -81,6 +81,41 @@ const KERNELS: [(&str, &str, &str); 15] = [
         "avx512vbmi",
         "family = 'lut'\ncode = 't5'\nscales = 'groups'",
         "gemv_lut_t5_groups__avx512vbmi_p1k12",
+    ),
+    (
+        "neon",
+        "family = 'lut'\ncode = 't3'",
+        "gemv_lut_t3__neon_p1k12",
+    ),
+    (
+        "neon",
+        "family = 'bitserial'\ncode = 's4'\nwindow = 4",
+        "gemv_bitserial_s4__neon_p1k12w4",
+    ),
+    (
+        "neon",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'classic'\nwindow = 12",
+        "gemv_mad_b2__neon_classic_p1k12w12",
+    ),
+    (
+        "neon",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'\nwindow = 12",
+        "gemv_mad_b2__neon_shiftfree_p1k12w12",
+    ),
+    (
+        "neon",
+        "family = 'addsub'\ncode = 'planes'",
+        "gemv_addsub_planes__neon_p1k12",
+    ),
+    (
+        "dotprod",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
+        "gemv_mad_b2__dotprod_shiftfree_p1k12",
+    ),
+    (
+        "i8mm",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
+        "gemv_mad_b2__i8mm_shiftfree_p1k12",
     ),
 ];
 

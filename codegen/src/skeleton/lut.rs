@@ -127,11 +127,8 @@ impl Lut<'_> {
                 let codes = self.weights(panel, group / 2);
                 quote!(let #pair = #codes;)
             });
-            let nibbles = match group % 2 {
-                0 => quote!(#pair),
-                _ => w.shift_right(16, quote!(#pair), 4),
-            };
-            let codes = w.and(nibbles, quote!(nibble));
+            let place = 4 * (group % 2) as u32;
+            let codes = w.byte_bits(quote!(#pair), place, 0x0f, quote!(nibble));
             let sign = w.spread_highest_bit(quote!(#signs));
             let low = w.lookup(&[quote!(low_table)], quote!(codes));
             let high = w.lookup(&[quote!(high_table)], quote!(codes));

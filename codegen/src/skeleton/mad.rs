@@ -5,11 +5,11 @@
 //! K block (`correction`). *Classic* shifts every plane down; *shift-free* masks planes in place, keeps a sum for each, and shifts
 //! the sums once at the end: `4^p` times a sum is divided exactly.
 
-use proc_macro2::{Ident, Literal, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
 use super::{Skeleton, add_to_rows, at, ident};
-use crate::budget::{Planes, planes};
+use crate::budget::{Plane, Planes, planes};
 use crate::isa::Vocabulary;
 use crate::spec::{KernelSpec, Variant};
 
@@ -29,21 +29,37 @@ impl Mad<'_> {
         self.words.dot_bits() == 16
     }
 
-    /// The sum of accumulator `accumulator` of a panel.
-    fn sum(&self, panel: usize, accumulator: usize) -> Ident {
-        ident(&format!("sum{panel}_"), accumulator)
+    /// The sum of accumulator `accumulator` of a panel, or of one of its parts.
+    fn sum(&self, panel: usize, accumulator: usize, part: usize) -> Ident {
+        ident(&format!("{}sum{panel}_", self.part_name(part)), accumulator)
+    }
+
+    /// The 32-bit sum of a panel, or of one of its parts, where products are added into 16 bits first.
+    fn wide(&self, panel: usize, part: usize) -> Ident {
+        ident(&format!("{}wide", self.part_name(part)), panel)
+    }
+
+    /// How the names of a part's sums start.
+    fn part_name(&self, part: usize) -> &'static str {
+        match (self.words.dot_parts(), part) {
+            (1, _) => "",
+            (_, 0) => "low_",
+            _ => "high_",
+        }
     }
 
     /// `let mut <sum> = 0;` for every panel and accumulator.
     fn zero_sums(&self, panels: usize) -> TokenStream {
-        let sums = (0..panels).flat_map(|panel| {
-            (0..self.planes().scales.len()).map(move |accumulator| (panel, accumulator))
-        });
-        let sums = sums.map(|(panel, accumulator)| {
-            let (sum, zero) = (self.sum(panel, accumulator), self.words.zero());
-            quote!(let mut #sum = #zero;)
-        });
-        quote!(#(#sums)*)
+        let mut sums = TokenStream::new();
+        for panel in 0..panels {
+            for accumulator in 0..self.planes().scales.len() {
+                for part in 0..self.words.dot_parts() {
+                    let (sum, zero) = (self.sum(panel, accumulator, part), self.words.zero());
+                    sums.extend(quote!(let mut #sum = #zero;));
+                }
+            }
+        }
+        sums
     }
 }
 
@@ -57,8 +73,10 @@ impl Skeleton for Mad<'_> {
         if !self.narrow() {
             return self.zero_sums(panels);
         }
-        let sums = (0..panels).map(|panel| {
-            let (wide, zero) = (ident("wide", panel), self.words.zero());
+        let parts = self.words.dot_parts();
+        let sums = (0..panels).flat_map(|panel| (0..parts).map(move |part| (panel, part)));
+        let sums = sums.map(|(panel, part)| {
+            let (wide, zero) = (self.wide(panel, part), self.words.zero());
             quote!(let mut #wide = #zero;)
         });
         quote!(#(#sums)*)
@@ -86,17 +104,7 @@ impl Skeleton for Mad<'_> {
                 .planes
                 .into_iter()
                 .enumerate()
-                .map(|(index, plane)| {
-                    let shifted = match plane.shift {
-                        0 => quote!(codes),
-                        by => w.shift_right(16, quote!(codes), by),
-                    };
-                    let fields = w.and(shifted, w.splat8(plane.mask));
-                    let sum = self.sum(panel, plane.accumulator);
-                    let activations = ident("activations", index);
-                    let dot = w.dot(quote!(#sum), fields, quote!(#activations));
-                    quote!(#sum = #dot;)
-                });
+                .map(|(index, plane)| self.plane(panel, index, plane));
             quote! {
                 let codes = #codes;
                 #(#planes)*
@@ -113,21 +121,19 @@ impl Skeleton for Mad<'_> {
             return TokenStream::new();
         }
         let w = self.words;
-        let sums = (0..panels).flat_map(|panel| {
-            self.planes()
-                .scales
-                .iter()
-                .enumerate()
-                .map(move |(accumulator, &scale)| {
-                    let (wide, sum) = (ident("wide", panel), self.sum(panel, accumulator));
-                    // The widening multiplication brings every sum to the largest scale of all.
-                    let factor = Literal::i16_unsuffixed(1 << (self.top_scale() - scale));
-                    let pairs = w.multiply_pairs16(quote!(#sum), w.splat16(quote!(#factor)));
-                    let added = w.add(32, quote!(#wide), pairs);
-                    quote!(#wide = #added;)
-                })
-        });
-        quote!(#(#sums)*)
+        let mut sums = TokenStream::new();
+        for panel in 0..panels {
+            for (accumulator, &scale) in self.planes().scales.iter().enumerate() {
+                // Widening brings every sum to the largest scale of all.
+                let up = self.top_scale() - scale;
+                for part in 0..w.dot_parts() {
+                    let (wide, sum) = (self.wide(panel, part), self.sum(panel, accumulator, part));
+                    let added = w.add_pairs16(quote!(#wide), quote!(#sum), up);
+                    sums.extend(quote!(#wide = #added;));
+                }
+            }
+        }
+        sums
     }
 
     fn close(&self, panels: usize) -> TokenStream {
@@ -135,8 +141,12 @@ impl Skeleton for Mad<'_> {
         let stores = (0..panels).map(|panel| {
             let parts: Vec<TokenStream> = match self.narrow() {
                 true => {
-                    let wide = ident("wide", panel);
-                    vec![self.scaled_down(quote!(#wide), self.top_scale())]
+                    let (wide, rest) = (self.wide(panel, 0), self.wide(panel, 1));
+                    let rows = match w.dot_parts() {
+                        1 => quote!(#wide),
+                        _ => w.join_parts(quote!(#wide), quote!(#rest)),
+                    };
+                    vec![self.scaled_down(rows, self.top_scale())]
                 }
                 false => self
                     .planes()
@@ -144,7 +154,7 @@ impl Skeleton for Mad<'_> {
                     .iter()
                     .enumerate()
                     .map(|(accumulator, &scale)| {
-                        let sum = self.sum(panel, accumulator);
+                        let sum = self.sum(panel, accumulator, 0);
                         self.scaled_down(quote!(#sum), scale)
                     })
                     .collect(),
@@ -161,6 +171,26 @@ impl Skeleton for Mad<'_> {
 }
 
 impl Mad<'_> {
+    /// `<sum> += <fields of plane index> * <its activations>;`
+    fn plane(&self, panel: usize, index: usize, plane: Plane) -> TokenStream {
+        let w = self.words;
+        let fields = w.byte_bits(quote!(codes), plane.shift, plane.mask, w.splat8(plane.mask));
+        let activations = ident("activations", index);
+        let sum = self.sum(panel, plane.accumulator, 0);
+        if w.dot_parts() == 1 {
+            let dot = w.dot(quote!(#sum), fields, quote!(#activations));
+            return quote!(#sum = #dot;);
+        }
+        let rest = self.sum(panel, plane.accumulator, 1);
+        let dot = w.dot(quote!(#sum), quote!(fields), quote!(#activations));
+        let dot_high = w.dot_high(quote!(#rest), quote!(fields), quote!(#activations));
+        quote! {
+            let fields = #fields;
+            #sum = #dot;
+            #rest = #dot_high;
+        }
+    }
+
     /// The largest power of two that an accumulator carries.
     fn top_scale(&self) -> u32 {
         self.planes().scales.iter().copied().max().unwrap_or(0)
