@@ -33,7 +33,8 @@ impl Digits {
     pub const fn of(code: Code) -> Option<Digits> {
         match code {
             // |v| <= 3 * 128 = 384. v - 14 = 27 * high + low: low in -14..=13, high in -15..=14. Eight groups: -120.
-            Code::T3 => Some(Digits {
+            // Code F3 negates nothing, but the same digits fill its bytes as well.
+            Code::T3 | Code::F3 => Some(Digits {
                 radix: 27,
                 excess: -(27 + 1) / 2,
                 low: 8 * 14,
@@ -356,6 +357,8 @@ pub fn registers(spec: &KernelSpec) -> usize {
         (Family::Lut, Code::T5) => spec.panels * sums + 4 + 3,
         // Sums and signs a panel, two tables; a pair of nibbles, codes, a sign, a value. 16-bit sums wait in memory.
         (Family::Lut, Code::T3) => spec.panels * 3 + 2 + 4,
+        // Sums, fifth bits, a pair of nibbles and its fifth bits a panel, four tables; a mask, codes, a value.
+        (Family::Lut, Code::F3) => spec.panels * 5 + 4 + 3,
         // A sum a panel, three tables, two constants for the rows; codes, shifted codes and a value that was looked up.
         (Family::Lut, Code::W3) => spec.panels + 3 + 2 + 3,
         // Sums and four codes a panel, two masks, two tables.
@@ -405,6 +408,9 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         (_, Family::Lut, Code::T3) if arm => 8.0 * (7.0 + 1.0 + 1.0) + widening,
         // The same for eight groups, a mask for each nibble, a shift for every other, the signs moved up.
         (_, Family::Lut, Code::T3) => 8.0 * (7.0 + 1.0 + 0.5 + 1.0) + widening,
+        // Two lookups and two additions for each of eight codes, an insertion to put it together, and for three of four pairs a
+        // shift and for all a mask to pick their fifth bits.
+        (_, Family::Lut, Code::F3) => 8.0 * (4.0 + 1.0) + 3.0 + 4.0 + widening,
         // Three lookups and additions, two shifts; at the end of a window two products and two additions.
         (_, Family::Lut, Code::W3) => 8.0 + 4.0 / spec.window as f64,
         // Two lookups and two additions for each of eight codes, and the fourth codes put together.
@@ -425,7 +431,7 @@ mod tests {
 
     #[test]
     fn digits_stay_within_their_bounds_and_complement_to_the_negative() {
-        for (code, g) in [(Code::T3, 3), (Code::T5, 5)] {
+        for (code, g) in [(Code::T3, 3), (Code::F3, 3), (Code::T5, 5)] {
             let digits = Digits::of(code).unwrap();
             let maxima = (digits.low / digits.per_step, digits.high / digits.per_step);
             for v in entries(g) {
@@ -496,7 +502,14 @@ mod tests {
 
     #[test]
     fn windows_are_the_largest_that_fit() {
-        for code in [Code::T3, Code::T5, Code::T7, Code::S4, Code::Planes] {
+        for code in [
+            Code::T3,
+            Code::F3,
+            Code::T5,
+            Code::T7,
+            Code::S4,
+            Code::Planes,
+        ] {
             let d = Digits::of(code).unwrap();
             let sum = |window: i32| d.low.max(d.high) * window;
             assert!(sum(d.window()) <= d.byte_max && sum(d.window() + 1) > d.byte_max);

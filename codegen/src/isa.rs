@@ -146,6 +146,7 @@ impl Isa {
             Isa::Avx512vbmi => &[(Family::Lut, Code::T5), (Family::Lut, Code::T7)],
             Isa::Neon => &[
                 (Family::Lut, Code::T3),
+                (Family::Lut, Code::F3),
                 (Family::Bitserial, Code::S4),
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
@@ -234,6 +235,14 @@ pub trait Vocabulary {
             0 => self.and(a, mask_vector),
             by => self.and(self.shift_right(16, a, by), mask_vector),
         }
+    }
+    /// The low nibble of every byte of `a`, with that of `b` above it. Only ISAs that insert bits of bytes spell it.
+    fn low_nibbles(&self, _a: Tokens, _b: Tokens) -> Tokens {
+        unreachable!("rejected by `Isa::skeletons`")
+    }
+    /// The high nibble of every byte of `a` moved down, with that of `b` above it. Only ISAs that insert bits of bytes spell it.
+    fn high_nibbles(&self, _a: Tokens, _b: Tokens) -> Tokens {
+        unreachable!("rejected by `Isa::skeletons`")
     }
     /// Low 16 bits of the lane-wise product.
     fn multiply16(&self, a: Tokens, b: Tokens) -> Tokens;

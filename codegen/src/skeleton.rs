@@ -305,6 +305,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
 pub fn title(spec: &KernelSpec) -> String {
     match (spec.family, spec.code) {
         (Family::Lut, Code::T3) => "lookup of three trits, mirrored".into(),
+        (Family::Lut, Code::F3) => "lookup of three trits, all 27 sums".into(),
         (Family::Lut, Code::T5) => "lookup of five trits, mirrored".into(),
         (Family::Lut, Code::W3) => "lookup of three trits in words".into(),
         (Family::Lut, _) => "lookup of three and a half trits".into(),

@@ -68,6 +68,8 @@ pub enum Code {
     Planes,
     /// Three trits in a 4-bit magnitude and a sign.
     T3,
+    /// Three trits in a 5-bit code.
+    F3,
     /// Five trits in a 7-bit magnitude and a sign.
     T5,
     /// Seven trits in two 6-bit codes.
@@ -80,10 +82,11 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 7] = [
+    pub const ALL: [Code; 8] = [
         Code::B2,
         Code::Planes,
         Code::T3,
+        Code::F3,
         Code::T5,
         Code::T7,
         Code::W3,
@@ -96,6 +99,7 @@ impl Code {
             Code::B2 => "b2",
             Code::Planes => "planes",
             Code::T3 => "t3",
+            Code::F3 => "f3",
             Code::T5 => "t5",
             Code::T7 => "t7",
             Code::W3 => "w3",
@@ -109,6 +113,7 @@ impl Code {
             Code::B2 => "B2",
             Code::Planes => "Planes",
             Code::T3 => "T3",
+            Code::F3 => "F3",
             Code::T5 => "T5",
             Code::T7 => "T7",
             Code::W3 => "W3",
@@ -121,7 +126,7 @@ impl Code {
         match self {
             Code::B2 => 16,
             Code::Planes => 8,
-            Code::T3 => 24,
+            Code::T3 | Code::F3 => 24,
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
@@ -134,7 +139,7 @@ impl Code {
         match self {
             Code::B2 => 4,
             Code::Planes | Code::W3 => 2,
-            Code::T3 => 5,
+            Code::T3 | Code::F3 => 5,
             Code::T5 | Code::S4 => 1,
             Code::T7 => 6,
         }

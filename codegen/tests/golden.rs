@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tern_codegen::KernelSet;
 
 /// One small kernel a line: the ISA's config, then the id.
-const KERNELS: [(&str, &str, &str); 22] = [
+const KERNELS: [(&str, &str, &str); 23] = [
     (
         "scalar",
         "family = 'lut'\ncode = 't5'",
@@ -86,6 +86,11 @@ const KERNELS: [(&str, &str, &str); 22] = [
         "neon",
         "family = 'lut'\ncode = 't3'",
         "gemv_lut_t3__neon_p1k12",
+    ),
+    (
+        "neon",
+        "family = 'lut'\ncode = 'f3'",
+        "gemv_lut_f3__neon_p1k12",
     ),
     (
         "neon",

@@ -92,6 +92,12 @@ impl Vocabulary for Neon {
             _ => self.and(quote!(vshrq_n_u8::<#by>(#a)), mask_vector),
         }
     }
+    fn low_nibbles(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(vsliq_n_u8::<4>(#a, #b))
+    }
+    fn high_nibbles(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(vsriq_n_u8::<4>(#b, #a))
+    }
     fn multiply16(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(multiply16(#a, #b))
     }
