@@ -1,7 +1,7 @@
 /// `gemv_addsub_planes__neon_p1k12`: masked additions and subtractions on neon.
 ///
 /// Packing `planes_l16_p1_k12`: 16 rows x 8 columns in 32 bytes a step and panel, 2.000 bits a weight.
-/// 7 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 12 (bound 257).
+/// 7 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 12 (bound 257). Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/addsub.rs`. Change that file, not this text.
 ///
 /// # Safety

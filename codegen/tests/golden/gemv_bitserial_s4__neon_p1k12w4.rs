@@ -1,7 +1,7 @@
 /// `gemv_bitserial_s4__neon_p1k12w4`: lookup of four columns of each bit plane on neon.
 ///
 /// Packing `s4_l16_p1_k12`: 16 rows x 4 columns in 16 bytes a step and panel, 2.000 bits a weight.
-/// 9 of 32 vector registers. Steps before narrow sums are widened: 4 (bound 5). Steps in a K block: 12 (bound 1028).
+/// 9 of 32 vector registers. Steps before narrow sums are widened: 4 (bound 5). Steps in a K block: 12 (bound 1028). Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/bitserial.rs`. Change that file, not this text.
 ///
 /// # Safety

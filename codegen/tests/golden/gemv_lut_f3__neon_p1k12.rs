@@ -1,7 +1,7 @@
 /// `gemv_lut_f3__neon_p1k12`: lookup of three trits, all 27 sums on neon.
 ///
 /// Packing `f3_l16_p1_k12`: 16 rows x 24 columns in 80 bytes a step and panel, 1.667 bits a weight.
-/// 12 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 12 (bound 257).
+/// 12 of 32 vector registers. Steps before narrow sums are widened: 1 (bound 1). Steps in a K block: 12 (bound 257). Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/lut.rs`. Change that file, not this text.
 ///
 /// # Safety

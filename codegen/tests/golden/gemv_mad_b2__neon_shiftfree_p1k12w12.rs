@@ -1,7 +1,7 @@
 /// `gemv_mad_b2__neon_shiftfree_p1k12w12`: two-bit multiply-add, shiftfree on neon.
 ///
 /// Packing `b2_l4_p1_k12`: 4 rows x 16 columns in 16 bytes a step and panel, 2.000 bits a weight.
-/// 12 of 32 vector registers. Steps before narrow sums are widened: 12 (bound 16). Steps in a K block: 12 (bound 32767).
+/// 12 of 32 vector registers. Steps before narrow sums are widened: 12 (bound 16). Steps in a K block: 12 (bound 32767). Adds the `i32` sum of each row to `out`.
 /// Emitted by `codegen/src/skeleton/mad.rs`. Change that file, not this text.
 ///
 /// # Safety
