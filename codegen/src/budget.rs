@@ -263,7 +263,8 @@ pub fn window_reason(spec: &KernelSpec) -> Option<String> {
         return Some(reason("a 16-bit", W3_STEP as i64, i16::MAX.into()));
     }
     let planes = planes(spec.isa, spec.variant?);
-    let steps = (0..planes.scales.len()).map(|a| mad_step(&planes, a, 2).0.abs());
+    let pair = products_in_16_bits(spec.isa)?;
+    let steps = (0..planes.scales.len()).map(|a| mad_step(&planes, a, pair).0.abs());
     Some(reason("a 16-bit", steps.max()?, -i64::from(i16::MIN)))
 }
 
