@@ -33,7 +33,8 @@ impl Digits {
     pub const fn of(code: Code) -> Option<Digits> {
         match code {
             // |v| <= 3 * 128 = 384. v - 14 = 27 * high + low: low in -14..=13, high in -15..=14. Eight groups: -120.
-            Code::T3 => Some(Digits {
+            // Code F3 negates nothing, but the same digits fill its bytes as well.
+            Code::T3 | Code::F3 => Some(Digits {
                 radix: 27,
                 excess: -(27 + 1) / 2,
                 low: 8 * 14,
@@ -145,7 +146,7 @@ pub fn planes(isa: Isa, variant: Variant) -> Planes {
         },
         // In place, two products of plane 3 alone fill 16 bits (2 * 128 * 128 = 32768) and plane 2 leaves room for three
         // steps only, so one shift brings both down.
-        (Variant::Shiftfree, Isa::Avx2) => Planes {
+        (Variant::Shiftfree, Isa::Avx2 | Isa::Neon) => Planes {
             planes: [
                 plane(0, 3, 0),
                 plane(0, 12, 1),
@@ -153,6 +154,17 @@ pub fn planes(isa: Isa, variant: Variant) -> Planes {
                 plane(4, 12, 1),
             ],
             scales: &[0, 2],
+        },
+        // A field of plane 3 in place, 128, is no signed byte. A shift brings it down and clears the rest in one operation, as the
+        // mask would.
+        (Variant::Shiftfree, Isa::Dotprod) => Planes {
+            planes: [
+                plane(0, 3, 0),
+                plane(0, 12, 1),
+                plane(0, 48, 2),
+                plane(6, 3, 0),
+            ],
+            scales: &[0, 2, 4],
         },
         (Variant::Shiftfree, _) => Planes {
             planes: [
@@ -202,6 +214,12 @@ fn mad_step(planes: &Planes, accumulator: usize, pair: i64) -> (i64, i64) {
     (-128 * largest, 127 * largest)
 }
 
+/// Products that meet in a 16-bit lane where an ISA multiplies bytes into those, `None` where it adds into 32 bits.
+fn products_in_16_bits(isa: Isa) -> Option<i64> {
+    let words = isa.vocabulary()?;
+    (words.dot_bits() == 16).then(|| 2 / words.dot_parts() as i64)
+}
+
 /// The most steps that the narrowest accumulator of `spec` takes without overflow, for any weights and activations.
 ///
 /// # Errors
@@ -215,13 +233,13 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
             let Some(variant) = spec.variant else {
                 return Ok(1);
             };
-            // Only the 16-bit products of AVX2 need widening inside a block.
-            if spec.isa != Isa::Avx2 {
+            // Only sums in 16 bits need widening inside a block.
+            let Some(pair) = products_in_16_bits(spec.isa) else {
                 return Ok(1);
-            }
+            };
             let planes = planes(spec.isa, variant);
             let steps = (0..planes.scales.len()).map(|a| {
-                let (low, high) = mad_step(&planes, a, 2);
+                let (low, high) = mad_step(&planes, a, pair);
                 (i64::from(i16::MIN) / low).min(i64::from(i16::MAX) / high)
             });
             Ok(steps.min().unwrap_or(1) as usize)
@@ -245,7 +263,7 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
 pub fn is_narrow(spec: &KernelSpec) -> bool {
     match (spec.isa, spec.family) {
         (Isa::Scalar, _) => false,
-        (isa, Family::Mad) => isa == Isa::Avx2,
+        (isa, Family::Mad) => products_in_16_bits(isa).is_some(),
         (_, Family::Decode) => false,
         _ => true,
     }
@@ -270,7 +288,8 @@ pub fn window_reason(spec: &KernelSpec) -> Option<String> {
         return Some(reason("a 16-bit", W3_STEP as i64, i16::MAX.into()));
     }
     let planes = planes(spec.isa, spec.variant?);
-    let steps = (0..planes.scales.len()).map(|a| mad_step(&planes, a, 2).0.abs());
+    let pair = products_in_16_bits(spec.isa)?;
+    let steps = (0..planes.scales.len()).map(|a| mad_step(&planes, a, pair).0.abs());
     Some(reason("a 16-bit", steps.max()?, -i64::from(i16::MIN)))
 }
 
@@ -355,7 +374,8 @@ pub fn registers(spec: &KernelSpec) -> usize {
             } else {
                 1
             };
-            spec.panels * accumulators + 4 + masks + 2
+            let parts = spec.isa.vocabulary().map_or(1, |w| w.dot_parts());
+            spec.panels * accumulators * parts + 4 + masks + 2
         }
         // Three sums a panel, nine activations, a table, three picks, a mask for the rest, three masks; two words, what both have left,
         // a decoded byte and a field of it.
@@ -370,6 +390,8 @@ pub fn registers(spec: &KernelSpec) -> usize {
         (Family::Lut, Code::T5) => spec.panels * sums + 4 + 3,
         // Sums and signs a panel, two tables; a pair of nibbles, codes, a sign, a value. 16-bit sums wait in memory.
         (Family::Lut, Code::T3) => spec.panels * 3 + 2 + 4,
+        // Sums, fifth bits, a pair of nibbles and its fifth bits a panel, four tables; a mask, codes, a value.
+        (Family::Lut, Code::F3) => spec.panels * 5 + 4 + 3,
         // A sum a panel, three tables, two constants for the rows; codes, shifted codes and a value that was looked up.
         (Family::Lut, Code::W3) => spec.panels + 3 + 2 + 3,
         // Sums and four codes a panel, two masks, two tables.
@@ -382,6 +404,7 @@ pub fn operations(spec: &KernelSpec) -> f64 {
     // Words and odd bytes of two digits: an addition, a shift and an addition each.
     let widening = 6.0 / spec.window as f64;
     let avx2 = spec.isa == Isa::Avx2;
+    let arm = spec.isa.arch() == Some("aarch64");
     match (spec.isa, spec.family, spec.code) {
         // Two loads, an addition and a share of the loop for each code; a shift, a mask, a product and a sum for each trit.
         (Isa::Scalar, Family::Lut, _) => 4.0 * spec.lanes() as f64,
@@ -389,19 +412,27 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         (Isa::Scalar, Family::Addsub, code) => 8.0 * (spec.lanes() * code.step_cols()) as f64,
         // Two planes, each: condition, two digits under it (an "and" first where there are no masks), and the next bit.
         (_, Family::Addsub, code) => {
-            let digit = if avx2 { 2.0 } else { 1.0 };
+            let digit = if avx2 || arm { 2.0 } else { 1.0 };
             code.step_cols() as f64 * 2.0 * (2.0 + 2.0 * digit) + widening
         }
-        // A mask and a product for each plane, a shift for some, an addition where products are not summed in place.
-        (_, Family::Mad, _) => {
-            let shifts = match (spec.variant, avx2) {
+        // A mask and a product for each plane, a shift for some, a third operation where products are not summed in place or where
+        // each half of the bytes has a product of its own. On ARM the shift that brings the highest plane down is its mask too.
+        (isa, Family::Mad, _) => {
+            let narrow = products_in_16_bits(isa).is_some();
+            let shifts = match (spec.variant, narrow) {
                 (Some(Variant::Shiftfree), false) => 0.0,
                 (Some(Variant::Shiftfree), true) => 1.0,
+                _ if arm => 2.0,
                 _ => 3.0,
             };
-            let widening = if avx2 { 4.0 / spec.window as f64 } else { 0.0 };
-            shifts + if avx2 { 12.0 } else { 8.0 } + widening
+            let widening = match narrow {
+                true => 4.0 / spec.window as f64,
+                false => 0.0,
+            };
+            shifts + if narrow { 12.0 } else { 8.0 } + widening
         }
+        // Masks of low nibbles, shifts of high ones; for each plane and digit a lookup and an addition or subtraction.
+        (_, Family::Bitserial, _) if arm => 2.0 + 4.0 * 2.0 + widening,
         // Two masks and a shift; for each plane and digit a lookup and an addition or subtraction.
         (_, Family::Bitserial, _) => 3.0 + 4.0 * 2.0 + widening,
         // Three picks and lookups, and the words merged; a mask and a product for each of nine trits.
@@ -410,12 +441,17 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         (_, Family::Decode, _) => 3.0 + 5.0 * 2.0,
         // For each digit a lookup, a complement and an addition; the signs themselves.
         (_, Family::Lut, Code::T5) => 7.0 + widening,
+        // The same for eight groups, a mask or a shift for each nibble, the signs moved up.
+        (_, Family::Lut, Code::T3) if arm => 8.0 * (7.0 + 1.0 + 1.0) + widening,
         // The same for eight groups, a mask for each nibble, a shift for every other, the signs moved up. Without a bit matrix or
         // compared bytes a sign goes through a mask register and back.
         (isa, Family::Lut, Code::T3) => {
             let spread = if isa == Isa::Avx512bw { 1.0 } else { 0.0 };
             8.0 * (7.0 + 1.0 + 0.5 + 1.0 + spread) + widening
         }
+        // Two lookups and two additions for each of eight codes, an insertion to put it together, and for three of four pairs a
+        // shift and for all a mask to pick their fifth bits.
+        (_, Family::Lut, Code::F3) => 8.0 * (4.0 + 1.0) + 3.0 + 4.0 + widening,
         // Three lookups and additions, two shifts; at the end of a window two products and two additions.
         (_, Family::Lut, Code::W3) => 8.0 + 4.0 / spec.window as f64,
         // Two lookups and two additions for each of eight codes, and the fourth codes put together.
@@ -436,7 +472,7 @@ mod tests {
 
     #[test]
     fn digits_stay_within_their_bounds_and_complement_to_the_negative() {
-        for (code, g) in [(Code::T3, 3), (Code::T5, 5)] {
+        for (code, g) in [(Code::T3, 3), (Code::F3, 3), (Code::T5, 5)] {
             let digits = Digits::of(code).unwrap();
             let maxima = (digits.low / digits.per_step, digits.high / digits.per_step);
             for v in entries(g) {
@@ -507,7 +543,14 @@ mod tests {
 
     #[test]
     fn windows_are_the_largest_that_fit() {
-        for code in [Code::T3, Code::T5, Code::T7, Code::S4, Code::Planes] {
+        for code in [
+            Code::T3,
+            Code::F3,
+            Code::T5,
+            Code::T7,
+            Code::S4,
+            Code::Planes,
+        ] {
             let d = Digits::of(code).unwrap();
             let sum = |window: i32| d.low.max(d.high) * window;
             assert!(sum(d.window()) <= d.byte_max && sum(d.window() + 1) > d.byte_max);

@@ -3,15 +3,18 @@
 mod avx2;
 mod avx512;
 mod instructions;
+mod neon;
 mod operations;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
 
 use crate::spec::{Code, Family};
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use instructions::instructions;
+pub use neon::{Dot, Neon};
 pub use operations::{Operation, count};
 
 /// An instruction-set level with kernels of its own.
@@ -27,16 +30,25 @@ pub enum Isa {
     Avx512vnni,
     /// 512-bit byte permutes, with the byte dot products beside them.
     Avx512vbmi,
+    /// 128-bit vectors of 64-bit ARM.
+    Neon,
+    /// Their signed byte dot products.
+    Dotprod,
+    /// Their dot products of unsigned and signed bytes.
+    I8mm,
 }
 
 impl Isa {
     /// Every ISA with kernels.
-    pub const ALL: [Isa; 5] = [
+    pub const ALL: [Isa; 8] = [
         Isa::Scalar,
         Isa::Avx2,
         Isa::Avx512bw,
         Isa::Avx512vnni,
         Isa::Avx512vbmi,
+        Isa::Neon,
+        Isa::Dotprod,
+        Isa::I8mm,
     ];
 
     /// The name in file names, ids and `--max-isa`.
@@ -47,6 +59,9 @@ impl Isa {
             Isa::Avx512bw => "avx512bw",
             Isa::Avx512vnni => "avx512vnni",
             Isa::Avx512vbmi => "avx512vbmi",
+            Isa::Neon => "neon",
+            Isa::Dotprod => "dotprod",
+            Isa::I8mm => "i8mm",
         }
     }
 
@@ -63,6 +78,9 @@ impl Isa {
             Isa::Avx512bw => "Avx512bw",
             Isa::Avx512vnni => "Avx512vnni",
             Isa::Avx512vbmi => "Avx512vbmi",
+            Isa::Neon => "Neon",
+            Isa::Dotprod => "Dotprod",
+            Isa::I8mm => "I8mm",
         }
     }
 
@@ -70,7 +88,8 @@ impl Isa {
     pub const fn arch(self) -> Option<&'static str> {
         match self {
             Isa::Scalar => None,
-            _ => Some("x86_64"),
+            Isa::Neon | Isa::Dotprod | Isa::I8mm => Some("aarch64"),
+            Isa::Avx2 | Isa::Avx512bw | Isa::Avx512vnni | Isa::Avx512vbmi => Some("x86_64"),
         }
     }
 
@@ -84,6 +103,9 @@ impl Isa {
             // Every CPU with VBMI but the few Cannon Lakes (which have neither) has VNNI too, for decoded weights, and GFNI, whose
             // bit matrix spreads a sign over its byte: Ice Lake and Zen 4 and what came after them. So one ISA has all three.
             Isa::Avx512vbmi => &["avx512f", "avx512bw", "avx512vbmi", "avx512vnni", "gfni"],
+            Isa::Neon => &["neon"],
+            Isa::Dotprod => &["neon", "dotprod"],
+            Isa::I8mm => &["neon", "i8mm"],
         }
     }
 
@@ -91,8 +113,9 @@ impl Isa {
     pub const fn vector_bytes(self) -> usize {
         match self {
             Isa::Scalar => 1,
+            Isa::Neon | Isa::Dotprod | Isa::I8mm => 16,
             Isa::Avx2 => 32,
-            _ => 64,
+            Isa::Avx512bw | Isa::Avx512vnni | Isa::Avx512vbmi => 64,
         }
     }
 
@@ -132,6 +155,14 @@ impl Isa {
                 (Family::Decode, Code::D3),
                 (Family::Decode, Code::D5),
             ],
+            Isa::Neon => &[
+                (Family::Lut, Code::T3),
+                (Family::Lut, Code::F3),
+                (Family::Bitserial, Code::S4),
+                (Family::Mad, Code::B2),
+                (Family::Addsub, Code::Planes),
+            ],
+            Isa::Dotprod | Isa::I8mm => &[(Family::Mad, Code::B2)],
         }
     }
 
@@ -140,8 +171,11 @@ impl Isa {
         match self {
             Isa::Scalar => None,
             Isa::Avx2 => Some(&Avx2),
+            Isa::Avx512bw | Isa::Avx512vnni => Some(&Avx512 { vbmi: false }),
             Isa::Avx512vbmi => Some(&Avx512 { vbmi: true }),
-            _ => Some(&Avx512 { vbmi: false }),
+            Isa::Neon => Some(&Neon { dot: Dot::Widening }),
+            Isa::Dotprod => Some(&Neon { dot: Dot::Signed }),
+            Isa::I8mm => Some(&Neon { dot: Dot::Mixed }),
         }
     }
 }
@@ -152,6 +186,16 @@ pub const WITHOUT_KERNELS: [(&str, &[&str]); 2] =
 
 /// A piece of emitted Rust: an expression or a statement.
 pub type Tokens = TokenStream;
+
+/// A function that a vocabulary's words call, emitted beside the kernels that use it.
+pub struct Helper {
+    /// What it does, in one sentence.
+    pub doc: &'static str,
+    /// Name, parameters and result: what stands after `fn`. Its name is the first word.
+    pub signature: Tokens,
+    /// What it does, as code.
+    pub body: Tokens,
+}
 
 /// The words that skeletons speak: each returns the expression that an ISA spells it with.
 ///
@@ -197,6 +241,23 @@ pub trait Vocabulary {
     fn shift_right_signed32(&self, a: Tokens, by: u32) -> Tokens;
     /// Shift to the left; lanes of 16 or 32 bits.
     fn shift_left(&self, bits: u32, a: Tokens, by: u32) -> Tokens;
+    /// `(a >> shift) & mask` in every byte; `mask_vector` has `mask` in each of its own.
+    ///
+    /// For ISAs that shift no bytes: what a shift of 16-bit lanes brings over from the neighbour is beyond the mask.
+    fn byte_bits(&self, a: Tokens, shift: u32, _mask: u8, mask_vector: Tokens) -> Tokens {
+        match shift {
+            0 => self.and(a, mask_vector),
+            by => self.and(self.shift_right(16, a, by), mask_vector),
+        }
+    }
+    /// The low nibble of every byte of `a`, with that of `b` above it. Only ISAs that insert bits of bytes spell it.
+    fn low_nibbles(&self, _a: Tokens, _b: Tokens) -> Tokens {
+        unreachable!("rejected by `Isa::skeletons`")
+    }
+    /// The high nibble of every byte of `a` moved down, with that of `b` above it. Only ISAs that insert bits of bytes spell it.
+    fn high_nibbles(&self, _a: Tokens, _b: Tokens) -> Tokens {
+        unreachable!("rejected by `Isa::skeletons`")
+    }
     /// Low 16 bits of the lane-wise product.
     fn multiply16(&self, a: Tokens, b: Tokens) -> Tokens;
     /// Low 32 bits of the lane-wise product.
@@ -220,7 +281,21 @@ pub trait Vocabulary {
     }
     /// Products of unsigned bytes `u` and signed bytes `s`, neighbours added, onto `sum`: four into 32 bits, or two into 16
     /// where that is all the ISA has. [`Vocabulary::dot_bits`] says which.
+    ///
+    /// An ISA that adds no neighbours has two parts of sums: this takes the first half of the bytes, [`Vocabulary::dot_high`] the rest.
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens;
+    /// [`Vocabulary::dot`] for the second half of the bytes, where there are two parts.
+    fn dot_high(&self, _sum: Tokens, _u: Tokens, _s: Tokens) -> Tokens {
+        unreachable!("one part takes all the bytes")
+    }
+    /// Vectors of sums that the bytes of one vector need: 1, or 2 where [`Vocabulary::dot_high`] is spelled.
+    fn dot_parts(&self) -> usize {
+        1
+    }
+    /// The sums of whole rows from those of two parts: neighbouring 32-bit lanes added, those of `low` first.
+    fn join_parts(&self, _low: Tokens, _high: Tokens) -> Tokens {
+        unreachable!("one part takes all the bytes")
+    }
     /// Bits of a lane that [`Vocabulary::dot`] adds into.
     fn dot_bits(&self) -> u32;
 
@@ -235,6 +310,15 @@ pub trait Vocabulary {
 
     /// Products of neighbouring 16-bit lanes, added in pairs into 32 bits.
     fn multiply_pairs16(&self, a: Tokens, b: Tokens) -> Tokens;
+    /// 32-bit `sum` plus `2^scale` times the sums of neighbouring 16-bit lanes of `a`.
+    fn add_pairs16(&self, sum: Tokens, a: Tokens, scale: u32) -> Tokens {
+        let factor = Literal::i16_unsuffixed(1 << scale);
+        self.add(
+            32,
+            sum,
+            self.multiply_pairs16(a, self.splat16(quote!(#factor))),
+        )
+    }
 
     /// Lanes of `f32`: `out + sums as f32 * scales`, where `sums` are 32-bit integers. A product, then a sum, never fused, so
     /// that every ISA rounds alike.
@@ -242,4 +326,9 @@ pub trait Vocabulary {
 
     /// Asks for the cache line at `at` (any address) in the second-level cache.
     fn prefetch(&self, at: Tokens) -> Tokens;
+
+    /// The functions that words call; a file gets those that its kernels use.
+    fn helpers(&self) -> Vec<Helper> {
+        Vec::new()
+    }
 }

@@ -114,17 +114,24 @@ impl KernelSet {
         spec.ok_or_else(|| Error::UnknownKernel(id.to_owned()))
     }
 
-    /// The text of one kernel and of the build function of its packing.
+    /// The text of one kernel, of the build function of its packing, and of the helpers that it calls.
     ///
     /// # Errors
     ///
     /// No kernel is called `id`.
     pub fn show(&self, id: &str) -> Result<String, Error> {
         let spec = self.spec(id)?;
-        Ok(format!("{}\n{}", kernel_text(spec)?, build_text(spec)?))
+        let kernel = kernel_text(spec)?;
+        let mut text = format!("{kernel}\n{}", build_text(spec)?);
+        for helper in helper_texts(spec.isa, &kernel)? {
+            text.push('\n');
+            text.push_str(&helper);
+        }
+        Ok(text)
     }
 
-    /// The file of one ISA: its streaming read and its dot product, the build functions of its packings, its kernels.
+    /// The file of one ISA: its streaming read and its dot product, the build functions of its packings, its kernels, the helpers that
+    /// those call.
     ///
     /// # Errors
     ///
@@ -150,6 +157,10 @@ impl KernelSet {
             }
             text.push('\n');
             text.push_str(&kernel_text(spec)?);
+        }
+        for helper in helper_texts(isa, &text)? {
+            text.push('\n');
+            text.push_str(&helper);
         }
         Ok(text)
     }
@@ -188,6 +199,19 @@ pub fn write(configs: &Path, arch: &str, out: &Path) -> Result<(), Error> {
 /// The text of one kernel.
 fn kernel_text(spec: &KernelSpec) -> Result<String, Error> {
     emit::format(&spec.id(), skeleton::gemv(spec))
+}
+
+/// The texts of the helpers of `isa` that `text` calls. No helper calls another.
+fn helper_texts(isa: Isa, text: &str) -> Result<Vec<String>, Error> {
+    let helpers = isa.vocabulary().map_or(Vec::new(), |w| w.helpers());
+    let named = helpers
+        .iter()
+        .map(|helper| (skeleton::helper_name(helper), helper));
+    let used = named.filter(|(name, _)| {
+        text.contains(&format!("{name}(")) || text.contains(&format!("{name}::<"))
+    });
+    used.map(|(name, helper)| emit::format(&name, skeleton::helper(isa, helper)))
+        .collect()
 }
 
 /// The name of the function that prepares activations for a kernel's packing.

@@ -5,27 +5,31 @@ use quote::{format_ident, quote};
 
 use crate::isa::{Isa, WITHOUT_KERNELS, instructions};
 use crate::spec::{Error, KernelSpec, Scales};
-use crate::{KernelSet, budget, build_name, build_text, emit, kernel_text, skeleton};
+use crate::{KernelSet, budget, build_name, build_text, emit, helper_texts, kernel_text, skeleton};
 
 /// The text of `kernels.rs`: modules, features, registry, configs.
 pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let modules = isas
         .iter()
         .map(|isa| module(*isa, &format!("/{}.rs", isa.name())));
+    let arch = isas.iter().find_map(|isa| isa.arch());
+    let detected = match arch {
+        Some("aarch64") => format_ident!("is_aarch64_feature_detected"),
+        _ => format_ident!("is_x86_feature_detected"),
+    };
     let detection = |variant: &str, features: &[&str]| {
         let variant = format_ident!("{variant}");
         match features {
             [] => quote!(Isa::#variant => true),
-            _ => quote!(Isa::#variant => #(std::arch::is_x86_feature_detected!(#features))&&*),
+            _ => quote!(Isa::#variant => #(std::arch::#detected!(#features))&&*),
         }
     };
-    let vector = isas.iter().any(|isa| isa.arch().is_some());
     let detections = isas
         .iter()
         .map(|isa| detection(isa.variant(), isa.features()));
     let others = WITHOUT_KERNELS
         .iter()
-        .filter(|_| vector)
+        .filter(|_| arch == Some("x86_64"))
         .map(|(v, f)| detection(v, f));
     let detections = detections.chain(others);
     let rows: Vec<TokenStream> = isas
@@ -92,10 +96,11 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
 /// The text of `overflowing.rs`: kernels whose window is one step too long, for the test that must catch them.
 pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let mut text = String::from(
-        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs, Token};\n#[cfg(target_arch = \"x86_64\")]\nuse core::arch::x86_64::*;\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc, Operation, Scales};\n",
+        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs, Token};\n#[cfg(target_arch = \"x86_64\")]\nuse core::arch::x86_64::*;\n#[cfg(target_arch = \"aarch64\")]\nuse core::arch::aarch64::*;\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc, Operation, Scales};\n",
     );
     let mut rows = Vec::new();
     let mut built = Vec::new();
+    let mut helpers = Vec::new();
     for spec in isas.iter().flat_map(|isa| set.of_isa(*isa)) {
         let widest = budget::window_max(spec).ok() == Some(spec.window);
         // One kernel of a kind is enough.
@@ -114,7 +119,14 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
             block: spec.block.max(spec.window + 1),
             ..spec.clone()
         };
-        text.push_str(&kernel_text(&spec)?);
+        let kernel = kernel_text(&spec)?;
+        text.push_str(&kernel);
+        for helper in helper_texts(spec.isa, &kernel)? {
+            if !helpers.contains(&helper) {
+                text.push_str(&helper);
+                helpers.push(helper);
+            }
+        }
         let build = build_text(&spec)?;
         if !text.contains(&build) {
             text.push_str(&build);
@@ -182,7 +194,9 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
     let biased = spec.family.is_biased();
     let operations = Literal::f64_unsuffixed(budget::operations(spec));
     let instructions = instructions(spec);
-    let fingerprint = emit::fingerprint(&[&id, &kernel_text(spec)?, &build_text(spec)?]);
+    let kernel = kernel_text(spec)?;
+    let helpers = helper_texts(spec.isa, &kernel)?.concat();
+    let fingerprint = emit::fingerprint(&[&id, &(kernel + &helpers), &build_text(spec)?]);
     Ok(quote! {
         KernelDesc {
             id: #id,

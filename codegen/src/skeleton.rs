@@ -17,7 +17,7 @@ use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 
 use crate::budget;
-use crate::isa::{Isa, Vocabulary};
+use crate::isa::{Helper, Isa, Vocabulary};
 use crate::spec::{Code, Family, KernelSpec, Prefetch, Scales};
 
 pub use dot::{dot, has_dot};
@@ -313,6 +313,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
 pub fn title(spec: &KernelSpec) -> String {
     match (spec.family, spec.code) {
         (Family::Lut, Code::T3) => "lookup of three trits, mirrored".into(),
+        (Family::Lut, Code::F3) => "lookup of three trits, all 27 sums".into(),
         (Family::Lut, Code::T5) => "lookup of five trits, mirrored".into(),
         (Family::Lut, Code::W3) => "lookup of three trits in words".into(),
         (Family::Lut, _) => "lookup of three and a half trits".into(),
@@ -326,6 +327,26 @@ pub fn title(spec: &KernelSpec) -> String {
             None => "two-bit multiply-add".into(),
         },
         (Family::Addsub, _) => "masked additions and subtractions".into(),
+    }
+}
+
+/// The name of a helper: the first word of its signature.
+pub fn helper_name(helper: &Helper) -> String {
+    let name = helper.signature.clone().into_iter().next();
+    name.map(|name| name.to_string()).unwrap_or_default()
+}
+
+/// `fn <name>(…) { … }`: a helper with the features of `isa`.
+pub fn helper(isa: Isa, helper: &Helper) -> TokenStream {
+    let (doc, features) = (format!(" {}", helper.doc), features(isa));
+    let Helper {
+        signature, body, ..
+    } = helper;
+    quote! {
+        #[doc = #doc]
+        #[inline]
+        #features
+        fn #signature { #body }
     }
 }
 

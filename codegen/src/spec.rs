@@ -87,6 +87,8 @@ pub enum Code {
     Planes,
     /// Three trits in a 4-bit magnitude and a sign.
     T3,
+    /// Three trits in a 5-bit code.
+    F3,
     /// Five trits in a 7-bit magnitude and a sign.
     T5,
     /// Seven trits in two 6-bit codes.
@@ -99,12 +101,13 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 9] = [
+    pub const ALL: [Code; 10] = [
         Code::B2,
         Code::D3,
         Code::D5,
         Code::Planes,
         Code::T3,
+        Code::F3,
         Code::T5,
         Code::T7,
         Code::W3,
@@ -119,6 +122,7 @@ impl Code {
             Code::D5 => "d5",
             Code::Planes => "planes",
             Code::T3 => "t3",
+            Code::F3 => "f3",
             Code::T5 => "t5",
             Code::T7 => "t7",
             Code::W3 => "w3",
@@ -134,6 +138,7 @@ impl Code {
             Code::D5 => "D5",
             Code::Planes => "Planes",
             Code::T3 => "T3",
+            Code::F3 => "F3",
             Code::T5 => "T5",
             Code::T7 => "T7",
             Code::W3 => "W3",
@@ -148,7 +153,7 @@ impl Code {
             Code::D3 => 36,
             Code::D5 => 20,
             Code::Planes => 8,
-            Code::T3 => 24,
+            Code::T3 | Code::F3 => 24,
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
@@ -162,7 +167,7 @@ impl Code {
             Code::B2 | Code::D5 => 4,
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
-            Code::T3 => 5,
+            Code::T3 | Code::F3 => 5,
             Code::T5 | Code::S4 => 1,
             Code::T7 => 6,
         }
@@ -348,10 +353,11 @@ impl KernelSpec {
     /// Rows that one vector covers.
     pub fn lanes(&self) -> usize {
         match self.code {
-            // A 32-bit lane holds four bytes of one row.
-            Code::B2 | Code::D3 | Code::D5 => (self.isa.vector_bytes() / 4).max(8),
-            Code::W3 => (self.isa.vector_bytes() / 2).max(8),
-            _ => self.isa.vector_bytes().max(8),
+            _ if self.isa == Isa::Scalar => 8,
+            // A 32-bit lane holds the four bytes of one row.
+            Code::B2 | Code::D3 | Code::D5 => self.isa.vector_bytes() / 4,
+            Code::W3 => self.isa.vector_bytes() / 2,
+            _ => self.isa.vector_bytes(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tern_codegen::KernelSet;
 
 /// One small kernel a line: the ISA's config, then the id.
-const KERNELS: [(&str, &str, &str); 19] = [
+const KERNELS: &[(&str, &str, &str)] = &[
     (
         "scalar",
         "family = 'lut'\ncode = 't5'",
@@ -101,6 +101,46 @@ const KERNELS: [(&str, &str, &str); 19] = [
         "avx512vbmi",
         "family = 'decode'\ncode = 'd3'",
         "gemv_decode_d3__avx512vbmi_p1k12",
+    ),
+    (
+        "neon",
+        "family = 'lut'\ncode = 't3'",
+        "gemv_lut_t3__neon_p1k12",
+    ),
+    (
+        "neon",
+        "family = 'lut'\ncode = 'f3'",
+        "gemv_lut_f3__neon_p1k12",
+    ),
+    (
+        "neon",
+        "family = 'bitserial'\ncode = 's4'\nwindow = 4",
+        "gemv_bitserial_s4__neon_p1k12w4",
+    ),
+    (
+        "neon",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'classic'\nwindow = 12",
+        "gemv_mad_b2__neon_classic_p1k12w12",
+    ),
+    (
+        "neon",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'\nwindow = 12",
+        "gemv_mad_b2__neon_shiftfree_p1k12w12",
+    ),
+    (
+        "neon",
+        "family = 'addsub'\ncode = 'planes'",
+        "gemv_addsub_planes__neon_p1k12",
+    ),
+    (
+        "dotprod",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
+        "gemv_mad_b2__dotprod_shiftfree_p1k12",
+    ),
+    (
+        "i8mm",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
+        "gemv_mad_b2__i8mm_shiftfree_p1k12",
     ),
 ];
 

@@ -188,6 +188,10 @@ fn ids_are_distinct_and_named_after_their_parts() {
             "{kernels} kernels for {arch}: the build time is bounded"
         );
     }
+    assert!(matches!(
+        set.show("gemv_lut_t5__avx512vbmi_p9k9"),
+        Err(Error::UnknownKernel(_))
+    ));
 }
 
 #[test]
@@ -217,8 +221,12 @@ fn the_same_configs_give_the_same_bytes() {
     assert_eq!(first, second);
     assert_eq!(
         first.len(),
-        Isa::ALL.len() + 2,
-        "one file an ISA, the registry and the overflowing kernels"
+        Isa::ALL
+            .iter()
+            .filter(|isa| isa.arch() != Some("aarch64"))
+            .count()
+            + 2,
+        "one file an ISA of the target, the registry and the overflowing kernels"
     );
     for (name, text) in &first {
         assert!(
@@ -240,8 +248,13 @@ fn another_target_gets_only_what_it_can_compile() {
     let text = std::fs::read_to_string(out.join("kernels.rs")).unwrap();
     let files = std::fs::read_dir(&out).unwrap().count();
     std::fs::remove_dir_all(&out).unwrap();
-    assert!(text.contains("gemv_lut_t5__scalar") && !text.contains("x86"));
-    assert_eq!(files, 3);
+    assert!(text.contains("gemv_lut_t5__scalar") && text.contains("gemv_lut_t3__neon"));
+    assert!(!text.contains("is_x86_feature_detected"));
+    assert_eq!(
+        files,
+        4 + 2,
+        "scalar, neon, dotprod, i8mm, the registry and the overflowing kernels"
+    );
 }
 
 #[test]

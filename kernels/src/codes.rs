@@ -122,6 +122,16 @@ fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
             }
             put(4, signs);
         }
+        Code::F3 => {
+            let mut fifths = 0;
+            for (i, pair) in trits.chunks_exact(6).enumerate() {
+                let [low, high] =
+                    [0, 3].map(|at| half_code([pair[at], pair[at + 1], pair[at + 2]], 0));
+                put(i, low & 15 | high << 4);
+                fifths |= (low >> 4 | high & 16) << i;
+            }
+            put(4, fifths);
+        }
         Code::T5 => {
             let n = balanced(trits);
             put(0, n.unsigned_abs() as u8 | u8::from(n < 0) << 7);
@@ -196,6 +206,15 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
                 let n = i32::from(get(group / 2) >> (4 * (group % 2)) & 15);
                 let negative = get(4) >> (7 - group) & 1 == 1;
                 digits(if negative { -n } else { n }, trits);
+            }
+        }
+        Code::F3 => {
+            for (i, pair) in trits.chunks_exact_mut(6).enumerate() {
+                let fifths = get(4) >> i;
+                let codes = [get(i) & 15 | (fifths & 1) << 4, get(i) >> 4 | fifths & 16];
+                for (code, t) in codes.into_iter().zip(pair.chunks_exact_mut(3)) {
+                    t.copy_from_slice(&half_trits(code).0);
+                }
             }
         }
         Code::T5 => {

@@ -51,6 +51,10 @@ pub enum Code {
     /// Three trits a 4-bit magnitude and a sign, 24 columns in 5 bytes a row: four bytes of nibble pairs (low nibble
     /// first), then a byte of signs, the first group in the highest bit. 1.667 bits a weight.
     T3,
+    /// Three trits a 5-bit code, `9 (t0 + 1) + 3 (t1 + 1) + (t2 + 1)`, 24 columns in 5 bytes a row: four bytes of nibble pairs
+    /// (low nibble first), then a byte of fifth bits, those of the low nibbles from its lowest bit up, those of the high nibbles
+    /// from bit 4 up. 1.667 bits a weight, like [`Code::T3`], for ISAs that look up 32 entries and so need no sign.
+    F3,
     /// Five trits a byte: the magnitude of the balanced ternary number in 7 bits, the sign in the highest. 1.6 bits a weight.
     T5,
     /// Seven trits in two 6-bit codes that share the middle trit, 28 columns in 6 bytes a row. 1.714 bits a weight.
@@ -72,13 +76,14 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 10] = [
+    pub const ALL: [Code; 11] = [
         Code::Trits,
         Code::B2,
         Code::D3,
         Code::D5,
         Code::Planes,
         Code::T3,
+        Code::F3,
         Code::T5,
         Code::T7,
         Code::W3,
@@ -94,6 +99,7 @@ impl Code {
             Code::D5 => "d5",
             Code::Planes => "planes",
             Code::T3 => "t3",
+            Code::F3 => "f3",
             Code::T5 => "t5",
             Code::T7 => "t7",
             Code::W3 => "w3",
@@ -109,7 +115,7 @@ impl Code {
             Code::D3 => 36,
             Code::D5 => 20,
             Code::Planes => 8,
-            Code::T3 => 24,
+            Code::T3 | Code::F3 => 24,
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
@@ -124,7 +130,7 @@ impl Code {
             Code::B2 | Code::D5 => 4,
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
-            Code::T3 => 5,
+            Code::T3 | Code::F3 => 5,
             Code::T7 => 6,
         }
     }
@@ -134,7 +140,7 @@ impl Code {
         match self {
             Code::Trits | Code::B2 | Code::D3 | Code::D5 => 1,
             Code::W3 => 2,
-            Code::Planes | Code::T3 | Code::T5 | Code::T7 | Code::S4 => 4,
+            Code::Planes | Code::T3 | Code::F3 | Code::T5 | Code::T7 | Code::S4 => 4,
         }
     }
 

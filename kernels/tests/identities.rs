@@ -4,7 +4,7 @@
 mod bitlinear;
 mod common;
 
-use common::{Case, Rng, WHOLE, runnable};
+use common::{Case, Rng, WHOLE, most_weights, runnable};
 use tern_kernels::{Operand, quantize::quantize_row};
 
 #[test]
@@ -118,7 +118,13 @@ fn operands_built_in_parts_are_the_same() {
 fn every_kernel_gives_the_integers_of_hugging_face() {
     let (_, kernels) = runnable("Hugging Face");
     let fixture = bitlinear::fixture();
+    let most = most_weights();
     for shape in fixture.shapes.values() {
+        let (rows, cols) = (shape.out_features, shape.in_features);
+        if rows * cols > most {
+            eprintln!("{rows}x{cols} is left out");
+            continue;
+        }
         let weights = shape.weights();
         let mut scales = Vec::new();
         let tokens = (0..bitlinear::ROWS).map(|row| {
@@ -128,7 +134,6 @@ fn every_kernel_gives_the_integers_of_hugging_face() {
             q
         });
         let tokens = tokens.collect();
-        let (rows, cols) = (shape.out_features, shape.in_features);
         let case = Case {
             rows,
             cols,

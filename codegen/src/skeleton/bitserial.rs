@@ -42,7 +42,7 @@ impl Skeleton for Bitserial<'_> {
         let lookups = (0..panels).map(|panel| {
             let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
             let plus = w.and(quote!(codes), quote!(nibble));
-            let minus = w.and(w.shift_right(16, quote!(codes), 4), quote!(nibble));
+            let minus = w.byte_bits(quote!(codes), 4, 0x0f, quote!(nibble));
             let sums = bytes::DIGITS.map(|digit| {
                 let (sum, table) = (ident(digit, panel), quote::format_ident!("{digit}_table"));
                 let added = w.add(8, quote!(#sum), w.lookup(&[quote!(#table)], quote!(plus)));

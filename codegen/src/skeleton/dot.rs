@@ -27,19 +27,27 @@ pub fn dot(isa: Isa) -> TokenStream {
     let title = format!(" Adds up products of bytes as fast as {} can.", isa.name());
     let safety = comment("SAFETY: by the contract of `DotArgs`, which gives every byte.");
     let (vector, width) = (words.vector(), isa.vector_bytes());
-    let (factors, block) = (words.load(quote!(args.bytes)), number(SUMS * width));
+    // Where products of one vector need two of sums, each half of its bytes has one.
+    let vectors = SUMS / words.dot_parts();
+    let (factors, block) = (words.load(quote!(args.bytes)), number(vectors * width));
     let count = number(SUMS);
     let open = (0..SUMS).map(|i| {
         let (sum, zero) = (ident("sum", i), words.zero());
         quote!(let mut #sum = #zero;)
     });
-    let steps = (0..SUMS).map(|i| {
-        let (sum, start) = (ident("sum", i), at("block", i * width));
-        let load = words.load(start);
+    let steps = (0..vectors).map(|i| {
+        let load = words.load(at("block", i * width));
+        let sum = ident("sum", i);
         let added = words.dot(quote!(#sum), quote!(value), quote!(factors));
+        let rest = (words.dot_parts() > 1).then(|| {
+            let sum = ident("sum", vectors + i);
+            let added = words.dot_high(quote!(#sum), quote!(value), quote!(factors));
+            quote!(#sum = #added;)
+        });
         quote! {
             let value = #load;
             #sum = #added;
+            #rest
         }
     });
     let store = words.store(quote!(lanes.as_mut_ptr().cast::<u8>()), quote!(sum));

@@ -27,20 +27,32 @@ impl Sums<'_> {
         quote!(let total = #total;)
     }
 
-    /// The sum number `accumulator` of a panel.
-    pub fn name(&self, panel: usize, accumulator: usize) -> Ident {
-        ident(&format!("sum{panel}_"), accumulator)
+    /// The sum number `accumulator` of a panel, or of one of the two parts that some ISAs' products come in.
+    pub fn name(&self, panel: usize, accumulator: usize, part: usize) -> Ident {
+        ident(&format!("{}sum{panel}_", self.part(part)), accumulator)
     }
 
-    /// `let mut <sum> = 0;` for every panel and accumulator.
+    /// How the names of a part's sums start.
+    pub fn part(&self, part: usize) -> &'static str {
+        match (self.words.dot_parts(), part) {
+            (1, _) => "",
+            (_, 0) => "low_",
+            _ => "high_",
+        }
+    }
+
+    /// `let mut <sum> = 0;` for every panel, accumulator and part.
     pub fn zero(&self, panels: usize) -> TokenStream {
-        let sums = (0..panels)
-            .flat_map(|panel| (0..self.scales.len()).map(move |accumulator| (panel, accumulator)));
-        let sums = sums.map(|(panel, accumulator)| {
-            let (sum, zero) = (self.name(panel, accumulator), self.words.zero());
-            quote!(let mut #sum = #zero;)
-        });
-        quote!(#(#sums)*)
+        let mut sums = TokenStream::new();
+        for panel in 0..panels {
+            for accumulator in 0..self.scales.len() {
+                for part in 0..self.words.dot_parts() {
+                    let (sum, zero) = (self.name(panel, accumulator, part), self.words.zero());
+                    sums.extend(quote!(let mut #sum = #zero;));
+                }
+            }
+        }
+        sums
     }
 
     /// `let activations<i> = …;` for `groups` runs of four neighbouring activations, each in every 32-bit lane.
@@ -61,7 +73,10 @@ impl Sums<'_> {
         fields: TokenStream,
         group: usize,
     ) -> TokenStream {
-        let (sum, activations) = (self.name(panel, accumulator), ident("activations", group));
+        let (sum, activations) = (
+            self.name(panel, accumulator, 0),
+            ident("activations", group),
+        );
         let dot = self.words.dot(quote!(#sum), fields, quote!(#activations));
         quote!(#sum = #dot;)
     }
@@ -77,7 +92,7 @@ impl Sums<'_> {
     /// The sums of a panel, scaled down and added.
     pub fn whole(&self, panel: usize) -> TokenStream {
         let parts = self.scales.iter().enumerate().map(|(accumulator, &scale)| {
-            let sum = self.name(panel, accumulator);
+            let sum = self.name(panel, accumulator, 0);
             self.scaled_down(quote!(#sum), scale)
         });
         parts

@@ -7,6 +7,7 @@
 //! * `t3`, `t5`: *mirrored* groups. Half of the sums are the negatives of the other half, so the table holds magnitudes and a sign
 //!   bit of the code negates what was looked up. Digits stand for themselves plus one half, so that all that negating takes is to
 //!   complement their bits (`budget::Digits`).
+//! * `f3`: all 27 sums of three trits in a table of 32 entries, where an ISA looks up two vectors at once: nothing to negate.
 //! * `t7`: groups of three and a half trits. The half is what makes 54 sums of the 64 that one byte shuffle can hold, without a sign.
 
 use proc_macro2::TokenStream;
@@ -38,6 +39,7 @@ impl Skeleton for Lut<'_> {
     fn step(&self, panels: usize) -> TokenStream {
         match self.spec.code {
             Code::T3 => self.step_t3(panels),
+            Code::F3 => self.step_f3(panels),
             Code::T5 => self.step_t5(panels),
             Code::T7 => self.step_t7(panels),
             Code::B2 | Code::D3 | Code::D5 | Code::Planes | Code::W3 | Code::S4 => {
@@ -127,11 +129,8 @@ impl Lut<'_> {
                 let codes = self.weights(panel, group / 2);
                 quote!(let #pair = #codes;)
             });
-            let nibbles = match group % 2 {
-                0 => quote!(#pair),
-                _ => w.shift_right(16, quote!(#pair), 4),
-            };
-            let codes = w.and(nibbles, quote!(nibble));
+            let place = 4 * (group % 2) as u32;
+            let codes = w.byte_bits(quote!(#pair), place, 0x0f, quote!(nibble));
             let sign = w.spread_highest_bit(quote!(#signs));
             let low = w.lookup(&[quote!(low_table)], quote!(codes));
             let high = w.lookup(&[quote!(high_table)], quote!(codes));
@@ -152,6 +151,56 @@ impl Lut<'_> {
         });
         quote! {
             let (low_table, high_table) = (#low, #high);
+            #(#lookups)*
+        }
+    }
+
+    /// Three trits in five bits: four bytes of nibble pairs, then a byte of fifth bits, four of low nibbles and four of high ones.
+    fn step_f3(&self, panels: usize) -> TokenStream {
+        let w = self.words;
+        let fifths = (0..panels).map(|panel| {
+            let (fifths, value) = (ident("fifths", panel), self.weights(panel, 4));
+            quote!(let #fifths = #value;)
+        });
+        let groups = (0..8).map(|group| self.group_f3(panels, group));
+        // The fifth bit of a low nibble, and that of the high nibble beside it.
+        let places = w.splat8(0x11);
+        quote! {
+            let places = #places;
+            #(#fifths)*
+            #(#groups)*
+        }
+    }
+
+    /// One group of [`Lut::step_f3`].
+    fn group_f3(&self, panels: usize, group: usize) -> TokenStream {
+        let w = self.words;
+        let tables = [0, 1, 2, 3].map(|i| self.table((4 * group + i) * w.table_bytes()));
+        let [low0, low1, high0, high1] = tables;
+        let lookups = (0..panels).map(|panel| {
+            let (pair, bits) = (ident("pair", panel), ident("bits", panel));
+            let load = group.is_multiple_of(2).then(|| {
+                let (codes, fifths) = (self.weights(panel, group / 2), ident("fifths", panel));
+                let picked = w.byte_bits(quote!(#fifths), group as u32 / 2, 0x11, quote!(places));
+                quote!(let (#pair, #bits) = (#codes, #picked);)
+            });
+            let codes = match group % 2 {
+                0 => w.low_nibbles(quote!(#pair), quote!(#bits)),
+                _ => w.high_nibbles(quote!(#pair), quote!(#bits)),
+            };
+            let low = w.lookup(&[quote!(low_table0), quote!(low_table1)], quote!(codes));
+            let high = w.lookup(&[quote!(high_table0), quote!(high_table1)], quote!(codes));
+            let (add_low, add_high) = (self.add("low", panel, low), self.add("high", panel, high));
+            quote! {
+                #load
+                let codes = #codes;
+                #add_low
+                #add_high
+            }
+        });
+        quote! {
+            let (low_table0, low_table1) = (#low0, #low1);
+            let (high_table0, high_table1) = (#high0, #high1);
             #(#lookups)*
         }
     }

@@ -5,12 +5,12 @@
 //! K block (`correction`). *Classic* shifts every plane down; *shift-free* masks planes in place, keeps a sum for each, and shifts
 //! the sums once at the end: `4^p` times a sum is divided exactly.
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
 use super::fields::Sums;
 use super::{Skeleton, at, ident};
-use crate::budget::{Planes, planes};
+use crate::budget::{Plane, Planes, planes};
 use crate::isa::Vocabulary;
 use crate::spec::{KernelSpec, Variant};
 
@@ -42,6 +42,29 @@ impl Mad<'_> {
     fn top_scale(&self) -> u32 {
         self.planes().scales.iter().copied().max().unwrap_or(0)
     }
+
+    /// The 32-bit sum of a panel, or of one of its parts, where products are added into 16 bits first.
+    fn wide(&self, panel: usize, part: usize) -> Ident {
+        ident(&format!("{}wide", self.sums().part(part)), panel)
+    }
+
+    /// `<sum> += <fields of plane index> * <its activations>;`
+    fn plane(&self, panel: usize, index: usize, plane: Plane) -> TokenStream {
+        let (w, sums) = (self.words, self.sums());
+        let fields = w.byte_bits(quote!(codes), plane.shift, plane.mask, w.splat8(plane.mask));
+        if w.dot_parts() == 1 {
+            return sums.add(panel, plane.accumulator, fields, index);
+        }
+        let rest = sums.name(panel, plane.accumulator, 1);
+        let activations = ident("activations", index);
+        let add = sums.add(panel, plane.accumulator, quote!(fields), index);
+        let dot_high = w.dot_high(quote!(#rest), quote!(fields), quote!(#activations));
+        quote! {
+            let fields = #fields;
+            #add
+            #rest = #dot_high;
+        }
+    }
 }
 
 impl Skeleton for Mad<'_> {
@@ -53,8 +76,10 @@ impl Skeleton for Mad<'_> {
         if !self.narrow() {
             return self.sums().zero(panels);
         }
-        let sums = (0..panels).map(|panel| {
-            let (wide, zero) = (ident("wide", panel), self.words.zero());
+        let parts = self.words.dot_parts();
+        let sums = (0..panels).flat_map(|panel| (0..parts).map(move |part| (panel, part)));
+        let sums = sums.map(|(panel, part)| {
+            let (wide, zero) = (self.wide(panel, part), self.words.zero());
             quote!(let mut #wide = #zero;)
         });
         quote!(#(#sums)*)
@@ -69,19 +94,12 @@ impl Skeleton for Mad<'_> {
     }
 
     fn step(&self, panels: usize) -> TokenStream {
-        let (w, sums) = (self.words, self.sums());
-        let activations = sums.activations(4);
+        let activations = self.sums().activations(4);
         let dots = (0..panels).map(|panel| {
-            let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
-            let planes = self.planes().planes;
-            let planes = planes.into_iter().enumerate().map(|(index, plane)| {
-                let shifted = match plane.shift {
-                    0 => quote!(codes),
-                    by => w.shift_right(16, quote!(codes), by),
-                };
-                let fields = w.and(shifted, w.splat8(plane.mask));
-                sums.add(panel, plane.accumulator, fields, index)
-            });
+            let codes = at("weights", panel * self.spec.panel_step_bytes());
+            let codes = self.words.load(codes);
+            let planes = self.planes().planes.into_iter().enumerate();
+            let planes = planes.map(|(index, plane)| self.plane(panel, index, plane));
             quote! {
                 let codes = #codes;
                 #(#planes)*
@@ -98,32 +116,34 @@ impl Skeleton for Mad<'_> {
             return TokenStream::new();
         }
         let (w, sums) = (self.words, self.sums());
-        let (sums, top) = (&sums, self.top_scale());
-        let widened = (0..panels).flat_map(|panel| {
-            sums.scales
-                .iter()
-                .enumerate()
-                .map(move |(accumulator, &scale)| {
-                    let (wide, sum) = (ident("wide", panel), sums.name(panel, accumulator));
-                    // The widening multiplication brings every sum to the largest scale of all.
-                    let factor = Literal::i16_unsuffixed(1 << (top - scale));
-                    let pairs = w.multiply_pairs16(quote!(#sum), w.splat16(quote!(#factor)));
-                    let added = w.add(32, quote!(#wide), pairs);
-                    quote!(#wide = #added;)
-                })
-        });
-        quote!(#(#widened)*)
+        let mut widened = TokenStream::new();
+        for panel in 0..panels {
+            for (accumulator, &scale) in sums.scales.iter().enumerate() {
+                // Widening brings every sum to the largest scale of all.
+                let up = self.top_scale() - scale;
+                for part in 0..w.dot_parts() {
+                    let (wide, sum) = (self.wide(panel, part), sums.name(panel, accumulator, part));
+                    let added = w.add_pairs16(quote!(#wide), quote!(#sum), up);
+                    widened.extend(quote!(#wide = #added;));
+                }
+            }
+        }
+        widened
     }
 
     fn close(&self, panels: usize) -> TokenStream {
-        let sums = self.sums();
+        let (w, sums) = (self.words, self.sums());
         let stores = (0..panels).map(|panel| {
-            let value = match self.narrow() {
-                true => {
-                    let wide = ident("wide", panel);
-                    sums.scaled_down(quote!(#wide), self.top_scale())
+            let value = match (self.narrow(), w.dot_parts()) {
+                (false, _) => sums.whole(panel),
+                (true, parts) => {
+                    let (wide, rest) = (self.wide(panel, 0), self.wide(panel, 1));
+                    let rows = match parts {
+                        1 => quote!(#wide),
+                        _ => w.join_parts(quote!(#wide), quote!(#rest)),
+                    };
+                    sums.scaled_down(rows, self.top_scale())
                 }
-                false => sums.whole(panel),
             };
             sums.add_to_rows(panel, value)
         });

@@ -22,6 +22,8 @@ pub fn step_bytes(spec: &KernelSpec) -> usize {
         (_, Code::Planes) => 8 * 2 * 4,
         // Eight groups of 16 low and 16 high digits.
         (_, Code::T3) => 8 * 2 * 16,
+        // Eight groups of 32 low and 32 high digits.
+        (_, Code::F3) => 8 * 2 * 32,
         (_, Code::T5) => 2 * 128,
         // Eight codes of 64 low and 64 high digits.
         (_, Code::T7) => 8 * 2 * 64,
@@ -47,6 +49,7 @@ pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
         (_, Code::Planes) => planes(),
         (Isa::Scalar, Code::T5) => scalar_table(),
         (_, Code::T7) => halves(),
+        (_, Code::F3) => full(),
         (_, Code::W3) => words(),
         (_, Code::S4) => subsets(),
         (_, code) => mirrored(code),
@@ -226,9 +229,8 @@ fn subsets() -> TokenStream {
     }
 }
 
-/// The 27 sums of three trits as `i16`, in the byte order of the target; nothing indexes the five entries beyond them.
-fn words() -> TokenStream {
-    let sums = sums(32, 0, quote!(group));
+/// `const TRITS: [[i16; 32]; 3] = { … };`: the trits of the 27 codes of a group of three; nothing indexes the five entries beyond.
+fn full_trits() -> TokenStream {
     quote! {
         const TRITS: [[i16; 32]; 3] = {
             let (mut trits, mut n) = ([[0; 32]; 3], 0);
@@ -240,11 +242,36 @@ fn words() -> TokenStream {
             }
             trits
         };
+    }
+}
+
+/// The 27 sums of three trits as `i16`, in the byte order of the target.
+fn words() -> TokenStream {
+    let (trits, sums) = (full_trits(), sums(32, 0, quote!(group)));
+    quote! {
+        #trits
         for (group, out) in step.chunks_exact(3).zip(out.chunks_exact_mut(64)) {
             let group = [0, 1, 2].map(|i| i16::from(group[i]));
             #sums
             for (sum, entry) in sums.iter().zip(out.chunks_exact_mut(2)) {
                 entry.copy_from_slice(&sum.to_ne_bytes());
+            }
+        }
+    }
+}
+
+/// The 27 sums of three trits, split into digits.
+fn full() -> TokenStream {
+    let (trits, sums) = (full_trits(), sums(32, 0, quote!(group)));
+    let digits = digits(Code::F3);
+    quote! {
+        #trits
+        for (group, out) in step.chunks_exact(3).zip(out.chunks_exact_mut(64)) {
+            let group = [0, 1, 2].map(|i| i16::from(group[i]));
+            #sums
+            let (low, high) = out.split_at_mut(32);
+            for ((sum, low), high) in sums.iter().zip(low).zip(high) {
+                #digits
             }
         }
     }

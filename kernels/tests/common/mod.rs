@@ -127,6 +127,15 @@ impl Case {
     }
 }
 
+/// The most weights of a matrix in the tests of large shapes, by `TERN_TEST_WEIGHTS`: for CPUs that are slow because they are emulated.
+pub fn most_weights() -> usize {
+    let Ok(most) = std::env::var("TERN_TEST_WEIGHTS") else {
+        return usize::MAX;
+    };
+    eprintln!("TERN_TEST_WEIGHTS={most}: larger matrices are cut or left out");
+    most.parse().expect("TERN_TEST_WEIGHTS is a number")
+}
+
 pub const WHOLE: Tile = Tile {
     k_blocks: 0,
     chunk: 0,
