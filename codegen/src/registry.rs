@@ -3,7 +3,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::isa::{Isa, WITHOUT_KERNELS, instructions};
+use crate::isa::{AVX512VL_FEATURES, Isa, in_avx512vl, instructions};
 use crate::spec::{Error, KernelSpec, Scales};
 use crate::{KernelSet, budget, build_name, build_text, emit, kernel_text, skeleton};
 
@@ -12,22 +12,15 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let modules = isas
         .iter()
         .map(|isa| module(*isa, &format!("/{}.rs", isa.name())));
-    let detection = |variant: &str, features: &[&str]| {
-        let variant = format_ident!("{variant}");
-        match features {
+    let detections = isas.iter().map(|isa| {
+        let variant = format_ident!("{}", isa.variant());
+        match isa.features() {
             [] => quote!(Isa::#variant => true),
-            _ => quote!(Isa::#variant => #(std::arch::is_x86_feature_detected!(#features))&&*),
+            features => {
+                quote!(Isa::#variant => #(std::arch::is_x86_feature_detected!(#features))&&*)
+            }
         }
-    };
-    let vector = isas.iter().any(|isa| isa.arch().is_some());
-    let detections = isas
-        .iter()
-        .map(|isa| detection(isa.variant(), isa.features()));
-    let others = WITHOUT_KERNELS
-        .iter()
-        .filter(|_| vector)
-        .map(|(v, f)| detection(v, f));
-    let detections = detections.chain(others);
+    });
     let rows: Vec<TokenStream> = isas
         .iter()
         .flat_map(|isa| set.of_isa(*isa))
@@ -89,10 +82,29 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     )
 }
 
+/// What a file of kernels for a test starts with, after a comment that says what they are.
+const TEST_FILE: &str = "
+use crate::contract::{BuildArgs, GemvArgs, Token};
+#[cfg(target_arch = \"x86_64\")]
+use core::arch::x86_64::*;
+use crate::cpu::Isa;
+use crate::packing::{Code, Packing};
+use crate::registry::{Family, KernelDesc, Operation, Scales};
+";
+
+/// Adds a kernel to a file of kernels for a test, and its build function where the file has none of that name yet.
+fn push_kernel(text: &mut String, spec: &KernelSpec) -> Result<(), Error> {
+    text.push_str(&kernel_text(spec)?);
+    if !text.contains(&format!("fn {}(", build_name(spec))) {
+        text.push_str(&build_text(spec)?);
+    }
+    Ok(())
+}
+
 /// The text of `overflowing.rs`: kernels whose window is one step too long, for the test that must catch them.
 pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
-    let mut text = String::from(
-        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs, Token};\n#[cfg(target_arch = \"x86_64\")]\nuse core::arch::x86_64::*;\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc, Operation, Scales};\n",
+    let mut text = format!(
+        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n{TEST_FILE}"
     );
     let mut rows = Vec::new();
     let mut built = Vec::new();
@@ -114,11 +126,7 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
             block: spec.block.max(spec.window + 1),
             ..spec.clone()
         };
-        text.push_str(&kernel_text(&spec)?);
-        let build = build_text(&spec)?;
-        if !text.contains(&build) {
-            text.push_str(&build);
-        }
+        push_kernel(&mut text, &spec)?;
         rows.push(row(&spec, "self")?);
     }
     let table = quote! {
@@ -127,6 +135,31 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     };
     text.push_str(&emit::format("overflowing.rs", table)?);
     Ok(text)
+}
+
+/// The text of `avx512vl.rs`: the kernels of AVX-VNNI in the encoding of AVX-512VL, for the test that runs them there.
+pub fn avx512vl(set: &KernelSet) -> Result<String, Error> {
+    let mut text = format!(
+        "// Kernels of AVX-VNNI in the encoding of AVX-512VL. Only a test sees them.\n{TEST_FILE}"
+    );
+    let mut rows = Vec::new();
+    let whole = |spec: &&KernelSpec| spec.scales == Scales::Whole;
+    for spec in set.of_isa(Isa::AvxVnni).filter(whole) {
+        push_kernel(&mut text, spec)?;
+        rows.push(row(spec, "self")?);
+    }
+    let features = AVX512VL_FEATURES;
+    let table = quote! {
+        #[doc = " Whether this CPU runs these kernels."]
+        pub fn detected() -> bool {
+            #(std::arch::is_x86_feature_detected!(#features))&&*
+        }
+
+        #[doc = " The rows of these kernels."]
+        pub static KERNELS: &[KernelDesc] = &[#(#rows),*];
+    };
+    text.push_str(&emit::format("avx512vl.rs", table)?);
+    Ok(in_avx512vl(&text))
 }
 
 /// `pub mod <isa> { use …; include!(…); }`

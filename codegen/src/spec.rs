@@ -83,6 +83,8 @@ pub enum Code {
     D5,
     /// Two bit planes.
     Planes,
+    /// Two trits in a nibble.
+    T2,
     /// Three trits in a 4-bit magnitude and a sign.
     T3,
     /// Five trits in a 7-bit magnitude and a sign.
@@ -97,10 +99,11 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 8] = [
+    pub const ALL: [Code; 9] = [
         Code::B2,
         Code::D5,
         Code::Planes,
+        Code::T2,
         Code::T3,
         Code::T5,
         Code::T7,
@@ -114,6 +117,7 @@ impl Code {
             Code::B2 => "b2",
             Code::D5 => "d5",
             Code::Planes => "planes",
+            Code::T2 => "t2",
             Code::T3 => "t3",
             Code::T5 => "t5",
             Code::T7 => "t7",
@@ -128,6 +132,7 @@ impl Code {
             Code::B2 => "B2",
             Code::D5 => "D5",
             Code::Planes => "Planes",
+            Code::T2 => "T2",
             Code::T3 => "T3",
             Code::T5 => "T5",
             Code::T7 => "T7",
@@ -146,7 +151,7 @@ impl Code {
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
-            Code::S4 => 4,
+            Code::T2 | Code::S4 => 4,
         }
     }
 
@@ -156,7 +161,7 @@ impl Code {
             Code::B2 | Code::D5 => 4,
             Code::Planes | Code::W3 => 2,
             Code::T3 => 5,
-            Code::T5 | Code::S4 => 1,
+            Code::T2 | Code::T5 | Code::S4 => 1,
             Code::T7 => 6,
         }
     }
@@ -340,11 +345,13 @@ impl KernelSpec {
 
     /// Rows that one vector covers.
     pub fn lanes(&self) -> usize {
-        match self.code {
+        match (self.isa, self.code) {
+            // Plain Rust takes eight rows at a time.
+            (Isa::Scalar, _) => 8,
             // A 32-bit lane holds the four bytes of one row.
-            Code::B2 | Code::D5 => (self.isa.vector_bytes() / 4).max(8),
-            Code::W3 => (self.isa.vector_bytes() / 2).max(8),
-            _ => self.isa.vector_bytes().max(8),
+            (isa, Code::B2 | Code::D5) => isa.vector_bytes() / 4,
+            (isa, Code::W3) => isa.vector_bytes() / 2,
+            (isa, _) => isa.vector_bytes(),
         }
     }
 
