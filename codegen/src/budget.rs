@@ -32,6 +32,16 @@ impl Digits {
     /// Digits of code `code`, or `None` where its kernels add no digits.
     pub const fn of(code: Code) -> Option<Digits> {
         match code {
+            // v + 256 in 0..=512 = 23 * 22 + 6: both digits in 0..=22, and with any other radix one of them reaches 22 or more too.
+            // Two groups a step: 44, five steps: 220.
+            Code::T2 => Some(Digits {
+                radix: 23,
+                excess: T2_EXCESS,
+                low: 2 * 22,
+                high: 2 * 22,
+                per_step: 2,
+                byte_max: 255,
+            }),
             // |v| <= 3 * 128 = 384. v - 14 = 27 * high + low: low in -14..=13, high in -15..=14. Eight groups: -120.
             // Code F3 negates nothing, but the same digits fill its bytes as well.
             Code::T3 | Code::F3 => Some(Digits {
@@ -96,6 +106,9 @@ impl Digits {
     }
 }
 
+/// The excess that table entries of code T2 are stored with, so that they are never negative: `|v| <= 2 * 128`.
+pub const T2_EXCESS: i32 = 256;
+
 /// The excess that table entries of code T7 are stored with, so that they are never negative.
 ///
 /// Three trits and a bit: `|v| <= 3 * 128 + 128 = 512`, reached on both sides.
@@ -145,16 +158,21 @@ pub fn planes(isa: Isa, variant: Variant) -> Planes {
             scales: &[0],
         },
         // In place, two products of plane 3 alone fill 16 bits (2 * 128 * 128 = 32768) and plane 2 leaves room for three
-        // steps only, so one shift brings both down.
-        (Variant::Shiftfree, Isa::Avx2 | Isa::Neon) => Planes {
-            planes: [
-                plane(0, 3, 0),
-                plane(0, 12, 1),
-                plane(4, 3, 0),
-                plane(4, 12, 1),
-            ],
-            scales: &[0, 2],
-        },
+        // steps only, so one shift brings both down. With 32-bit products it is for the registers: sixteen hold two sums and two
+        // masks for four panels, but four sums and four masks for only one, whose sums would wait for each other.
+        (Variant::Shiftfree, isa)
+            if products_in_16_bits(isa).is_some() || isa.registers() == 16 =>
+        {
+            Planes {
+                planes: [
+                    plane(0, 3, 0),
+                    plane(0, 12, 1),
+                    plane(4, 3, 0),
+                    plane(4, 12, 1),
+                ],
+                scales: &[0, 2],
+            }
+        }
         // A field of plane 3 in place, 128, is no signed byte. A shift brings it down and clears the rest in one operation, as the
         // mask would.
         (Variant::Shiftfree, Isa::Dotprod) => Planes {
@@ -386,6 +404,8 @@ pub fn registers(spec: &KernelSpec) -> usize {
         (Family::Addsub, _) => spec.panels * 4 + 3,
         // Two tables, a mask; codes, two nibbles and a value that was looked up.
         (Family::Bitserial, _) => spec.panels * sums + 2 + 1 + 4,
+        // Four tables, a mask; a pair of nibbles, codes and a value that was looked up.
+        (Family::Lut, Code::T2) => spec.panels * sums + 4 + 1 + 3,
         // Four tables; codes and two values that were looked up.
         (Family::Lut, Code::T5) => spec.panels * sums + 4 + 3,
         // Sums and signs a panel, two tables; a pair of nibbles, codes, a sign, a value. 16-bit sums wait in memory.
@@ -403,7 +423,6 @@ pub fn registers(spec: &KernelSpec) -> usize {
 pub fn operations(spec: &KernelSpec) -> f64 {
     // Words and odd bytes of two digits: an addition, a shift and an addition each.
     let widening = 6.0 / spec.window as f64;
-    let avx2 = spec.isa == Isa::Avx2;
     let arm = spec.isa.arch() == Some("aarch64");
     match (spec.isa, spec.family, spec.code) {
         // Two loads, an addition and a share of the loop for each code; a shift, a mask, a product and a sum for each trit.
@@ -412,24 +431,25 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         (Isa::Scalar, Family::Addsub, code) => 8.0 * (spec.lanes() * code.step_cols()) as f64,
         // Two planes, each: condition, two digits under it (an "and" first where there are no masks), and the next bit.
         (_, Family::Addsub, code) => {
-            let digit = if avx2 || arm { 2.0 } else { 1.0 };
+            let digit = if spec.isa.vector_bytes() < 64 {
+                2.0
+            } else {
+                1.0
+            };
             code.step_cols() as f64 * 2.0 * (2.0 + 2.0 * digit) + widening
         }
-        // A mask and a product for each plane, a shift for some, a third operation where products are not summed in place or where
-        // each half of the bytes has a product of its own. On ARM the shift that brings the highest plane down is its mask too.
-        (isa, Family::Mad, _) => {
-            let narrow = products_in_16_bits(isa).is_some();
-            let shifts = match (spec.variant, narrow) {
-                (Some(Variant::Shiftfree), false) => 0.0,
-                (Some(Variant::Shiftfree), true) => 1.0,
-                _ if arm => 2.0,
-                _ => 3.0,
-            };
-            let widening = match narrow {
-                true => 4.0 / spec.window as f64,
-                false => 0.0,
-            };
-            shifts + if narrow { 12.0 } else { 8.0 } + widening
+        // A mask and a product for each plane, a shift where it is not in place, a third operation where products are not summed in
+        // place or where each half of the bytes has a product of its own. On ARM the shift that brings the highest plane down is its
+        // mask too.
+        (_, Family::Mad, _) => {
+            let planes = planes(spec.isa, spec.variant.unwrap_or(Variant::Classic));
+            let shifted = planes.planes.iter().filter(|plane| plane.shift > 0);
+            let masked_too = shifted.clone().filter(|plane| arm && plane.shift == 6);
+            let shifts = (shifted.count() - masked_too.count()) as f64;
+            match is_narrow(spec) {
+                true => shifts + 12.0 + 4.0 / spec.window as f64,
+                false => shifts + 8.0,
+            }
         }
         // Masks of low nibbles, shifts of high ones; for each plane and digit a lookup and an addition or subtraction.
         (_, Family::Bitserial, _) if arm => 2.0 + 4.0 * 2.0 + widening,
@@ -439,6 +459,8 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         (_, Family::Decode, Code::D3) => 7.0 + 9.0 * 2.0,
         // A shift and two lookups; a mask and a product for each of five trits.
         (_, Family::Decode, _) => 3.0 + 5.0 * 2.0,
+        // Two masks and a shift; for each group and digit a lookup and an addition.
+        (_, Family::Lut, Code::T2) => 3.0 + 4.0 * 2.0 + widening,
         // For each digit a lookup, a complement and an addition; the signs themselves.
         (_, Family::Lut, Code::T5) => 7.0 + widening,
         // The same for eight groups, a mask or a shift for each nibble, the signs moved up.
@@ -519,6 +541,26 @@ mod tests {
     }
 
     #[test]
+    fn digits_of_two_trits_are_the_smallest_there_are() {
+        let digits = Digits::of(Code::T2).unwrap();
+        let largest = |radix: i32| {
+            let stored = entries(2).map(|v| v + T2_EXCESS);
+            let both = stored.map(|stored| (stored % radix, stored / radix));
+            both.fold((0, 0), |most, (low, high)| {
+                assert!(low >= 0 && high >= 0);
+                (most.0.max(low), most.1.max(high))
+            })
+        };
+        let (low, high) = largest(digits.radix);
+        assert_eq!(
+            (digits.low, digits.high),
+            (digits.per_step * low, digits.per_step * high)
+        );
+        let size = |(low, high): (i32, i32)| low.max(high);
+        assert!((2..=512).all(|radix| size(largest(radix)) >= size((low, high))));
+    }
+
+    #[test]
     fn unsigned_digits_stay_within_a_step() {
         // The sums of three trits and a bit, over all trits and a grid of activations with both extremes.
         let grid = [-128, -127, -65, -64, -33, -1, 0, 1, 31, 63, 64, 126, 127];
@@ -544,6 +586,7 @@ mod tests {
     #[test]
     fn windows_are_the_largest_that_fit() {
         for code in [
+            Code::T2,
             Code::T3,
             Code::F3,
             Code::T5,
@@ -555,6 +598,7 @@ mod tests {
             let sum = |window: i32| d.low.max(d.high) * window;
             assert!(sum(d.window()) <= d.byte_max && sum(d.window() + 1) > d.byte_max);
         }
+        assert_eq!(Digits::of(Code::T2).unwrap().window(), 5);
         assert_eq!(Digits::of(Code::T5).unwrap().window(), 6);
         assert_eq!(Digits::of(Code::S4).unwrap().window(), 5);
     }

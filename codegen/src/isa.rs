@@ -5,25 +5,31 @@ mod avx512;
 mod instructions;
 mod neon;
 mod operations;
+mod ssse3;
 
 use proc_macro2::{Literal, TokenStream};
-use quote::quote;
+use quote::{format_ident, quote};
 
 use crate::spec::{Code, Family};
 
-pub use avx2::Avx2;
+pub use avx2::{AVX512VL_FEATURES, Avx2, in_avx512vl};
 pub use avx512::Avx512;
 pub use instructions::instructions;
 pub use neon::{Dot, Neon};
 pub use operations::{Operation, count};
+pub use ssse3::Ssse3;
 
 /// An instruction-set level with kernels of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust, for any target.
     Scalar,
+    /// 128-bit vectors with byte shuffles.
+    Ssse3,
     /// 256-bit integer vectors.
     Avx2,
+    /// 256-bit byte dot products.
+    AvxVnni,
     /// 512-bit vectors with byte operations under masks.
     Avx512bw,
     /// 512-bit byte dot products.
@@ -40,9 +46,11 @@ pub enum Isa {
 
 impl Isa {
     /// Every ISA with kernels.
-    pub const ALL: [Isa; 8] = [
+    pub const ALL: [Isa; 10] = [
         Isa::Scalar,
+        Isa::Ssse3,
         Isa::Avx2,
+        Isa::AvxVnni,
         Isa::Avx512bw,
         Isa::Avx512vnni,
         Isa::Avx512vbmi,
@@ -55,7 +63,9 @@ impl Isa {
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
+            Isa::Ssse3 => "ssse3",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512bw => "avx512bw",
             Isa::Avx512vnni => "avx512vnni",
             Isa::Avx512vbmi => "avx512vbmi",
@@ -74,7 +84,9 @@ impl Isa {
     pub const fn variant(self) -> &'static str {
         match self {
             Isa::Scalar => "Scalar",
+            Isa::Ssse3 => "Ssse3",
             Isa::Avx2 => "Avx2",
+            Isa::AvxVnni => "AvxVnni",
             Isa::Avx512bw => "Avx512bw",
             Isa::Avx512vnni => "Avx512vnni",
             Isa::Avx512vbmi => "Avx512vbmi",
@@ -89,7 +101,12 @@ impl Isa {
         match self {
             Isa::Scalar => None,
             Isa::Neon | Isa::Dotprod | Isa::I8mm => Some("aarch64"),
-            Isa::Avx2 | Isa::Avx512bw | Isa::Avx512vnni | Isa::Avx512vbmi => Some("x86_64"),
+            Isa::Ssse3
+            | Isa::Avx2
+            | Isa::AvxVnni
+            | Isa::Avx512bw
+            | Isa::Avx512vnni
+            | Isa::Avx512vbmi => Some("x86_64"),
         }
     }
 
@@ -97,7 +114,9 @@ impl Isa {
     pub const fn features(self) -> &'static [&'static str] {
         match self {
             Isa::Scalar => &[],
+            Isa::Ssse3 => &["ssse3"],
             Isa::Avx2 => &["avx2"],
+            Isa::AvxVnni => &["avx2", "avxvnni"],
             Isa::Avx512bw => &["avx512f", "avx512bw"],
             Isa::Avx512vnni => &["avx512f", "avx512bw", "avx512vnni"],
             // Every CPU with VBMI but the few Cannon Lakes (which have neither) has VNNI too, for decoded weights, and GFNI, whose
@@ -113,8 +132,8 @@ impl Isa {
     pub const fn vector_bytes(self) -> usize {
         match self {
             Isa::Scalar => 1,
-            Isa::Neon | Isa::Dotprod | Isa::I8mm => 16,
-            Isa::Avx2 => 32,
+            Isa::Ssse3 | Isa::Neon | Isa::Dotprod | Isa::I8mm => 16,
+            Isa::Avx2 | Isa::AvxVnni => 32,
             Isa::Avx512bw | Isa::Avx512vnni | Isa::Avx512vbmi => 64,
         }
     }
@@ -123,7 +142,7 @@ impl Isa {
     pub const fn registers(self) -> usize {
         match self {
             Isa::Scalar => 0,
-            Isa::Avx2 => 16,
+            Isa::Ssse3 | Isa::Avx2 | Isa::AvxVnni => 16,
             _ => 32,
         }
     }
@@ -136,19 +155,20 @@ impl Isa {
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],
-            Isa::Avx2 => &[
+            Isa::Ssse3 | Isa::Avx2 => &[
+                (Family::Lut, Code::T2),
                 (Family::Lut, Code::T3),
                 (Family::Bitserial, Code::S4),
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],
+            Isa::AvxVnni | Isa::Avx512vnni => &[(Family::Mad, Code::B2)],
             Isa::Avx512bw => &[
                 (Family::Lut, Code::T3),
                 (Family::Lut, Code::W3),
                 (Family::Bitserial, Code::S4),
                 (Family::Addsub, Code::Planes),
             ],
-            Isa::Avx512vnni => &[(Family::Mad, Code::B2)],
             Isa::Avx512vbmi => &[
                 (Family::Lut, Code::T5),
                 (Family::Lut, Code::T7),
@@ -170,7 +190,9 @@ impl Isa {
     pub fn vocabulary(self) -> Option<&'static dyn Vocabulary> {
         match self {
             Isa::Scalar => None,
-            Isa::Avx2 => Some(&Avx2),
+            Isa::Ssse3 => Some(&Ssse3),
+            Isa::Avx2 => Some(&Avx2 { vnni: false }),
+            Isa::AvxVnni => Some(&Avx2 { vnni: true }),
             Isa::Avx512bw | Isa::Avx512vnni => Some(&Avx512 { vbmi: false }),
             Isa::Avx512vbmi => Some(&Avx512 { vbmi: true }),
             Isa::Neon => Some(&Neon { dot: Dot::Widening }),
@@ -179,10 +201,6 @@ impl Isa {
         }
     }
 }
-
-/// x86-64 ISAs that have no kernels yet, by their variant in `tern_kernels::Isa`: they can be detected and named all the same.
-pub const WITHOUT_KERNELS: [(&str, &[&str]); 2] =
-    [("Ssse3", &["ssse3"]), ("AvxVnni", &["avx2", "avxvnni"])];
 
 /// A piece of emitted Rust: an expression or a statement.
 pub type Tokens = TokenStream;
@@ -331,4 +349,16 @@ pub trait Vocabulary {
     fn helpers(&self) -> Vec<Helper> {
         Vec::new()
     }
+}
+
+/// The x86 intrinsic for lanes of `bits` bits.
+fn intrinsic(stem: &str, bits: u32) -> TokenStream {
+    let name = format_ident!("{stem}{bits}");
+    quote!(#name)
+}
+
+/// An x86 shift by a constant.
+fn shift(stem: &str, bits: u32, a: Tokens, by: u32) -> TokenStream {
+    let (name, by) = (intrinsic(stem, bits), Literal::u32_unsuffixed(by));
+    quote!(#name::<#by>(#a))
 }

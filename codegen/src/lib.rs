@@ -183,6 +183,9 @@ impl KernelSet {
             save(&format!("{}.rs", isa.name()), self.file(isa)?)?;
         }
         save("kernels.rs", registry::root(self, &isas)?)?;
+        if isas.contains(&Isa::AvxVnni) {
+            save("avx512vl.rs", registry::avx512vl(self)?)?;
+        }
         save("overflowing.rs", registry::overflowing(self, &isas)?)
     }
 }

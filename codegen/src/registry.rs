@@ -3,7 +3,7 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::isa::{Isa, WITHOUT_KERNELS, instructions};
+use crate::isa::{AVX512VL_FEATURES, Isa, in_avx512vl, instructions};
 use crate::spec::{Error, KernelSpec, Scales};
 use crate::{KernelSet, budget, build_name, build_text, emit, helper_texts, kernel_text, skeleton};
 
@@ -17,21 +17,13 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
         Some("aarch64") => format_ident!("is_aarch64_feature_detected"),
         _ => format_ident!("is_x86_feature_detected"),
     };
-    let detection = |variant: &str, features: &[&str]| {
-        let variant = format_ident!("{variant}");
-        match features {
+    let detections = isas.iter().map(|isa| {
+        let variant = format_ident!("{}", isa.variant());
+        match isa.features() {
             [] => quote!(Isa::#variant => true),
-            _ => quote!(Isa::#variant => #(std::arch::#detected!(#features))&&*),
+            features => quote!(Isa::#variant => #(std::arch::#detected!(#features))&&*),
         }
-    };
-    let detections = isas
-        .iter()
-        .map(|isa| detection(isa.variant(), isa.features()));
-    let others = WITHOUT_KERNELS
-        .iter()
-        .filter(|_| arch == Some("x86_64"))
-        .map(|(v, f)| detection(v, f));
-    let detections = detections.chain(others);
+    });
     let rows: Vec<TokenStream> = isas
         .iter()
         .flat_map(|isa| set.of_isa(*isa))
@@ -93,14 +85,40 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     )
 }
 
+/// What a file of kernels for a test starts with, after a comment that says what they are.
+const TEST_FILE: &str = "
+use crate::contract::{BuildArgs, GemvArgs, Token};
+#[cfg(target_arch = \"x86_64\")]
+use core::arch::x86_64::*;
+#[cfg(target_arch = \"aarch64\")]
+use core::arch::aarch64::*;
+use crate::cpu::Isa;
+use crate::packing::{Code, Packing};
+use crate::registry::{Family, KernelDesc, Operation, Scales};
+";
+
+/// Adds a kernel to a file of kernels for a test, and its helpers and build function where the file has none of that name yet.
+fn push_kernel(text: &mut String, spec: &KernelSpec) -> Result<(), Error> {
+    let kernel = kernel_text(spec)?;
+    text.push_str(&kernel);
+    for helper in helper_texts(spec.isa, &kernel)? {
+        if !text.contains(&helper) {
+            text.push_str(&helper);
+        }
+    }
+    if !text.contains(&format!("fn {}(", build_name(spec))) {
+        text.push_str(&build_text(spec)?);
+    }
+    Ok(())
+}
+
 /// The text of `overflowing.rs`: kernels whose window is one step too long, for the test that must catch them.
 pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
-    let mut text = String::from(
-        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs, Token};\n#[cfg(target_arch = \"x86_64\")]\nuse core::arch::x86_64::*;\n#[cfg(target_arch = \"aarch64\")]\nuse core::arch::aarch64::*;\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc, Operation, Scales};\n",
+    let mut text = format!(
+        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n{TEST_FILE}"
     );
     let mut rows = Vec::new();
     let mut built = Vec::new();
-    let mut helpers = Vec::new();
     for spec in isas.iter().flat_map(|isa| set.of_isa(*isa)) {
         let widest = budget::window_max(spec).ok() == Some(spec.window);
         // One kernel of a kind is enough.
@@ -119,18 +137,7 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
             block: spec.block.max(spec.window + 1),
             ..spec.clone()
         };
-        let kernel = kernel_text(&spec)?;
-        text.push_str(&kernel);
-        for helper in helper_texts(spec.isa, &kernel)? {
-            if !helpers.contains(&helper) {
-                text.push_str(&helper);
-                helpers.push(helper);
-            }
-        }
-        let build = build_text(&spec)?;
-        if !text.contains(&build) {
-            text.push_str(&build);
-        }
+        push_kernel(&mut text, &spec)?;
         rows.push(row(&spec, "self")?);
     }
     let table = quote! {
@@ -139,6 +146,31 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     };
     text.push_str(&emit::format("overflowing.rs", table)?);
     Ok(text)
+}
+
+/// The text of `avx512vl.rs`: the kernels of AVX-VNNI in the encoding of AVX-512VL, for the test that runs them there.
+pub fn avx512vl(set: &KernelSet) -> Result<String, Error> {
+    let mut text = format!(
+        "// Kernels of AVX-VNNI in the encoding of AVX-512VL. Only a test sees them.\n{TEST_FILE}"
+    );
+    let mut rows = Vec::new();
+    let whole = |spec: &&KernelSpec| spec.scales == Scales::Whole;
+    for spec in set.of_isa(Isa::AvxVnni).filter(whole) {
+        push_kernel(&mut text, spec)?;
+        rows.push(row(spec, "self")?);
+    }
+    let features = AVX512VL_FEATURES;
+    let table = quote! {
+        #[doc = " Whether this CPU runs these kernels."]
+        pub fn detected() -> bool {
+            #(std::arch::is_x86_feature_detected!(#features))&&*
+        }
+
+        #[doc = " The rows of these kernels."]
+        pub static KERNELS: &[KernelDesc] = &[#(#rows),*];
+    };
+    text.push_str(&emit::format("avx512vl.rs", table)?);
+    Ok(in_avx512vl(&text))
 }
 
 /// `pub mod <isa> { use …; include!(…); }`

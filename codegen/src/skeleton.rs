@@ -312,6 +312,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
 /// What a kernel does, in a few words.
 pub fn title(spec: &KernelSpec) -> String {
     match (spec.family, spec.code) {
+        (Family::Lut, Code::T2) => "lookup of two trits".into(),
         (Family::Lut, Code::T3) => "lookup of three trits, mirrored".into(),
         (Family::Lut, Code::F3) => "lookup of three trits, all 27 sums".into(),
         (Family::Lut, Code::T5) => "lookup of five trits, mirrored".into(),

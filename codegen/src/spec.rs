@@ -85,6 +85,8 @@ pub enum Code {
     D5,
     /// Two bit planes.
     Planes,
+    /// Two trits in a nibble.
+    T2,
     /// Three trits in a 4-bit magnitude and a sign.
     T3,
     /// Three trits in a 5-bit code.
@@ -101,11 +103,12 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 10] = [
+    pub const ALL: [Code; 11] = [
         Code::B2,
         Code::D3,
         Code::D5,
         Code::Planes,
+        Code::T2,
         Code::T3,
         Code::F3,
         Code::T5,
@@ -121,6 +124,7 @@ impl Code {
             Code::D3 => "d3",
             Code::D5 => "d5",
             Code::Planes => "planes",
+            Code::T2 => "t2",
             Code::T3 => "t3",
             Code::F3 => "f3",
             Code::T5 => "t5",
@@ -137,6 +141,7 @@ impl Code {
             Code::D3 => "D3",
             Code::D5 => "D5",
             Code::Planes => "Planes",
+            Code::T2 => "T2",
             Code::T3 => "T3",
             Code::F3 => "F3",
             Code::T5 => "T5",
@@ -157,7 +162,7 @@ impl Code {
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
-            Code::S4 => 4,
+            Code::T2 | Code::S4 => 4,
         }
     }
 
@@ -168,7 +173,7 @@ impl Code {
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
             Code::T3 | Code::F3 => 5,
-            Code::T5 | Code::S4 => 1,
+            Code::T2 | Code::T5 | Code::S4 => 1,
             Code::T7 => 6,
         }
     }

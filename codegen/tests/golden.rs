@@ -23,6 +23,41 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "gemv_addsub_planes__scalar_p1k12",
     ),
     (
+        "ssse3",
+        "family = 'lut'\ncode = 't2'\nwindow = 4",
+        "gemv_lut_t2__ssse3_p1k12w4",
+    ),
+    (
+        "ssse3",
+        "family = 'lut'\ncode = 't3'",
+        "gemv_lut_t3__ssse3_p1k12",
+    ),
+    (
+        "ssse3",
+        "family = 'bitserial'\ncode = 's4'\nwindow = 4",
+        "gemv_bitserial_s4__ssse3_p1k12w4",
+    ),
+    (
+        "ssse3",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'classic'\nwindow = 12",
+        "gemv_mad_b2__ssse3_classic_p1k12w12",
+    ),
+    (
+        "ssse3",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'\nwindow = 6",
+        "gemv_mad_b2__ssse3_shiftfree_p1k12w6",
+    ),
+    (
+        "ssse3",
+        "family = 'addsub'\ncode = 'planes'",
+        "gemv_addsub_planes__ssse3_p1k12",
+    ),
+    (
+        "avx2",
+        "family = 'lut'\ncode = 't2'\nwindow = 4",
+        "gemv_lut_t2__avx2_p1k12w4",
+    ),
+    (
         "avx2",
         "family = 'lut'\ncode = 't3'",
         "gemv_lut_t3__avx2_p1k12",
@@ -46,6 +81,16 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "avx2",
         "family = 'addsub'\ncode = 'planes'",
         "gemv_addsub_planes__avx2_p1k12",
+    ),
+    (
+        "avxvnni",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'classic'",
+        "gemv_mad_b2__avxvnni_classic_p1k12",
+    ),
+    (
+        "avxvnni",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
+        "gemv_mad_b2__avxvnni_shiftfree_p1k12",
     ),
     (
         "avx512bw",
@@ -147,7 +192,7 @@ const KERNELS: &[(&str, &str, &str)] = &[
 #[test]
 fn kernels_read_as_they_did_when_they_were_reviewed() {
     let bless = std::env::var_os("TERN_BLESS").is_some();
-    for (isa, row, id) in KERNELS {
+    for &(isa, row, id) in KERNELS {
         // One has two panels, so that strips and the single panels after them are both seen.
         let panels = if id.ends_with("p2k12") { 2 } else { 1 };
         let config = format!("[[gemv]]\n{row}\npanels = [{panels}]\nblock = [12]\n");

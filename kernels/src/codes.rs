@@ -109,6 +109,10 @@ fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
             put(0, bits(1));
             put(1, bits(-1));
         }
+        Code::T2 => {
+            let code = |t: &[i8]| (3 * (t[0] + 1) + t[1] + 1) as u8;
+            put(0, code(&trits[..2]) | code(&trits[2..]) << 4);
+        }
         Code::T3 => {
             let mut signs = 0;
             let mut magnitudes = [0u8; 8];
@@ -199,6 +203,12 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
             for (col, t) in trits.iter_mut().enumerate() {
                 let bit = |byte: u8| (byte >> (7 - col) & 1) as i8;
                 *t = bit(get(0)) - bit(get(1));
+            }
+        }
+        Code::T2 => {
+            for (group, t) in trits.chunks_exact_mut(2).enumerate() {
+                let n = (get(0) >> (4 * group) & 15) as i8;
+                t.copy_from_slice(&[n / 3 - 1, n % 3 - 1]);
             }
         }
         Code::T3 => {

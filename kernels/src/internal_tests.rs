@@ -1,7 +1,7 @@
 //! Tests that call kernels through their raw contract: bytes around every buffer, and kernels that must be caught.
 
 use crate::contract::{BuildArgs, GemvArgs, Token};
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Isa};
 use crate::pack::PackedMatrix;
 use crate::packing::Code;
 use crate::registry::{KernelDesc, Scales};
@@ -16,6 +16,17 @@ mod overflowing {
         reason = "which kernels there are depends on the configs and the target"
     )]
     include!(concat!(env!("OUT_DIR"), "/overflowing.rs"));
+}
+
+/// The kernels of AVX-VNNI in the encoding of AVX-512VL.
+#[cfg(target_arch = "x86_64")]
+mod avx512vl {
+    #![expect(non_snake_case, reason = "kernels are named by their ids")]
+    #![allow(
+        unused_imports,
+        reason = "which kernels there are depends on the configs"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/avx512vl.rs"));
 }
 
 /// A buffer between two pages: the one before is full of canary bytes, the one after must not be touched at all.
@@ -158,20 +169,37 @@ fn expected(rows: usize, trits: &[i8], q: &[i8]) -> Vec<i32> {
     sums
 }
 
+/// Whether `REQUIRE_ISA`, a list with commas, names `isa`.
+fn required(isa: Isa) -> bool {
+    let names = std::env::var("REQUIRE_ISA").unwrap_or_default();
+    names.split(',').any(|name| name.trim() == isa.name())
+}
+
 /// Says which kernels are not run for want of their ISA, and fails if `REQUIRE_ISA` names one of those ISAs.
 fn name_skipped<'a>(cpu: &Cpu, kernels: impl Iterator<Item = &'a KernelDesc>) {
-    let required = std::env::var("REQUIRE_ISA").unwrap_or_default();
     for kernel in kernels.filter(|k| !cpu.has(k.isa)) {
         eprintln!("{} is skipped: this CPU lacks {}", kernel.id, kernel.isa);
-        let names = required
-            .split(',')
-            .any(|name| name.trim() == kernel.isa.name());
         assert!(
-            !names,
+            !required(kernel.isa),
             "REQUIRE_ISA asks for {}, which this CPU lacks",
             kernel.isa
         );
     }
+}
+
+/// Fails unless `kernel` returns the reference's sums for some weights and activations of `rows` and `cols`, in fenced buffers.
+fn check(kernel: &KernelDesc, rows: usize, cols: usize) {
+    let trits: Vec<i8> = (0..rows * cols)
+        .map(|i| (i * 7 % 11 % 3) as i8 - 1)
+        .collect();
+    let q: Vec<i8> = (0..cols).map(|k| (k * 37) as i8).collect();
+    let sums = fenced_sums(kernel, rows, &trits, &q);
+    assert_eq!(
+        sums,
+        expected(rows, &trits, &q),
+        "{} {rows}x{cols}",
+        kernel.id
+    );
 }
 
 #[test]
@@ -184,17 +212,7 @@ fn kernels_touch_nothing_outside_their_buffers() {
         let longest = kernel.packing.block.min(3 * kernel.window.min(32) + 1) * step;
         for cols in [1, step, step + 1, longest - 1, longest] {
             for rows in [1, kernel.packing.lanes * kernel.packing.panels + 1] {
-                let trits: Vec<i8> = (0..rows * cols)
-                    .map(|i| (i * 7 % 11 % 3) as i8 - 1)
-                    .collect();
-                let q: Vec<i8> = (0..cols).map(|k| (k * 37) as i8).collect();
-                let sums = fenced_sums(kernel, rows, &trits, &q);
-                assert_eq!(
-                    sums,
-                    expected(rows, &trits, &q),
-                    "{} {rows}x{cols}",
-                    kernel.id
-                );
+                check(kernel, rows, cols);
             }
         }
         ran += 1;
@@ -258,7 +276,47 @@ fn a_window_that_is_one_longer_is_caught() {
     }
     eprintln!("overflows found: {caught:?}");
     assert!(
-        !caught.is_empty() || !cpu.has(crate::Isa::Avx2),
+        !caught.is_empty() || !cpu.has(Isa::Avx2),
         "no vector kernel was probed"
     );
+}
+
+/// CPUs with AVX-VNNI are rarer than those with AVX-512VL, and the same instructions have another encoding there.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_kernels_of_avxvnni_are_right_in_the_encoding_of_avx512vl() {
+    if !avx512vl::detected() {
+        eprintln!("skipped: this CPU lacks AVX-512VL or its dot products");
+        // Whatever has 512-bit dot products has those of 256 bits too.
+        assert!(
+            !required(Isa::Avx512vnni),
+            "REQUIRE_ISA asks for avx512vnni, but this CPU lacks what the kernels of avxvnni need in its place"
+        );
+        return;
+    }
+    for kernel in avx512vl::KERNELS {
+        let (step, lanes) = (kernel.packing.code.step_cols(), kernel.packing.lanes);
+        let (strip, block) = (lanes * kernel.packing.panels, kernel.packing.block * step);
+        for cols in (1..=2 * step + 1).chain([block - 1, block]) {
+            check(kernel, lanes + 1, cols);
+        }
+        for rows in 1..=strip + lanes + 1 {
+            check(kernel, rows, 2 * step + 1);
+        }
+        for (rows, cols) in [(640, 2560), (2560, 6912)] {
+            check(kernel, rows, cols.min(block));
+        }
+        // The longest sums at both ends, and every activation.
+        for (trit, activation) in [(-1, -128), (1, -128), (-1, 127), (1, 127)] {
+            let (trits, q) = (vec![trit; block], vec![activation; block]);
+            assert_eq!(
+                fenced_sums(kernel, 1, &trits, &q),
+                expected(1, &trits, &q),
+                "{}",
+                kernel.id
+            );
+        }
+        assert!(survives(kernel), "{}", kernel.id);
+    }
+    eprintln!("{} kernels ran", avx512vl::KERNELS.len());
 }

@@ -48,6 +48,8 @@ pub enum Code {
     /// Two bit planes, 8 columns in 2 bytes a row: a byte of "plus" bits, then a byte of "minus" bits, the first column in
     /// the highest bit.
     Planes,
+    /// Two trits a nibble (`3 (t0 + 1) + (t1 + 1)`), 4 columns in a byte, the first two in the low nibble. 2 bits a weight.
+    T2,
     /// Three trits a 4-bit magnitude and a sign, 24 columns in 5 bytes a row: four bytes of nibble pairs (low nibble
     /// first), then a byte of signs, the first group in the highest bit. 1.667 bits a weight.
     T3,
@@ -76,12 +78,13 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 11] = [
+    pub const ALL: [Code; 12] = [
         Code::Trits,
         Code::B2,
         Code::D3,
         Code::D5,
         Code::Planes,
+        Code::T2,
         Code::T3,
         Code::F3,
         Code::T5,
@@ -98,6 +101,7 @@ impl Code {
             Code::D3 => "d3",
             Code::D5 => "d5",
             Code::Planes => "planes",
+            Code::T2 => "t2",
             Code::T3 => "t3",
             Code::F3 => "f3",
             Code::T5 => "t5",
@@ -119,14 +123,14 @@ impl Code {
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
-            Code::S4 => 4,
+            Code::T2 | Code::S4 => 4,
         }
     }
 
     /// Bytes in a step, for each row.
     pub const fn step_bytes(self) -> usize {
         match self {
-            Code::Trits | Code::T5 | Code::S4 => 1,
+            Code::Trits | Code::T2 | Code::T5 | Code::S4 => 1,
             Code::B2 | Code::D5 => 4,
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
@@ -140,7 +144,7 @@ impl Code {
         match self {
             Code::Trits | Code::B2 | Code::D3 | Code::D5 => 1,
             Code::W3 => 2,
-            Code::Planes | Code::T3 | Code::F3 | Code::T5 | Code::T7 | Code::S4 => 4,
+            Code::Planes | Code::T2 | Code::T3 | Code::F3 | Code::T5 | Code::T7 | Code::S4 => 4,
         }
     }
 

@@ -261,6 +261,7 @@ fn estimate(kernel: &KernelDesc) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::Isa;
 
     #[test]
     fn force_parses_families_and_ids_and_explains_the_rest() {
@@ -283,5 +284,19 @@ mod tests {
         );
         assert_ne!(choice.kernel.family, Family::Reference);
         assert_eq!(choice.source, Source::Default);
+    }
+
+    #[test]
+    fn the_closed_form_takes_the_widest_vectors_that_the_cap_allows() {
+        for cap in [Isa::Ssse3, Isa::Avx2, Isa::AvxVnni] {
+            let best = kernels()
+                .filter(|k| k.isa <= cap && k.family != Family::Reference)
+                .min_by(|a, b| estimate(a).total_cmp(&estimate(b)));
+            // Which kernels are in the binary depends on its target and configs.
+            let Some(best) = best.filter(|_| kernels().any(|k| k.isa == cap)) else {
+                continue;
+            };
+            assert_eq!(best.isa, cap, "{}", best.id);
+        }
     }
 }

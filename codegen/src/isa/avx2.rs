@@ -1,12 +1,30 @@
-//! The vocabulary of AVX2: 256-bit vectors, shuffles within 128-bit lanes, conditions as byte masks.
+//! The vocabulary of AVX2 and of AVX-VNNI, which adds a dot product to it: 256-bit vectors, shuffles within 128-bit lanes,
+//! conditions as byte masks.
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::Literal;
 use quote::quote;
 
-use super::{Tokens, Vocabulary};
+use super::{Isa, Tokens, Vocabulary, intrinsic, shift};
 
 /// 256-bit vectors.
-pub struct Avx2;
+pub struct Avx2 {
+    /// Whether AVX-VNNI multiplies and adds into 32 bits at once.
+    pub vnni: bool,
+}
+
+/// The features that AVX-VNNI's kernels need in the encoding of AVX-512VL.
+pub const AVX512VL_FEATURES: &[&str] = &["avx2", "avx512vl", "avx512vnni"];
+
+/// The text of AVX-VNNI's kernels in the encoding of AVX-512VL, which has the same dot product under another name.
+///
+/// More CPUs have this encoding than the other, so a test runs it for both.
+pub fn in_avx512vl(text: &str) -> String {
+    text.replace(
+        &Isa::AvxVnni.features().join(","),
+        &AVX512VL_FEATURES.join(","),
+    )
+    .replace("_mm256_dpbusd_avx_epi32", "_mm256_dpbusd_epi32")
+}
 
 impl Vocabulary for Avx2 {
     fn vector(&self) -> Tokens {
@@ -82,10 +100,13 @@ impl Vocabulary for Avx2 {
         quote!(_mm256_shuffle_epi8(#t, #index))
     }
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
-        quote!(_mm256_add_epi16(#sum, _mm256_maddubs_epi16(#u, #s)))
+        match self.vnni {
+            true => quote!(_mm256_dpbusd_avx_epi32(#sum, #u, #s)),
+            false => quote!(_mm256_add_epi16(#sum, _mm256_maddubs_epi16(#u, #s))),
+        }
     }
     fn dot_bits(&self) -> u32 {
-        16
+        if self.vnni { 32 } else { 16 }
     }
     fn highest_bit(&self, a: Tokens) -> Tokens {
         quote!(_mm256_cmpgt_epi8(_mm256_setzero_si256(), #a))
@@ -111,16 +132,4 @@ impl Vocabulary for Avx2 {
     fn prefetch(&self, at: Tokens) -> Tokens {
         quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast()))
     }
-}
-
-/// The intrinsic for lanes of `bits` bits.
-fn intrinsic(stem: &str, bits: u32) -> TokenStream {
-    let name = quote::format_ident!("{stem}{bits}");
-    quote!(#name)
-}
-
-/// A shift by a constant.
-fn shift(stem: &str, bits: u32, a: Tokens, by: u32) -> TokenStream {
-    let (name, by) = (intrinsic(stem, bits), Literal::u32_unsuffixed(by));
-    quote!(#name::<#by>(#a))
 }

@@ -2,10 +2,10 @@
 //! extensions it may use. Two words depend on that: with VBMI a table of bytes is a whole vector, without it 16 bytes in every
 //! 128-bit lane, as on AVX2; and a sign is spread over its byte by a bit matrix or by way of a mask register.
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::Literal;
 use quote::quote;
 
-use super::{Tokens, Vocabulary};
+use super::{Tokens, Vocabulary, intrinsic, shift};
 
 /// 512-bit vectors.
 pub struct Avx512 {
@@ -145,16 +145,4 @@ impl Vocabulary for Avx512 {
     fn prefetch(&self, at: Tokens) -> Tokens {
         quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast()))
     }
-}
-
-/// The intrinsic for lanes of `bits` bits.
-fn intrinsic(stem: &str, bits: u32) -> TokenStream {
-    let name = quote::format_ident!("{stem}{bits}");
-    quote!(#name)
-}
-
-/// A shift by a constant.
-fn shift(stem: &str, bits: u32, a: Tokens, by: u32) -> TokenStream {
-    let (name, by) = (intrinsic(stem, bits), Literal::u32_unsuffixed(by));
-    quote!(#name::<#by>(#a))
 }

@@ -10,12 +10,20 @@ use crate::spec::{Code, Family, KernelSpec};
 /// under a mask. Empty for plain Rust, and for ISAs other than x86-64, which no test reads.
 pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
     match (spec.isa, spec.family, spec.code) {
+        // As for AVX2, which has the same instructions with three operands.
+        (Isa::Ssse3, Family::Lut, Code::T2) => &["pshufb"],
+        (Isa::Ssse3, Family::Lut, Code::T3) => &["pshufb", "pxor"],
+        (Isa::Ssse3, Family::Bitserial, Code::S4) => &["pshufb"],
+        (Isa::Ssse3, Family::Mad, Code::B2) => &["pmaddubsw"],
+        (Isa::Ssse3, Family::Addsub, Code::Planes) => &["pcmpgtb", "paddb", "psubb"],
+        (Isa::Avx2, Family::Lut, Code::T2) => &["vpshufb"],
         // Two 16-entry shuffles a group, and the sign.
         (Isa::Avx2, Family::Lut, Code::T3) => &["vpshufb", "vpxor"],
         (Isa::Avx2 | Isa::Avx512bw, Family::Bitserial, Code::S4) => &["vpshufb"],
         (Isa::Avx2, Family::Mad, Code::B2) => &["vpmaddubsw"],
         // The sign of a byte becomes its mask.
         (Isa::Avx2, Family::Addsub, Code::Planes) => &["vpcmpgtb", "vpaddb", "vpsubb"],
+        (Isa::AvxVnni, Family::Mad, Code::B2) => &["vpdpbusd"],
         // Subtractions too are masked additions, to sums of their own: that the compiler takes those off at the end is as good.
         (Isa::Avx512bw, Family::Addsub, Code::Planes) => &["vpmovb2m", "vpaddb{k}"],
         // How the sign gets from a mask register to the bytes is left to the compiler.

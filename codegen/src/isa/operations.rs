@@ -82,8 +82,9 @@ impl Operation {
         let operation = match stem.split('_').next()? {
             // Zeros and constants stay in registers; a load of one value is counted where its address is read. Casts cost nothing.
             "setzero" | "set1" | "broadcast" | "broadcastsi128" => return Some(None),
-            "castps" | "castsi256" | "castsi512" => return Some(None),
-            "shuffle" => Operation::Lookup,
+            "castps" | "castsi128" | "castsi256" | "castsi512" => return Some(None),
+            // Lanes that change places take the same pipes as bytes.
+            "shuffle" | "unpacklo" => Operation::Lookup,
             "permutexvar" if stem.ends_with("epi16") => Operation::LookupOfWords,
             "permutexvar" | "multishift" => Operation::Lookup,
             "permutex2var" => Operation::LookupInTwo,

@@ -34,7 +34,7 @@ pub fn open(words: &dyn Vocabulary, panels: usize) -> TokenStream {
 /// Where a byte sum starts: signed digits must not fall below zero, since they are widened as unsigned.
 fn window_start(code: Code) -> i32 {
     match code {
-        Code::T7 => 0,
+        Code::T2 | Code::T7 => 0,
         _ => BYTE_EXCESS,
     }
 }

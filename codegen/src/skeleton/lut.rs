@@ -4,6 +4,7 @@
 //! trits a byte that of lut_mm. Entries are exact: two byte tables hold the two digits of each sum, and byte lanes add
 //! digits for as long as they cannot overflow.
 //!
+//! * `t2`: groups of two trits, as in TL1 (bitnet.cpp). Their nine sums all fit a table of 16, so that a code needs no sign.
 //! * `t3`, `t5`: *mirrored* groups. Half of the sums are the negatives of the other half, so the table holds magnitudes and a sign
 //!   bit of the code negates what was looked up. Digits stand for themselves plus one half, so that all that negating takes is to
 //!   complement their bits (`budget::Digits`).
@@ -38,6 +39,7 @@ impl Skeleton for Lut<'_> {
 
     fn step(&self, panels: usize) -> TokenStream {
         match self.spec.code {
+            Code::T2 => self.step_t2(panels),
             Code::T3 => self.step_t3(panels),
             Code::F3 => self.step_f3(panels),
             Code::T5 => self.step_t5(panels),
@@ -74,6 +76,41 @@ impl Lut<'_> {
         let sum = ident(digit, panel);
         let added = self.words.add(8, quote!(#sum), value);
         quote!(#sum = #added;)
+    }
+
+    /// Two trits a nibble, the first two of a step in the low one.
+    fn step_t2(&self, panels: usize) -> TokenStream {
+        let w = self.words;
+        let [low0, high0, low1, high1] = [0, 1, 2, 3].map(|i| self.table(i * w.table_bytes()));
+        let lookups = (0..panels).map(|panel| {
+            let pair = self.weights(panel, 0);
+            let groups = (0..2).map(|group| {
+                let nibbles = match group {
+                    0 => quote!(pair),
+                    _ => w.shift_right(16, quote!(pair), 4),
+                };
+                let codes = w.and(nibbles, quote!(nibble));
+                let adds = bytes::DIGITS.map(|digit| {
+                    let table = ident(&format!("{digit}_table"), group);
+                    self.add(digit, panel, w.lookup(&[quote!(#table)], quote!(codes)))
+                });
+                quote! {
+                    let codes = #codes;
+                    #(#adds)*
+                }
+            });
+            quote! {
+                let pair = #pair;
+                #(#groups)*
+            }
+        });
+        let nibble = w.splat8(0x0f);
+        quote! {
+            let nibble = #nibble;
+            let (low_table0, high_table0) = (#low0, #high0);
+            let (low_table1, high_table1) = (#low1, #high1);
+            #(#lookups)*
+        }
     }
 
     /// Five trits a byte: seven bits of magnitude index two table vectors (the lookup ignores the eighth), which is the sign.

@@ -6,7 +6,7 @@ use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
 use super::{comment, features, number};
-use crate::budget::{Digits, T7_EXCESS};
+use crate::budget::{Digits, T2_EXCESS, T7_EXCESS};
 use crate::isa::Isa;
 use crate::spec::{Code, KernelSpec};
 
@@ -20,6 +20,8 @@ pub fn step_bytes(spec: &KernelSpec) -> usize {
         (_, Code::B2 | Code::D3 | Code::D5) => spec.code.step_cols(),
         // Two digits of each column, four times: one 32-bit lane.
         (_, Code::Planes) => 8 * 2 * 4,
+        // Two groups of 16 low and 16 high digits.
+        (_, Code::T2) => 2 * 2 * 16,
         // Eight groups of 16 low and 16 high digits.
         (_, Code::T3) => 8 * 2 * 16,
         // Eight groups of 32 low and 32 high digits.
@@ -48,6 +50,7 @@ pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
         }
         (_, Code::Planes) => planes(),
         (Isa::Scalar, Code::T5) => scalar_table(),
+        (_, Code::T2) => pairs(),
         (_, Code::T7) => halves(),
         (_, Code::F3) => full(),
         (_, Code::W3) => words(),
@@ -170,6 +173,34 @@ fn mirrored(code: Code) -> TokenStream {
             let (low, high) = out.split_at_mut(#entries);
             for ((sum, low), high) in sums.iter().zip(low).zip(high) {
                 #digits
+            }
+        }
+    }
+}
+
+/// The nine sums of two trits, split into unsigned digits; nothing indexes the seven entries beyond them.
+fn pairs() -> TokenStream {
+    let sums = sums(16, T2_EXCESS, quote!(group));
+    let radix = Digits::of(Code::T2).map_or(1, |digits| digits.radix as usize);
+    let radix = number(radix);
+    quote! {
+        const TRITS: [[i16; 16]; 2] = {
+            let (mut trits, mut n) = ([[0; 16]; 2], 0);
+            while n < 9 {
+                trits[0][n] = (n / 3) as i16 - 1;
+                trits[1][n] = (n % 3) as i16 - 1;
+                n += 1;
+            }
+            trits
+        };
+        for (group, out) in step.chunks_exact(2).zip(out.chunks_exact_mut(32)) {
+            let group = [i16::from(group[0]), i16::from(group[1])];
+            #sums
+            let (low, high) = out.split_at_mut(16);
+            for ((&sum, low), high) in sums.iter().zip(low).zip(high) {
+                let sum = sum as u16;
+                *low = (sum % #radix) as u8;
+                *high = (sum / #radix) as u8;
             }
         }
     }

@@ -1,0 +1,181 @@
+/// `gemv_bitserial_s4__ssse3_p1k12w4`: lookup of four columns of each bit plane on ssse3.
+///
+/// Packing `s4_l16_p1_k12`: 16 rows x 4 columns in 16 bytes a step and panel, 2.000 bits a weight.
+/// 9 of 16 vector registers. Steps before narrow sums are widened: 4 (bound 5). Steps in a K block: 12 (bound 1028). Adds the `i32` sum of each row to `out`.
+/// Emitted by `codegen/src/skeleton/bitserial.rs`. Change that file, not this text.
+///
+/// # Safety
+///
+/// `args` meets the contract of [`GemvArgs`].
+#[target_feature(enable = "ssse3")]
+pub unsafe fn gemv_bitserial_s4__ssse3_p1k12w4(args: &GemvArgs) {
+    let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
+    // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
+    // and the CPU's ISA.
+    unsafe {
+        for token in core::slice::from_raw_parts(tokens, count) {
+            let Token { operand, out, .. } = *token;
+            let nibble = _mm_set1_epi8(15);
+            let mut weights = args.weights;
+            let mut out = out.cast::<u8>();
+            for _ in 0..args.strips {
+                let mut low_words0 = _mm_setzero_si128();
+                let mut low_odd0 = _mm_setzero_si128();
+                let mut high_words0 = _mm_setzero_si128();
+                let mut high_odd0 = _mm_setzero_si128();
+                let mut at = operand;
+                let mut left = steps;
+                while left >= 4 {
+                    let mut low0 = _mm_set1_epi8(-128);
+                    let mut high0 = _mm_set1_epi8(-128);
+                    for _ in 0..4 {
+                        let ahead = weights.wrapping_add(prefetch);
+                        _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                        let (low_table, high_table) = (
+                            _mm_loadu_si128(at.cast()),
+                            _mm_loadu_si128(at.add(16).cast()),
+                        );
+                        let codes = _mm_loadu_si128(weights.cast());
+                        let (plus, minus) = (
+                            _mm_and_si128(codes, nibble),
+                            _mm_and_si128(_mm_srli_epi16::<4>(codes), nibble),
+                        );
+                        low0 = _mm_sub_epi8(
+                            _mm_add_epi8(low0, _mm_shuffle_epi8(low_table, plus)),
+                            _mm_shuffle_epi8(low_table, minus),
+                        );
+                        high0 = _mm_sub_epi8(
+                            _mm_add_epi8(high0, _mm_shuffle_epi8(high_table, plus)),
+                            _mm_shuffle_epi8(high_table, minus),
+                        );
+                        weights = weights.add(16);
+                        at = at.add(32);
+                    }
+                    low_words0 = _mm_add_epi16(low_words0, low0);
+                    low_odd0 = _mm_add_epi16(low_odd0, _mm_srli_epi16::<8>(low0));
+                    high_words0 = _mm_add_epi16(high_words0, high0);
+                    high_odd0 = _mm_add_epi16(high_odd0, _mm_srli_epi16::<8>(high0));
+                    left -= 4;
+                }
+                if left > 0 {
+                    let mut low0 = _mm_set1_epi8(-128);
+                    let mut high0 = _mm_set1_epi8(-128);
+                    for _ in 0..left {
+                        let ahead = weights.wrapping_add(prefetch);
+                        _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                        let (low_table, high_table) = (
+                            _mm_loadu_si128(at.cast()),
+                            _mm_loadu_si128(at.add(16).cast()),
+                        );
+                        let codes = _mm_loadu_si128(weights.cast());
+                        let (plus, minus) = (
+                            _mm_and_si128(codes, nibble),
+                            _mm_and_si128(_mm_srli_epi16::<4>(codes), nibble),
+                        );
+                        low0 = _mm_sub_epi8(
+                            _mm_add_epi8(low0, _mm_shuffle_epi8(low_table, plus)),
+                            _mm_shuffle_epi8(low_table, minus),
+                        );
+                        high0 = _mm_sub_epi8(
+                            _mm_add_epi8(high0, _mm_shuffle_epi8(high_table, plus)),
+                            _mm_shuffle_epi8(high_table, minus),
+                        );
+                        weights = weights.add(16);
+                        at = at.add(32);
+                    }
+                    low_words0 = _mm_add_epi16(low_words0, low0);
+                    low_odd0 = _mm_add_epi16(low_odd0, _mm_srli_epi16::<8>(low0));
+                    high_words0 = _mm_add_epi16(high_words0, high0);
+                    high_odd0 = _mm_add_epi16(high_odd0, _mm_srli_epi16::<8>(high0));
+                }
+                let (radix, total, first, second) = (
+                    _mm_set1_epi16(24),
+                    _mm_set1_epi16((-3200 * steps.div_ceil(4) as i32) as i16),
+                    _mm_set1_epi32(1),
+                    _mm_set1_epi32(1 << 16),
+                );
+                let (both, odd) = (
+                    _mm_add_epi16(low_words0, _mm_mullo_epi16(high_words0, radix)),
+                    _mm_add_epi16(low_odd0, _mm_mullo_epi16(high_odd0, radix)),
+                );
+                let (even, odd) = (
+                    _mm_add_epi16(_mm_sub_epi16(both, _mm_slli_epi16::<8>(odd)), total),
+                    _mm_add_epi16(odd, total),
+                );
+                _mm_storeu_si128(
+                    out.cast(),
+                    _mm_add_epi32(
+                        _mm_madd_epi16(even, first),
+                        _mm_loadu_si128(out.cast()),
+                    ),
+                );
+                _mm_storeu_si128(
+                    out.add(16).cast(),
+                    _mm_add_epi32(
+                        _mm_madd_epi16(odd, first),
+                        _mm_loadu_si128(out.add(16).cast()),
+                    ),
+                );
+                _mm_storeu_si128(
+                    out.add(32).cast(),
+                    _mm_add_epi32(
+                        _mm_madd_epi16(even, second),
+                        _mm_loadu_si128(out.add(32).cast()),
+                    ),
+                );
+                _mm_storeu_si128(
+                    out.add(48).cast(),
+                    _mm_add_epi32(
+                        _mm_madd_epi16(odd, second),
+                        _mm_loadu_si128(out.add(48).cast()),
+                    ),
+                );
+                out = out.add(64);
+            }
+        }
+    }
+}
+
+/// Prepares activations for the kernels of packing `s4_l16_p1_k12`.
+///
+/// Emitted by `codegen/src/skeleton/operand.rs`. Change that file, not this text.
+///
+/// # Safety
+///
+/// `args` meets the contract of [`BuildArgs`].
+#[target_feature(enable = "ssse3")]
+pub unsafe fn build_s4__ssse3(args: &BuildArgs) {
+    // SAFETY: by the contract of `BuildArgs`, which gives both ranges, apart from each other.
+    let (activations, operand) = unsafe {
+        (
+            core::slice::from_raw_parts(args.activations.cast::<i8>(), args.steps * 4),
+            core::slice::from_raw_parts_mut(args.operand, args.steps * 32),
+        )
+    };
+    for (step, out) in activations.chunks_exact(4).zip(operand.chunks_exact_mut(32)) {
+        const TRITS: [[i16; 16]; 4] = {
+            let (mut trits, mut n) = ([[0; 16]; 4], 0);
+            while n < 16 {
+                trits[0][n] = (n & 1) as i16;
+                trits[1][n] = (n >> 1 & 1) as i16;
+                trits[2][n] = (n >> 2 & 1) as i16;
+                trits[3][n] = (n >> 3) as i16;
+                n += 1;
+            }
+            trits
+        };
+        let group = [0, 1, 2, 3].map(|i| i16::from(step[i]));
+        let mut sums = [0; 16];
+        for (&a, trits) in group.iter().zip(&TRITS) {
+            for (sum, t) in sums.iter_mut().zip(trits) {
+                *sum += t * a;
+            }
+        }
+        let (low, high) = out.split_at_mut(16);
+        for ((sum, low), high) in sums.iter().zip(low).zip(high) {
+            let digit = ((i32::from(*sum) * 2730) >> 16) as i16;
+            *high = digit as u8;
+            *low = (sum - 24 * digit) as u8;
+        }
+    }
+}
