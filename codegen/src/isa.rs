@@ -11,7 +11,7 @@ use crate::spec::{Code, Family};
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
-pub use instructions::instructions;
+pub use instructions::{gemm_instructions, instructions, unpack_instructions};
 pub use operations::{Operation, count};
 
 /// An instruction-set level with kernels of its own.
@@ -133,6 +133,12 @@ impl Isa {
                 (Family::Decode, Code::D5),
             ],
         }
+    }
+
+    /// Whether batched products can be spelled in it: its kernels multiply bytes.
+    pub fn has_gemm(self) -> bool {
+        let multiplies = |(family, _): &(Family, Code)| *family == Family::Mad;
+        self.skeletons().iter().any(multiplies)
     }
 
     /// Its words; `None` for plain Rust.

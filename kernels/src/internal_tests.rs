@@ -1,7 +1,9 @@
 //! Tests that call kernels through their raw contract: bytes around every buffer, and kernels that must be caught.
 
+mod batched;
+
 use crate::contract::{BuildArgs, GemvArgs, Token};
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Isa};
 use crate::pack::PackedMatrix;
 use crate::packing::Code;
 use crate::registry::{KernelDesc, Scales};
@@ -190,18 +192,12 @@ fn expected(rows: usize, trits: &[i8], q: &[i8]) -> Vec<i32> {
 }
 
 /// Says which kernels are not run for want of their ISA, and fails if `REQUIRE_ISA` names one of those ISAs.
-fn name_skipped<'a>(cpu: &Cpu, kernels: impl Iterator<Item = &'a KernelDesc>) {
+fn name_skipped<'a>(cpu: &Cpu, kernels: impl Iterator<Item = (&'a str, Isa)>) {
     let required = std::env::var("REQUIRE_ISA").unwrap_or_default();
-    for kernel in kernels.filter(|k| !cpu.has(k.isa)) {
-        eprintln!("{} is skipped: this CPU lacks {}", kernel.id, kernel.isa);
-        let names = required
-            .split(',')
-            .any(|name| name.trim() == kernel.isa.name());
-        assert!(
-            !names,
-            "REQUIRE_ISA asks for {}, which this CPU lacks",
-            kernel.isa
-        );
+    for (id, isa) in kernels.filter(|(_, isa)| !cpu.has(*isa)) {
+        eprintln!("{id} is skipped: this CPU lacks {isa}");
+        let names = required.split(',').any(|name| name.trim() == isa.name());
+        assert!(!names, "REQUIRE_ISA asks for {isa}, which this CPU lacks");
     }
 }
 
@@ -209,8 +205,9 @@ fn name_skipped<'a>(cpu: &Cpu, kernels: impl Iterator<Item = &'a KernelDesc>) {
 fn kernels_touch_nothing_outside_their_buffers() {
     let cpu = Cpu::detect();
     let mut ran = 0;
-    name_skipped(&cpu, kernels().chain(group_kernels()));
-    for kernel in kernels().chain(group_kernels()).filter(|k| cpu.has(k.isa)) {
+    let all = || kernels().chain(group_kernels());
+    name_skipped(&cpu, all().map(|k| (k.id, k.isa)));
+    for kernel in all().filter(|k| cpu.has(k.isa)) {
         let step = kernel.packing.code.step_cols();
         let longest = kernel.packing.block.min(3 * kernel.window.min(32) + 1) * step;
         for cols in [1, step, step + 1, longest - 1, longest] {
@@ -270,7 +267,7 @@ fn survives(kernel: &KernelDesc) -> bool {
 fn a_window_that_is_one_longer_is_caught() {
     let cpu = Cpu::detect();
     let mut caught = Vec::new();
-    name_skipped(&cpu, overflowing::KERNELS.iter());
+    name_skipped(&cpu, overflowing::KERNELS.iter().map(|k| (k.id, k.isa)));
     for wrong in overflowing::KERNELS.iter().filter(|k| cpu.has(k.isa)) {
         let same = |k: &&KernelDesc| {
             (k.isa, k.packing.code, k.variant, k.window + 1)
