@@ -23,6 +23,11 @@ fn every_kernel_of_the_program_is_listed_and_can_be_shown() {
     for kernel in tern_kernels::kernels().filter(|kernel| kernel.fingerprint != "reference") {
         assert!(ids.contains(&kernel.id), "{} is not listed", kernel.id);
     }
+    let batched = (tern_kernels::unpacks().map(|kernel| kernel.id))
+        .chain(tern_kernels::gemms().map(|kernel| kernel.id));
+    for id in batched {
+        assert!(ids.contains(&id), "{id} is not listed");
+    }
     for id in [ids[0], ids[ids.len() - 1]] {
         let text = world.ok(&["codegen", "show", id]);
         assert!(text.contains(&format!("pub unsafe fn {id}(")), "{text}");

@@ -4,6 +4,7 @@
 //! two digits, `v = radix * high + low`, so that both fit bytes and can be added as bytes for a while (the *window*) before they
 //! must be widened to 16 bits, and those for a K block before they become `i32`.
 
+use crate::batched::GemmSpec;
 use crate::isa::Isa;
 use crate::spec::{Code, Family, KernelSpec, Variant};
 
@@ -371,6 +372,37 @@ pub fn check_block(spec: &KernelSpec) -> Result<(), String> {
     }
 }
 
+/// The most quads that a 16-bit sum of a batched product takes without overflow; `None` where sums are 32 bits wide.
+///
+/// A byte `u` is 0, 1 or 2 and an activation -128..=127; two products meet in one lane, so a quad adds -512..=508. Then
+/// 32768 / 512 = 64 and 32767 / 508 = 64.5: 64 quads.
+pub fn gemm_window_max(isa: Isa) -> Option<usize> {
+    let narrow = isa.vocabulary().is_some_and(|words| words.dot_bits() == 16);
+    let (low, high) = (2 * 2 * -128, 2 * 2 * 127);
+    narrow.then(|| (i32::from(i16::MIN) / low).min(i32::from(i16::MAX) / high) as usize)
+}
+
+/// Vector registers of a batched product: a sum for each vector and token, the vectors, an activation, and the products where
+/// they are not summed in place.
+pub fn gemm_registers(spec: &GemmSpec) -> usize {
+    if spec.isa == Isa::Scalar {
+        return 0;
+    }
+    spec.vectors * spec.tokens + spec.vectors + 1 + usize::from(spec.window.is_some())
+}
+
+/// Vector operations of a batched product for one quad of the register tile, loads excluded.
+pub fn gemm_operations(spec: &GemmSpec) -> f64 {
+    let products = (spec.vectors * spec.tokens) as f64;
+    match (spec.isa, spec.window) {
+        // A product and a sum for each of four columns and every row.
+        (Isa::Scalar, _) => 8.0 * products * spec.lanes() as f64,
+        (_, None) => products,
+        // A product and a sum; at the end of a window another product and sum.
+        (_, Some(window)) => 2.0 * products * (1.0 + 1.0 / window as f64),
+    }
+}
+
 /// Vector registers that one step needs at once: sums, what the panels share, what is loaded.
 ///
 /// Constants that an instruction may take from memory and values that live for one operation are not counted. The compiler uses more
@@ -648,5 +680,12 @@ mod tests {
         assert!(decoded_step(Code::D5) == middle && middle > others);
         // Three dots at weight 16.
         assert_eq!(decoded_step(Code::D3), 3 * middle);
+    }
+
+    #[test]
+    fn gemm_windows_fill_16_bits_exactly() {
+        assert_eq!(gemm_window_max(Isa::Avx2), Some(64));
+        assert_eq!(64 * 2 * 2 * -128, i32::from(i16::MIN));
+        assert_eq!(gemm_window_max(Isa::Avx512vnni), None);
     }
 }

@@ -14,7 +14,7 @@ use crate::spec::{Code, Family};
 
 pub use avx2::{AVX512VL_FEATURES, Avx2, in_avx512vl};
 pub use avx512::Avx512;
-pub use instructions::instructions;
+pub use instructions::{gemm_instructions, instructions, unpack_instructions};
 pub use neon::{Dot, Neon};
 pub use operations::{Operation, count};
 pub use ssse3::Ssse3;
@@ -184,6 +184,12 @@ impl Isa {
             ],
             Isa::Dotprod | Isa::I8mm => &[(Family::Mad, Code::B2)],
         }
+    }
+
+    /// Whether batched products can be spelled in it: its kernels multiply bytes.
+    pub fn has_gemm(self) -> bool {
+        let multiplies = |(family, _): &(Family, Code)| *family == Family::Mad;
+        self.skeletons().iter().any(multiplies)
     }
 
     /// Its words; `None` for plain Rust.

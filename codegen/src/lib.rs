@@ -1,7 +1,7 @@
 //! The kernel generator of tern: TOML specs in, Rust source text out.
 //!
 //! 1. `configs/kernels/<isa>.toml` lists the variants to build, with the reason for each group.
-//! 2. [`spec`] parses and checks them; [`budget`] is the arithmetic of what fits registers and accumulators.
+//! 2. [`spec`] parses and checks them, [`batched`] those of products with many tokens; [`budget`] is the arithmetic of what fits registers and accumulators.
 //! 3. [`skeleton`] holds each algorithm once, as loops over the words of a [`isa::Vocabulary`]; an ISA spells the words.
 //! 4. [`emit`] formats tokens as a readable file.
 //! 5. [`KernelSet`] puts it together: one file of kernels for each ISA, and the registry rows that name them.
@@ -9,6 +9,7 @@
 //! `tern-kernels` calls [`write()`] from its build script. This crate knows nothing of the crates that use its text, and the same input
 //! gives the same bytes.
 
+pub mod batched;
 pub mod budget;
 pub mod emit;
 pub mod explain;
@@ -21,7 +22,9 @@ pub mod spec;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use batched::{GemmSpec, UnpackSpec};
 use isa::Isa;
+use spec::Specs;
 pub use spec::{Error, KernelSpec, Scales};
 
 /// Names a directory of kernel configs that replaces the built-in one at build time.
@@ -40,7 +43,7 @@ pub struct KernelSet {
     /// The configs, by file name.
     configs: BTreeMap<String, String>,
     /// Every kernel, in the order of ISAs and rows.
-    specs: Vec<KernelSpec>,
+    specs: Specs,
 }
 
 impl KernelSet {
@@ -79,47 +82,73 @@ impl KernelSet {
     /// A row is wrong; see [`Error`].
     pub fn from_texts(configs: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
         let configs: BTreeMap<String, String> = configs.into_iter().collect();
-        let mut specs = Vec::new();
+        let mut specs = Specs::default();
         for (name, text) in &configs {
-            specs.extend(spec::parse(name, text)?);
+            let Specs { gemv, unpack, gemm } = spec::parse(name, text)?;
+            specs.gemv.extend(gemv);
+            specs.unpack.extend(unpack);
+            specs.gemm.extend(gemm);
         }
-        specs.sort();
-        if let Some(pair) = specs.windows(2).find(|pair| pair[0].id() == pair[1].id()) {
-            let reason = format!("kernel {} stands in two files", pair[0].id());
-            return Err(Error::Malformed {
-                file: format!("{}.toml", pair[0].isa.name()),
-                reason,
-            });
+        specs.gemv.sort();
+        specs.unpack.sort();
+        specs.gemm.sort();
+        let gemv = specs.gemv.iter().map(|spec| (spec.id(), spec.isa));
+        let unpack = specs.unpack.iter().map(|spec| (spec.id(), spec.isa));
+        let gemm = specs.gemm.iter().map(|spec| (spec.id(), spec.isa));
+        let mut ids = std::collections::BTreeSet::new();
+        for (id, isa) in gemv.chain(unpack).chain(gemm) {
+            if !ids.insert(id.clone()) {
+                return Err(Error::Malformed {
+                    file: format!("{}.toml", isa.name()),
+                    reason: format!("kernel {id} is asked for twice"),
+                });
+            }
         }
         Ok(KernelSet { configs, specs })
     }
 
-    /// Every kernel.
+    /// Every matrix-vector kernel.
     pub fn specs(&self) -> &[KernelSpec] {
-        &self.specs
+        &self.specs.gemv
     }
 
-    /// The kernels of one ISA.
+    /// Every kernel that unpacks a code for batched products.
+    pub fn unpacks(&self) -> &[UnpackSpec] {
+        &self.specs.unpack
+    }
+
+    /// Every kernel of batched products.
+    pub fn gemms(&self) -> &[GemmSpec] {
+        &self.specs.gemm
+    }
+
+    /// The matrix-vector kernels of one ISA.
     pub fn of_isa(&self, isa: Isa) -> impl Iterator<Item = &KernelSpec> {
-        self.specs.iter().filter(move |spec| spec.isa == isa)
+        self.specs.gemv.iter().filter(move |spec| spec.isa == isa)
     }
 
-    /// The kernel called `id`.
+    /// The matrix-vector kernel called `id`.
     ///
     /// # Errors
     ///
-    /// No kernel is called `id`.
+    /// No such kernel is called `id`.
     pub fn spec(&self, id: &str) -> Result<&KernelSpec, Error> {
-        let spec = self.specs.iter().find(|spec| spec.id() == id);
+        let spec = self.specs.gemv.iter().find(|spec| spec.id() == id);
         spec.ok_or_else(|| Error::UnknownKernel(id.to_owned()))
     }
 
-    /// The text of one kernel, of the build function of its packing, and of the helpers that it calls.
+    /// The text of one kernel, for a matrix-vector kernel with the build function of its packing and the helpers that it calls.
     ///
     /// # Errors
     ///
     /// No kernel is called `id`.
     pub fn show(&self, id: &str) -> Result<String, Error> {
+        if let Some(spec) = self.specs.unpack.iter().find(|spec| spec.id() == id) {
+            return unpack_text(spec);
+        }
+        if let Some(spec) = self.specs.gemm.iter().find(|spec| spec.id() == id) {
+            return gemm_text(spec);
+        }
         let spec = self.spec(id)?;
         let kernel = kernel_text(spec)?;
         let mut text = format!("{kernel}\n{}", build_text(spec)?);
@@ -130,8 +159,8 @@ impl KernelSet {
         Ok(text)
     }
 
-    /// The file of one ISA: its streaming read and its dot product, the build functions of its packings, its kernels, the helpers that
-    /// those call.
+    /// The file of one ISA: its streaming read and its dot product, the build functions of its packings, its kernels, those of batched
+    /// products, the helpers that all of them call.
     ///
     /// # Errors
     ///
@@ -157,6 +186,14 @@ impl KernelSet {
             }
             text.push('\n');
             text.push_str(&kernel_text(spec)?);
+        }
+        for spec in self.specs.unpack.iter().filter(|spec| spec.isa == isa) {
+            text.push('\n');
+            text.push_str(&unpack_text(spec)?);
+        }
+        for spec in self.specs.gemm.iter().filter(|spec| spec.isa == isa) {
+            text.push('\n');
+            text.push_str(&gemm_text(spec)?);
         }
         for helper in helper_texts(isa, &text)? {
             text.push('\n');
@@ -202,6 +239,16 @@ pub fn write(configs: &Path, arch: &str, out: &Path) -> Result<(), Error> {
 /// The text of one kernel.
 fn kernel_text(spec: &KernelSpec) -> Result<String, Error> {
     emit::format(&spec.id(), skeleton::gemv(spec))
+}
+
+/// The text of one kernel that unpacks a code.
+fn unpack_text(spec: &UnpackSpec) -> Result<String, Error> {
+    emit::format(&spec.id(), skeleton::unpack(spec))
+}
+
+/// The text of one kernel of batched products.
+fn gemm_text(spec: &GemmSpec) -> Result<String, Error> {
+    emit::format(&spec.id(), skeleton::gemm(spec))
 }
 
 /// The texts of the helpers of `isa` that `text` calls. No helper calls another.

@@ -3,9 +3,14 @@
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
-use crate::isa::{AVX512VL_FEATURES, Isa, in_avx512vl, instructions};
+use crate::isa::{
+    AVX512VL_FEATURES, Isa, gemm_instructions, in_avx512vl, instructions, unpack_instructions,
+};
 use crate::spec::{Error, KernelSpec, Scales};
-use crate::{KernelSet, budget, build_name, build_text, emit, helper_texts, kernel_text, skeleton};
+use crate::{
+    GemmSpec, KernelSet, UnpackSpec, budget, build_name, build_text, emit, gemm_text, helper_texts,
+    kernel_text, skeleton, unpack_text,
+};
 
 /// The text of `kernels.rs`: modules, features, registry, configs.
 pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
@@ -28,6 +33,14 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
         .iter()
         .flat_map(|isa| set.of_isa(*isa))
         .map(|spec| row(spec, spec.isa.name()))
+        .collect::<Result<_, _>>()?;
+    let unpacks: Vec<TokenStream> = (set.unpacks().iter())
+        .filter(|spec| isas.contains(&spec.isa))
+        .map(unpack_row)
+        .collect::<Result<_, _>>()?;
+    let gemms: Vec<TokenStream> = (set.gemms().iter())
+        .filter(|spec| isas.contains(&spec.isa))
+        .map(|spec| gemm_row(spec, spec.isa.name()))
         .collect::<Result<_, _>>()?;
     let reads = isas.iter().map(|isa| {
         let (variant, module) = (
@@ -58,7 +71,7 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
             use crate::contract::{DotFn, ReadFn};
             use crate::cpu::Isa;
             use crate::packing::{Code, Packing};
-            use crate::registry::{Family, KernelDesc, Operation, Scales};
+            use crate::registry::{Family, GemmDesc, KernelDesc, Operation, Scales, UnpackDesc};
 
             #(#modules)*
 
@@ -72,6 +85,12 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
 
             #[doc = " One row for each generated kernel, ISA by ISA."]
             pub static KERNELS: &[KernelDesc] = &[#(#rows),*];
+
+            #[doc = " One row for each generated kernel that unpacks a code, ISA by ISA."]
+            pub static UNPACKS: &[UnpackDesc] = &[#(#unpacks),*];
+
+            #[doc = " One row for each generated kernel of batched products, ISA by ISA."]
+            pub static GEMMS: &[GemmDesc] = &[#(#gemms),*];
 
             #[doc = " The streaming read of each ISA."]
             pub static READS: &[(Isa, ReadFn)] = &[#(#reads),*];
@@ -87,14 +106,14 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
 
 /// What a file of kernels for a test starts with, after a comment that says what they are.
 const TEST_FILE: &str = "
-use crate::contract::{BuildArgs, GemvArgs, Token};
+use crate::contract::{BuildArgs, GemmArgs, GemvArgs, Token};
 #[cfg(target_arch = \"x86_64\")]
 use core::arch::x86_64::*;
 #[cfg(target_arch = \"aarch64\")]
 use core::arch::aarch64::*;
 use crate::cpu::Isa;
 use crate::packing::{Code, Packing};
-use crate::registry::{Family, KernelDesc, Operation, Scales};
+use crate::registry::{Family, GemmDesc, KernelDesc, Operation, Scales};
 ";
 
 /// Adds a kernel to a file of kernels for a test, and its helpers and build function where the file has none of that name yet.
@@ -140,9 +159,22 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
         push_kernel(&mut text, &spec)?;
         rows.push(row(&spec, "self")?);
     }
+    let mut gemms = Vec::new();
+    for spec in set.gemms().iter().filter(|spec| isas.contains(&spec.isa)) {
+        let Some(window) = spec.window else { continue };
+        let spec = GemmSpec {
+            window: Some(window + 1),
+            ..spec.clone()
+        };
+        text.push_str(&gemm_text(&spec)?);
+        gemms.push(gemm_row(&spec, "self")?);
+    }
     let table = quote! {
         #[doc = " The rows of these kernels."]
         pub static KERNELS: &[KernelDesc] = &[#(#rows),*];
+
+        #[doc = " The rows of those for batched products."]
+        pub static GEMMS: &[GemmDesc] = &[#(#gemms),*];
     };
     text.push_str(&emit::format("overflowing.rs", table)?);
     Ok(text)
@@ -192,7 +224,8 @@ fn module(isa: Isa, file: &str) -> TokenStream {
     quote! {
         #[doc = #doc]
         pub mod #name {
-            use crate::contract::{BuildArgs, GemvArgs, ReadArgs};
+            #[allow(unused_imports, reason = "which kernels an ISA has depends on the configs")]
+            use crate::contract::{BuildArgs, GemmArgs, GemvArgs, ReadArgs, UnpackArgs};
             #dot
             #arch
             include!(concat!(env!("OUT_DIR"), #file));
@@ -248,6 +281,71 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
             fingerprint: #fingerprint,
             gemv: #module::#gemv,
             build: #module::#build,
+        }
+    })
+}
+
+/// `UnpackDesc { … }` of a kernel.
+fn unpack_row(spec: &UnpackSpec) -> Result<TokenStream, Error> {
+    let id = spec.id();
+    let [isa, code, module, unpack] = [
+        spec.isa.variant(),
+        spec.code.variant(),
+        spec.isa.name(),
+        id.as_str(),
+    ]
+    .map(|name| format_ident!("{name}"));
+    let lanes = Literal::usize_unsuffixed(spec.lanes());
+    let instructions = unpack_instructions(spec);
+    let fingerprint = emit::fingerprint(&[&id, &unpack_text(spec)?]);
+    Ok(quote! {
+        UnpackDesc {
+            id: #id,
+            isa: Isa::#isa,
+            code: Code::#code,
+            lanes: #lanes,
+            instructions: &[#(#instructions),*],
+            fingerprint: #fingerprint,
+            unpack: #module::#unpack,
+        }
+    })
+}
+
+/// `GemmDesc { … }` of a kernel in module `module`.
+fn gemm_row(spec: &GemmSpec, module: &str) -> Result<TokenStream, Error> {
+    let id = spec.id();
+    let [isa, module, gemm] =
+        [spec.isa.variant(), module, id.as_str()].map(|name| format_ident!("{name}"));
+    let [lanes, vectors, tokens, registers] = [
+        spec.lanes(),
+        spec.vectors,
+        spec.tokens,
+        budget::gemm_registers(spec),
+    ]
+    .map(Literal::usize_unsuffixed);
+    let window = match spec.window {
+        Some(window) => {
+            let window = Literal::usize_unsuffixed(window);
+            quote!(Some(#window))
+        }
+        None => quote!(None),
+    };
+    let operations = Literal::f64_unsuffixed(budget::gemm_operations(spec));
+    let instructions = gemm_instructions(spec);
+    let fingerprint = emit::fingerprint(&[&id, &gemm_text(spec)?]);
+    Ok(quote! {
+        GemmDesc {
+            id: #id,
+            isa: Isa::#isa,
+            lanes: #lanes,
+            vectors: #vectors,
+            tokens: #tokens,
+            window: #window,
+            registers: #registers,
+            ops_per_quad: #operations,
+            instructions: &[#(#instructions),*],
+            fingerprint: #fingerprint,
+            gemm: #module::#gemm,
         }
     })
 }

@@ -6,12 +6,14 @@ mod bytes;
 mod decode;
 mod dot;
 mod fields;
+mod gemm;
 mod lut;
 mod lut16;
 mod mad;
 mod operand;
 mod portable;
 mod read;
+mod unpack;
 
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
@@ -21,8 +23,10 @@ use crate::isa::{Helper, Isa, Vocabulary};
 use crate::spec::{Code, Family, KernelSpec, Prefetch, Scales};
 
 pub use dot::{dot, has_dot};
+pub use gemm::gemm;
 pub use operand::{build, step_bytes as operand_step_bytes};
 pub use read::read;
+pub use unpack::unpack;
 
 /// A numbered variable.
 fn ident(name: &str, number: usize) -> Ident {
@@ -41,6 +45,17 @@ fn at(base: &str, offset: usize) -> TokenStream {
         0 => quote!(#base),
         _ if base == "ahead" => quote!(#base.wrapping_add(#offset_written)),
         _ => quote!(#base.add(#offset_written)),
+    }
+}
+
+/// `base`, or `base.add(index * stride)`: what lies `index` strides further on.
+fn strided(base: &str, index: usize, stride: &str) -> TokenStream {
+    let (base, stride) = (format_ident!("{base}"), format_ident!("{stride}"));
+    let index_written = number(index);
+    match index {
+        0 => quote!(#base),
+        1 => quote!(#base.add(#stride)),
+        _ => quote!(#base.add(#index_written * #stride)),
     }
 }
 

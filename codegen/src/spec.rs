@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::batched::{GemmRow, GemmSpec, UnpackRow, UnpackSpec};
 use crate::budget;
 use crate::isa::Isa;
 
@@ -357,13 +358,7 @@ impl KernelSpec {
 
     /// Rows that one vector covers.
     pub fn lanes(&self) -> usize {
-        match self.code {
-            _ if self.isa == Isa::Scalar => 8,
-            // A 32-bit lane holds the four bytes of one row.
-            Code::B2 | Code::D3 | Code::D5 => self.isa.vector_bytes() / 4,
-            Code::W3 => self.isa.vector_bytes() / 2,
-            _ => self.isa.vector_bytes(),
-        }
+        lanes(self.isa, self.code)
     }
 
     /// Name of the packing that it reads.
@@ -466,6 +461,18 @@ impl KernelSpec {
     }
 }
 
+/// Rows that one vector of `isa` covers in code `code`: the lanes of its packings.
+pub fn lanes(isa: Isa, code: Code) -> usize {
+    match code {
+        // Plain Rust takes eight rows at a time.
+        _ if isa == Isa::Scalar => 8,
+        // A 32-bit lane holds four bytes of one row.
+        Code::B2 | Code::D3 | Code::D5 => isa.vector_bytes() / 4,
+        Code::W3 => isa.vector_bytes() / 2,
+        _ => isa.vector_bytes(),
+    }
+}
+
 /// One row of a config file: lists multiply out.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -498,6 +505,21 @@ fn dense() -> Vec<Prefetch> {
 struct File {
     #[serde(default)]
     gemv: Vec<Row>,
+    #[serde(default)]
+    unpack: Vec<UnpackRow>,
+    #[serde(default)]
+    gemm: Vec<GemmRow>,
+}
+
+/// The kernels of one config file, in its order, all of them checked.
+#[derive(Debug, Default)]
+pub(crate) struct Specs {
+    /// Matrix-vector kernels.
+    pub(crate) gemv: Vec<KernelSpec>,
+    /// Kernels that unpack a code for batched products.
+    pub(crate) unpack: Vec<UnpackSpec>,
+    /// Batched products.
+    pub(crate) gemm: Vec<GemmSpec>,
 }
 
 /// Why kernels could not be generated.
@@ -592,7 +614,7 @@ impl std::error::Error for Error {}
 /// # Errors
 ///
 /// The file's name, TOML or one of its rows is wrong; the error names file, row and reason.
-pub fn parse(file: &str, text: &str) -> Result<Vec<KernelSpec>, Error> {
+pub(crate) fn parse(file: &str, text: &str) -> Result<Specs, Error> {
     let stem = file
         .rsplit('/')
         .next()
@@ -605,8 +627,23 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<KernelSpec>, Error> {
         file: file.into(),
         reason: e.to_string(),
     })?;
+    let mut specs = Specs {
+        gemv: gemv_specs(file, isa, &parsed.gemv)?,
+        ..Specs::default()
+    };
+    for (index, row) in parsed.unpack.iter().enumerate() {
+        specs.unpack.extend(row.specs(file, index, isa)?);
+    }
+    for (index, row) in parsed.gemm.iter().enumerate() {
+        specs.gemm.extend(row.specs(file, index, isa)?);
+    }
+    Ok(specs)
+}
+
+/// The specs of the `[[gemv]]` rows.
+fn gemv_specs(file: &str, isa: Isa, rows: &[Row]) -> Result<Vec<KernelSpec>, Error> {
     let mut specs = Vec::new();
-    for (index, row) in parsed.gemv.iter().enumerate() {
+    for (index, row) in rows.iter().enumerate() {
         let bad = |id: String, reason: String| Error::BadRow {
             file: file.into(),
             row: index + 1,

@@ -189,13 +189,59 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The same for batched products: a small tile shows all that a large one has, and every code is unpacked in its own way.
+const BATCHED: [(&str, &str, &str); 10] = [
+    ("avx2", "[[unpack]]\ncode = ['b2']", "unpack_b2__avx2"),
+    ("avx2", "[[unpack]]\ncode = ['t3']", "unpack_t3__avx2"),
+    ("avx2", "[[unpack]]\ncode = ['s4']", "unpack_s4__avx2"),
+    (
+        "avx512bw",
+        "[[unpack]]\ncode = ['w3']",
+        "unpack_w3__avx512bw",
+    ),
+    (
+        "avx512bw",
+        "[[unpack]]\ncode = ['planes']",
+        "unpack_planes__avx512bw",
+    ),
+    (
+        "avx512vbmi",
+        "[[unpack]]\ncode = ['t5']",
+        "unpack_t5__avx512vbmi",
+    ),
+    (
+        "avx512vbmi",
+        "[[unpack]]\ncode = ['t7']",
+        "unpack_t7__avx512vbmi",
+    ),
+    (
+        "scalar",
+        "[[gemm]]\nvectors = [1]\ntokens = [1]",
+        "gemm_i8__scalar_r1n1",
+    ),
+    (
+        "avx2",
+        "[[gemm]]\nvectors = [2]\ntokens = [2]",
+        "gemm_i8__avx2_r2n2",
+    ),
+    (
+        "avx512vnni",
+        "[[gemm]]\nvectors = [2]\ntokens = [3]",
+        "gemm_i8__avx512vnni_r2n3",
+    ),
+];
+
 #[test]
 fn kernels_read_as_they_did_when_they_were_reviewed() {
     let bless = std::env::var_os("TERN_BLESS").is_some();
-    for &(isa, row, id) in KERNELS {
+    let gemv = KERNELS.iter().map(|&(isa, row, id)| {
         // One has two panels, so that strips and the single panels after them are both seen.
         let panels = if id.ends_with("p2k12") { 2 } else { 1 };
         let config = format!("[[gemv]]\n{row}\npanels = [{panels}]\nblock = [12]\n");
+        (isa, config, id)
+    });
+    let batched = BATCHED.map(|(isa, config, id)| (isa, config.to_owned(), id));
+    for (isa, config, id) in gemv.into_iter().chain(batched) {
         let set = KernelSet::from_texts([(format!("{isa}.toml"), config)]).unwrap();
         let text = set.show(id).unwrap();
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{id}.rs"));

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use tern_codegen::isa::Isa;
-use tern_codegen::{Error, KernelSet, KernelSpec, Scales, budget, config_dir, write};
+use tern_codegen::{
+    Error, GemmSpec, KernelSet, KernelSpec, Scales, UnpackSpec, budget, config_dir, write,
+};
 
 /// The message that a config for `isa` is refused with.
 fn refusal(isa: &str, config: &str) -> String {
@@ -294,4 +296,67 @@ fn ids_that_name_nothing_do_not_parse() {
     ] {
         assert_eq!(KernelSpec::from_id(id).unwrap().id(), id);
     }
+}
+
+#[test]
+fn ids_of_batched_products_parse_and_print_both_ways() {
+    let set = KernelSet::from_dir(&config_dir()).unwrap();
+    for spec in set.unpacks() {
+        assert_eq!(UnpackSpec::from_id(&spec.id()).as_ref(), Ok(spec));
+        let text = set.show(&spec.id()).unwrap();
+        assert!(text.contains(&format!("pub unsafe fn {}(", spec.id())));
+    }
+    for spec in set.gemms() {
+        assert_eq!(GemmSpec::from_id(&spec.id()).as_ref(), Ok(spec));
+        let text = set.show(&spec.id()).unwrap();
+        assert!(text.contains(&format!("pub unsafe fn {}(", spec.id())));
+    }
+    let narrow = GemmSpec::from_id("gemm_i8__avx2_r2n4w63").unwrap();
+    assert_eq!(
+        (narrow.window, narrow.id().as_str()),
+        (Some(63), "gemm_i8__avx2_r2n4w63")
+    );
+    for id in [
+        "gemm_i8__avx2_r2n4w64",
+        "gemm_i8__avx2_r2n4w65",
+        "gemm_i8__avx2_r02n4",
+        "gemm_i8__avx2_r0n4",
+        "gemm_i8__avx512vnni_r2n4w3",
+        "gemm_i8__avx512bw_r2n4",
+        "gemm_i8__avx2",
+    ] {
+        assert!(GemmSpec::from_id(id).is_err(), "{id}");
+    }
+    for id in ["unpack_t5__avx2", "unpack_b2__scalar", "unpack_t9__avx2"] {
+        assert!(UnpackSpec::from_id(id).is_err(), "{id}");
+    }
+}
+
+#[test]
+fn rows_of_batched_products_that_cannot_be_built_are_refused() {
+    let gemm =
+        |vectors: &str, tokens: &str| format!("[[gemm]]\nvectors = {vectors}\ntokens = {tokens}\n");
+    assert_mentions(
+        &refusal("avx2", &gemm("[4]", "[4]")),
+        &["avx2.toml", "row 1", "22 vector registers", "has 16"],
+    );
+    assert_mentions(
+        &refusal("avx512vbmi", &gemm("[1]", "[1]")),
+        &["avx512vbmi has no multiply-add kernels"],
+    );
+    assert_mentions(&refusal("avx2", &gemm("[0]", "[1]")), &["1 to 16"]);
+    assert_mentions(&refusal("avx2", &gemm("[]", "[1]")), &["must not be empty"]);
+    assert_mentions(&refusal("avx2", &gemm("[1, 1]", "[1]")), &["twice"]);
+    assert_mentions(
+        &refusal("avx2", "[[unpack]]\ncode = [\"t5\"]\n"),
+        &["no matrix-vector kernel for code t5"],
+    );
+    assert_mentions(
+        &refusal("avx512vbmi", "[[unpack]]\ncode = [\"d5\"]\n"),
+        &["no skeleton unpacks code d5"],
+    );
+    assert_mentions(
+        &refusal("scalar", "[[unpack]]\ncode = [\"b2\"]\n"),
+        &["decoded trit by trit"],
+    );
 }

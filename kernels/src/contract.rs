@@ -110,3 +110,70 @@ pub struct DotArgs {
 /// Multiplies every byte with one of the first few and adds the products up, as the kernels of an ISA that multiply do, and
 /// returns a mix of the sums, so that no product can be left out. The sums wrap.
 pub type DotFn = unsafe fn(&DotArgs) -> u64;
+
+/// What one call of an unpack function works on: a run of steps of one panel, within a K block.
+///
+/// It writes the *dot-product layout*: quads of four columns, in each quad the rows of the panel in order, for each row the four
+/// bytes `u = t + 1` of its columns.
+///
+/// # Safety contract
+///
+/// * `weights` points to the panel's part of the run's first step; its part of each following step lies `step_stride` bytes further
+///   on. All `steps` of them are readable.
+/// * `out` points to the panel's rows in the first quad, and each following quad lies `stride` bytes further on. There is a quad for
+///   every four columns of the run, rounded up to whole quads after as many steps as make whole quads; for each, `4 * lanes` bytes
+///   are overwritten, which nothing else uses during the call. Columns beyond the run are filled with any of 0, 1 and 2.
+/// * The CPU has the kernel's ISA.
+#[derive(Clone, Copy, Debug)]
+pub struct UnpackArgs {
+    /// The panel's weights in the first step.
+    pub weights: *const u8,
+    /// Bytes from a step to the next.
+    pub step_stride: usize,
+    /// Steps to unpack.
+    pub steps: usize,
+    /// The panel's rows in the first quad.
+    pub out: *mut u8,
+    /// Bytes from a quad to the next.
+    pub stride: usize,
+}
+
+/// A function that unpacks a code into the dot-product layout.
+pub type UnpackFn = unsafe fn(&UnpackArgs);
+
+/// What one call of a batched product works on: some rows and columns in the dot-product layout, and any number of tokens.
+///
+/// For every token and every row the kernel adds `sum of u * activation` to the token's sum, modulo 2^32.
+///
+/// # Safety contract
+///
+/// * `weights` points to the first quad, and each following quad lies `stride` bytes further on. In each of the `quads` quads
+///   `vectors * lanes * 4` bytes are readable, all of them 0, 1 or 2 where the sum is to be exact.
+/// * `activations` points to the first token's `4 * quads` activations, and each following token's lie `token_stride` bytes further on.
+/// * `out` points to the first token's `vectors * lanes` sums, and each following token's lie `out_stride` sums further on.
+///   Nothing else reads or writes them during the call.
+/// * The CPU has the kernel's ISA.
+#[derive(Clone, Copy, Debug)]
+pub struct GemmArgs {
+    /// The first quad of weights.
+    pub weights: *const u8,
+    /// Bytes from a quad to the next.
+    pub stride: usize,
+    /// Vectors of rows, each the kernel's `lanes` rows.
+    pub vectors: usize,
+    /// Quads of columns.
+    pub quads: usize,
+    /// The first token's activations.
+    pub activations: *const i8,
+    /// Bytes from a token's activations to the next token's.
+    pub token_stride: usize,
+    /// Number of tokens.
+    pub tokens: usize,
+    /// The first token's sums.
+    pub out: *mut i32,
+    /// Sums from a token to the next.
+    pub out_stride: usize,
+}
+
+/// A batched product.
+pub type GemmFn = unsafe fn(&GemmArgs);

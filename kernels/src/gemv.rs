@@ -99,6 +99,11 @@ impl Gemv {
         self.parts.rows(worker)
     }
 
+    /// Panels of worker `worker`'s part.
+    pub(crate) fn part_panels(&self, worker: usize) -> Range<usize> {
+        self.parts.panels(worker)
+    }
+
     /// Sums that one token's part of worker `worker` needs: its rows, padded to whole panels.
     pub fn part_len(&self, worker: usize) -> usize {
         self.parts.len(worker)
@@ -311,6 +316,12 @@ impl Parts {
 
     fn units(&self, worker: usize) -> Range<usize> {
         self.bounds[worker]..self.bounds[worker + 1]
+    }
+
+    /// Panels of worker `worker`.
+    fn panels(&self, worker: usize) -> Range<usize> {
+        let first = |worker: usize| self.layout.first_panel(self.bounds[worker]);
+        first(worker)..first(worker + 1)
     }
 
     fn rows(&self, worker: usize) -> Range<usize> {

@@ -9,7 +9,7 @@
 //! * [`packing`] names byte orders, [`pack`] fills them.
 //! * [`operand`] prepares a token's activations for the kernels of a packing.
 //! * [`plan`] chooses a kernel and tile for a shape, from a [`profile`] or by a closed form.
-//! * [`gemv`] multiplies; [`team`] keeps the threads that share the rows.
+//! * [`gemv`] multiplies, [`gemm`] many tokens at once from the same packed weights; [`team`] keeps the threads that share the rows.
 //!
 //! # Example
 //!
@@ -37,6 +37,7 @@
 mod codes;
 mod contract;
 pub mod cpu;
+pub mod gemm;
 pub mod gemv;
 mod generated;
 #[cfg(test)]
@@ -54,13 +55,17 @@ pub mod stream;
 pub mod team;
 
 pub use cpu::{Caches, Cpu, Isa};
+pub use gemm::{Batch, BatchRow, Gemm, Scratch};
 pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Tile};
 pub use generated::CONFIGS;
 pub use memory::{Buffer, MemoryError, Pages};
 pub use operand::{Operand, OperandPart};
 pub use pack::{PackError, PackedMatrix};
 pub use packing::{Code, Packing};
-pub use plan::{Choice, Force, PlanError, Planner, Shape, Source};
+pub use plan::{Choice, Force, GemmChoice, PlanError, Planner, Shape, Source};
 pub use profile::{Entry, HostInfo, Profile, ProfileError};
-pub use registry::{Family, Kernel, KernelDesc, Operation, Scales, group_kernels, kernels};
+pub use registry::{
+    Family, GemmDesc, GemmKernel, Kernel, KernelDesc, Operation, Scales, UnpackDesc, UnpackKernel,
+    gemms, group_kernels, kernels, unpacks,
+};
 pub use team::{Session, Team};

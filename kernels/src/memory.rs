@@ -7,17 +7,19 @@
 //! reserved by an administrator.
 //!
 //! Every buffer is an anonymous mapping, so it starts as zeros, nothing is resident until it is
-//! written, and the thread that first writes a page decides the memory node it lives on.
+//! written, and the thread that first writes a page decides the memory node it lives on. WebAssembly
+//! has neither mappings nor pages to choose; there a buffer is a piece of the heap.
 
 use std::fs;
 use std::io;
 use std::ops::{Deref, DerefMut};
 
-use memmap2::{MmapMut, MmapOptions};
-
 /// Bytes of a huge page. The size on x86-64 and on ARM with a 4 KiB granule; where huge pages are
 /// larger, the advice still helps inside large buffers.
 pub const HUGE_PAGE: usize = 2 << 20;
+
+/// The least alignment of a buffer.
+const LINE: usize = 64;
 
 /// Which pages a buffer asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -57,8 +59,8 @@ pub enum MemoryError {
 /// Use it as a byte slice.
 #[derive(Debug)]
 pub struct Buffer {
-    map: MmapMut,
-    /// Where the buffer starts in `map`.
+    memory: Memory,
+    /// Where the buffer starts in `memory`.
     offset: usize,
     len: usize,
     pages: Pages,
@@ -76,7 +78,8 @@ impl Buffer {
     /// [`MemoryError`] if there is not that much memory or address space.
     pub fn zeroed(len: usize, pages: Pages) -> Result<Buffer, MemoryError> {
         let huge_len = huge_len(len);
-        let slack = if huge_len > 0 { HUGE_PAGE - 1 } else { 0 };
+        let alignment = if huge_len > 0 { HUGE_PAGE } else { LINE };
+        let slack = alignment - 1;
         // The last huge page may reach past the buffer, the first starts anywhere in the slack.
         // Neither costs memory: what is never touched is never resident.
         let total = len
@@ -84,22 +87,13 @@ impl Buffer {
             .checked_add(slack)
             .filter(|&total| isize::try_from(total).is_ok())
             .ok_or(MemoryError::TooLarge { bytes: len })?;
-        let map = MmapOptions::new()
-            .len(total.max(1))
-            .map_anon()
-            .map_err(|source| MemoryError::Refused { bytes: len, source })?;
-        let offset = if huge_len > 0 {
-            map.as_ptr().align_offset(HUGE_PAGE)
-        } else {
-            0
-        };
-        assert!(
-            offset <= slack && map.as_ptr().addr().is_multiple_of(64),
-            "a mapping starts on a page"
-        );
-        let advised = huge_len > 0 && advise(&map, pages, offset, huge_len);
+        let memory =
+            zeroed_memory(total).map_err(|source| MemoryError::Refused { bytes: len, source })?;
+        let offset = memory.as_ptr().align_offset(alignment);
+        assert!(offset <= slack, "an aligned address lies within the slack");
+        let advised = huge_len > 0 && advise(&memory, pages, offset, huge_len);
         Ok(Buffer {
-            map,
+            memory,
             offset,
             len,
             pages,
@@ -122,13 +116,13 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.map[self.offset..][..self.len]
+        &self.memory[self.offset..][..self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.map[self.offset..][..self.len]
+        &mut self.memory[self.offset..][..self.len]
     }
 }
 
@@ -137,21 +131,50 @@ impl DerefMut for Buffer {
 /// Rounded to the nearest page: the last, partly used huge page pays for itself when at least half
 /// of it is used, and wastes at most 1 MiB. A shorter rest stays on small pages.
 fn huge_len(len: usize) -> usize {
+    if !HAS_PAGES {
+        return 0;
+    }
     (len / HUGE_PAGE + usize::from(len % HUGE_PAGE >= HUGE_PAGE / 2)).saturating_mul(HUGE_PAGE)
 }
 
+/// Whether this target maps memory in pages.
+const HAS_PAGES: bool = !cfg!(target_family = "wasm");
+
+/// What a buffer is cut from.
+#[cfg(not(target_family = "wasm"))]
+type Memory = memmap2::MmapMut;
+#[cfg(target_family = "wasm")]
+type Memory = Vec<u8>;
+
+/// `len` zero bytes (more than none) from the system.
+#[cfg(not(target_family = "wasm"))]
+fn zeroed_memory(len: usize) -> io::Result<Memory> {
+    memmap2::MmapOptions::new().len(len).map_anon()
+}
+
+/// `len` zero bytes from the heap.
+#[cfg(target_family = "wasm")]
+fn zeroed_memory(len: usize) -> io::Result<Memory> {
+    let mut memory = Vec::new();
+    memory
+        .try_reserve_exact(len)
+        .map_err(|_| io::ErrorKind::OutOfMemory)?;
+    memory.resize(len, 0);
+    Ok(memory)
+}
+
 #[cfg(target_os = "linux")]
-fn advise(map: &MmapMut, pages: Pages, offset: usize, len: usize) -> bool {
+fn advise(memory: &Memory, pages: Pages, offset: usize, len: usize) -> bool {
     let advice = match pages {
         Pages::Huge => memmap2::Advice::HugePage,
         Pages::Small => memmap2::Advice::NoHugePage,
     };
     // Refused where the kernel was built without transparent huge pages.
-    map.advise_range(advice, offset, len).is_ok()
+    memory.advise_range(advice, offset, len).is_ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn advise(_: &MmapMut, _: Pages, _: usize, _: usize) -> bool {
+fn advise(_: &Memory, _: Pages, _: usize, _: usize) -> bool {
     false
 }
 
@@ -178,6 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(not(target_family = "wasm"))]
     fn huge_pages_are_advised_for_what_fills_half_of_one() {
         let half = HUGE_PAGE / 2;
         assert_eq!(huge_len(0), 0);

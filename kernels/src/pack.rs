@@ -218,8 +218,15 @@ impl Layout {
         (before + inside) * self.packing.panel_step_bytes()
     }
 
+    /// Bytes from a step of panel `panel` to the next one of the same K block.
+    pub(crate) fn step_stride(&self, panel: usize) -> usize {
+        let in_strip = panel < self.full_strips() * self.packing.panels;
+        let width = if in_strip { self.packing.panels } else { 1 };
+        width * self.packing.panel_step_bytes()
+    }
+
     /// First byte of step `step` of K block `block` of panel `panel`.
-    fn step_offset(&self, panel: usize, block: usize, step: usize) -> usize {
+    pub(crate) fn step_offset(&self, panel: usize, block: usize, step: usize) -> usize {
         let in_strip = panel < self.full_strips() * self.packing.panels;
         let (unit, width) = match in_strip {
             true => (panel / self.packing.panels, self.packing.panels),

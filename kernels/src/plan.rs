@@ -8,8 +8,9 @@ use std::str::FromStr;
 
 use crate::cpu::Cpu;
 use crate::gemv::Tile;
+use crate::packing::Packing;
 use crate::profile::{Entry, Profile};
-use crate::registry::{Family, Kernel, KernelDesc, kernels};
+use crate::registry::{Family, GemmDesc, GemmKernel, Kernel, KernelDesc, UnpackKernel, kernels};
 
 /// Rows and columns of a matrix (M x K, outputs x inputs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,6 +67,15 @@ pub struct Choice {
     pub tile: Tile,
     /// Who chose it.
     pub source: Source,
+}
+
+/// The kernels of a batched product.
+#[derive(Clone, Copy, Debug)]
+pub struct GemmChoice {
+    /// What multiplies.
+    pub kernel: GemmKernel,
+    /// What unpacks the weights; `None` for a packing that no kernel unpacks, which is then decoded trit by trit.
+    pub unpack: Option<UnpackKernel>,
 }
 
 /// A kernel or family that the user wants everywhere.
@@ -207,6 +217,25 @@ impl Planner {
         }
     }
 
+    /// The kernels for batched products of a matrix in `packing`; `None` where the configs hold none that this CPU runs, or the matrix
+    /// has a scale for each group of columns, whose sums do not run over all of K.
+    ///
+    /// There is nothing to force or tune yet: the tile with the fewest operations for a product is the fastest, and all return the
+    /// same integers.
+    pub fn choose_gemm(&self, packing: Packing) -> Option<GemmChoice> {
+        if packing.group != 0 {
+            return None;
+        }
+        let gemms = self.cpu.gemms();
+        let kernel = gemms.min_by(|a, b| {
+            let (cost, other) = (gemm_estimate(a), gemm_estimate(b));
+            cost.total_cmp(&other).then(a.id.cmp(b.id))
+        })?;
+        let mut unpacks = self.cpu.unpacks();
+        let unpack = unpacks.find(|u| (u.code, u.lanes) == (packing.code, packing.lanes));
+        Some(GemmChoice { kernel, unpack })
+    }
+
     /// The profile's entry for the shape, or the nearest one.
     fn profiled(
         &self,
@@ -256,6 +285,14 @@ fn estimate(kernel: &KernelDesc) -> f64 {
     let weights = kernel.weights_per_step() as f64;
     let bytes = kernel.packing.panel_step_bytes() as f64;
     (kernel.ops_per_step / 2.0 + bytes / 4.0) / weights
+}
+
+/// Cycles for a row, a token and a quad by the closed form: two vector operations and two loads a cycle, of which the loads hide
+/// half behind the operations.
+fn gemm_estimate(kernel: &GemmDesc) -> f64 {
+    let loads = (kernel.vectors + kernel.tokens) as f64;
+    let products = (kernel.vectors * kernel.tokens * kernel.lanes) as f64;
+    (kernel.ops_per_quad / 2.0 + loads / 4.0) / products
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! The registry: one row for each kernel in this binary. Tests, benches, tuner and dispatch all walk it, so that no kernel can be
 //! forgotten by one of them.
+//!
+//! There are three tables, since the operations have little in common but a name: [`kernels`] for matrix-vector products, and the
+//! two halves of batched products, [`unpacks`] and [`gemms`].
 
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
 
-use crate::contract::{BuildFn, GemvFn};
+use crate::contract::{BuildFn, GemmFn, GemvFn, UnpackFn};
 use crate::cpu::{Cpu, Isa};
 use crate::generated;
-use crate::packing::Packing;
+use crate::packing::{Code, Packing};
 use crate::reference;
 
 /// One algorithm for the ternary matrix-vector product.
@@ -224,5 +227,97 @@ impl Cpu {
     /// The kernel called `id`, when this CPU runs it.
     pub fn kernel(&self, id: &str) -> Option<Kernel> {
         self.kernels().find(|k| k.id == id)
+    }
+}
+
+/// What is known of a kernel that unpacks a code into the dot-product layout.
+#[derive(Debug)]
+pub struct UnpackDesc {
+    /// Name, for example `unpack_t5__avx512vbmi`.
+    pub id: &'static str,
+    /// The ISA that the CPU must have.
+    pub isa: Isa,
+    /// The code that it reads.
+    pub code: Code,
+    /// Rows of the panels that it reads. Panels in a strip and steps in a block may be any number.
+    pub lanes: usize,
+    /// The instructions that its innermost loop exists for; empty for plain Rust and for ISAs other than x86-64.
+    pub instructions: &'static [&'static str],
+    /// Fingerprint of the id and the generated text.
+    pub fingerprint: &'static str,
+    /// The kernel.
+    pub(crate) unpack: UnpackFn,
+}
+
+/// What is known of a kernel that multiplies the dot-product layout with the activations of many tokens.
+#[derive(Debug)]
+pub struct GemmDesc {
+    /// Name, for example `gemm_i8__avx512vnni_r4n6`: vectors of rows and tokens of the register tile.
+    pub id: &'static str,
+    /// The ISA that the CPU must have.
+    pub isa: Isa,
+    /// Rows that one vector covers.
+    pub lanes: usize,
+    /// Vectors of rows in the register tile.
+    pub vectors: usize,
+    /// Tokens in the register tile.
+    pub tokens: usize,
+    /// Quads of columns that 16-bit sums take before they are widened, by the generator's bound; `None` where sums are `i32`.
+    pub window: Option<usize>,
+    /// Vector registers in use in the inner loop.
+    pub registers: usize,
+    /// Vector operations, loads excluded, for one quad of the register tile.
+    pub ops_per_quad: f64,
+    /// The instructions that its innermost loop exists for; empty for plain Rust and for ISAs other than x86-64.
+    pub instructions: &'static [&'static str],
+    /// Fingerprint of the id and the generated text.
+    pub fingerprint: &'static str,
+    /// The kernel.
+    pub(crate) gemm: GemmFn,
+}
+
+/// Every kernel in this binary that unpacks a code, whatever this CPU can run.
+pub fn unpacks() -> impl Iterator<Item = &'static UnpackDesc> {
+    generated::UNPACKS.iter()
+}
+
+/// Every kernel of batched products in this binary, whatever this CPU can run.
+pub fn gemms() -> impl Iterator<Item = &'static GemmDesc> {
+    generated::GEMMS.iter()
+}
+
+/// An unpack kernel that this CPU runs: holding one is the proof. Only [`Cpu::unpacks`] makes it.
+#[derive(Clone, Copy, Debug)]
+pub struct UnpackKernel(&'static UnpackDesc);
+
+impl Deref for UnpackKernel {
+    type Target = UnpackDesc;
+
+    fn deref(&self) -> &UnpackDesc {
+        self.0
+    }
+}
+
+/// A kernel of batched products that this CPU runs: holding one is the proof. Only [`Cpu::gemms`] makes it.
+#[derive(Clone, Copy, Debug)]
+pub struct GemmKernel(&'static GemmDesc);
+
+impl Deref for GemmKernel {
+    type Target = GemmDesc;
+
+    fn deref(&self) -> &GemmDesc {
+        self.0
+    }
+}
+
+impl Cpu {
+    /// The unpack kernels that this CPU runs, within its cap.
+    pub fn unpacks(&self) -> impl Iterator<Item = UnpackKernel> + '_ {
+        unpacks().filter(|k| self.has(k.isa)).map(UnpackKernel)
+    }
+
+    /// The kernels of batched products that this CPU runs, within its cap.
+    pub fn gemms(&self) -> impl Iterator<Item = GemmKernel> + '_ {
+        gemms().filter(|k| self.has(k.isa)).map(GemmKernel)
     }
 }

@@ -1,5 +1,7 @@
 //! Buffers: zeroed, aligned, writable, and with an error instead of a crash for absurd sizes.
 
+#![cfg(not(target_family = "wasm"))] // which has no mappings and pages
+
 use std::thread;
 
 use tern_kernels::memory::{Buffer, HUGE_PAGE, MemoryError, Pages, huge_bytes_in_use};

@@ -1,6 +1,8 @@
 //! The thread team: every worker runs once per region, nothing is lost or left running, panics
 //! arrive at the caller.
 
+#![cfg(not(target_family = "wasm"))] // which has no threads
+
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, ThreadId};

@@ -10,7 +10,8 @@ use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use tern_codegen::isa::Isa;
-use tern_codegen::{KernelSet, KernelSpec, budget};
+use tern_codegen::spec::Code;
+use tern_codegen::{GemmSpec, KernelSet, KernelSpec, UnpackSpec, budget};
 use tern_kernels::Cpu;
 use tern_tune::{create_directory, write_atomically};
 
@@ -182,49 +183,90 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// A line of the list.
-#[derive(Serialize)]
+/// A line of the list. What an operation does not have is left out.
+#[derive(Default, Serialize)]
 struct Listed {
     id: String,
-    family: &'static str,
+    operation: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<&'static str>,
     isa: &'static str,
-    packing: String,
-    panels: usize,
-    block: usize,
-    window: usize,
-    registers: usize,
-    bits_per_weight: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packing: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    panels: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bits_per_weight: Option<f64>,
     runs_here: bool,
 }
 
+/// Stored bits a weight of a code.
+fn bits(code: Code) -> f64 {
+    8.0 * code.step_bytes() as f64 / code.step_cols() as f64
+}
+
 impl Listed {
-    fn new(spec: &KernelSpec, cpu: &Cpu) -> Listed {
-        let isa = spec.isa.name();
+    fn new(id: String, operation: &'static str, isa: Isa, cpu: &Cpu) -> Listed {
+        let isa = isa.name();
         Listed {
-            id: spec.id(),
-            family: spec.family.name(),
+            id,
+            operation,
             isa,
-            packing: spec.packing(),
-            panels: spec.panels,
-            block: spec.block,
-            window: spec.window,
-            registers: budget::registers(spec),
-            bits_per_weight: 8.0 * spec.code.step_bytes() as f64 / spec.code.step_cols() as f64,
             runs_here: tern_kernels::Isa::from_name(isa).is_some_and(|isa| cpu.has(isa)),
+            ..Listed::default()
+        }
+    }
+
+    fn gemv(spec: &KernelSpec, cpu: &Cpu) -> Listed {
+        Listed {
+            family: Some(spec.family.name()),
+            packing: Some(spec.packing()),
+            panels: Some(spec.panels),
+            block: Some(spec.block),
+            window: Some(spec.window),
+            registers: Some(budget::registers(spec)),
+            bits_per_weight: Some(bits(spec.code)),
+            ..Listed::new(spec.id(), "gemv", spec.isa, cpu)
+        }
+    }
+
+    /// An unpack kernel reads the packings of its code and lanes, whatever their panels and blocks.
+    fn unpack(spec: &UnpackSpec, cpu: &Cpu) -> Listed {
+        Listed {
+            packing: Some(format!("{}_l{}", spec.code.name(), spec.lanes())),
+            bits_per_weight: Some(bits(spec.code)),
+            ..Listed::new(spec.id(), "unpack", spec.isa, cpu)
+        }
+    }
+
+    fn gemm(spec: &GemmSpec, cpu: &Cpu) -> Listed {
+        Listed {
+            window: spec.window,
+            registers: Some(budget::gemm_registers(spec)),
+            ..Listed::new(spec.id(), "gemm", spec.isa, cpu)
         }
     }
 }
 
 fn list(kernels: &KernelSet, isa: Option<&str>, json: bool) -> anyhow::Result<()> {
     let cpu = Cpu::detect();
-    let specs = kernels
-        .specs()
-        .iter()
-        .filter(|spec| isa.is_none_or(|isa| spec.isa.name() == isa));
-    let listed: Vec<Listed> = specs.map(|spec| Listed::new(spec, &cpu)).collect();
+    let gemv = kernels.specs().iter().map(|spec| Listed::gemv(spec, &cpu));
+    let unpack = kernels.unpacks().iter();
+    let unpack = unpack.map(|spec| Listed::unpack(spec, &cpu));
+    let gemm = kernels.gemms().iter().map(|spec| Listed::gemm(spec, &cpu));
+    let listed: Vec<Listed> = (gemv.chain(unpack).chain(gemm))
+        .filter(|listed| isa.is_none_or(|isa| listed.isa == isa))
+        .collect();
     if json {
         return print_json(&listed);
     }
+    let count = |n: Option<usize>| n.map_or_else(String::new, |n| n.to_string());
     let mut table = Table::new(&[
         ("id", Align::Left),
         ("packing", Align::Left),
@@ -236,10 +278,12 @@ fn list(kernels: &KernelSet, isa: Option<&str>, json: bool) -> anyhow::Result<()
     for kernel in &listed {
         table.row([
             kernel.id.clone(),
-            kernel.packing.clone(),
-            format!("{:.3}", kernel.bits_per_weight),
-            kernel.window.to_string(),
-            kernel.registers.to_string(),
+            kernel.packing.clone().unwrap_or_default(),
+            kernel
+                .bits_per_weight
+                .map_or_else(String::new, |bits| format!("{bits:.3}")),
+            count(kernel.window),
+            count(kernel.registers),
             if kernel.runs_here { "yes" } else { "no" }.to_owned(),
         ]);
     }
@@ -270,7 +314,17 @@ fn emit(kernels: &KernelSet, isa: &str, out: &Path) -> anyhow::Result<Ending> {
         }
         let path = out.join(format!("{}.rs", isa.name()));
         write_atomically(&path, &text)?;
-        let count = plural(kernels.of_isa(isa).count(), "kernel");
+        let batched = kernels
+            .unpacks()
+            .iter()
+            .filter(|spec| spec.isa == isa)
+            .count()
+            + kernels
+                .gemms()
+                .iter()
+                .filter(|spec| spec.isa == isa)
+                .count();
+        let count = plural(kernels.of_isa(isa).count() + batched, "kernel");
         remark(format_args!(
             "wrote {}: {count}, {} lines",
             path.display(),

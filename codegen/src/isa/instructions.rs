@@ -4,6 +4,7 @@
 //! another kernel. So it is said here, and `kernels/tests/compiled.rs` looks for it in the machine code.
 
 use super::Isa;
+use crate::batched::{GemmSpec, UnpackSpec};
 use crate::spec::{Code, Family, KernelSpec};
 
 /// The instructions that must stand in a kernel's innermost loop, each with its alternatives behind a bar, and `{k}` where it must be
@@ -36,6 +37,30 @@ pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
         (Isa::Avx512vbmi, Family::Decode, Code::D3) => &["vpmultishiftqb", "vpermb", "vpdpbusd"],
         // Constant tables in four registers, and what they are decoded for.
         (Isa::Avx512vbmi, Family::Decode, Code::D5) => &["vpermi2b|vpermt2b", "vpdpbusd"],
+        _ => &[],
+    }
+}
+
+/// The same for kernels that unpack a code: what looks trits up, or takes fields and bits apart.
+pub fn unpack_instructions(spec: &UnpackSpec) -> &'static [&'static str] {
+    match (spec.isa, spec.code) {
+        (Isa::Avx2 | Isa::Avx512bw, Code::T3) => &["vpshufb"],
+        (Isa::Avx512bw, Code::W3) => &["vpermw"],
+        (Isa::Avx512vbmi, Code::T5) => &["vpermi2b|vpermt2b", "vgf2p8affineqb"],
+        (Isa::Avx512vbmi, Code::T7) => &["vpermb"],
+        (Isa::Avx2, Code::B2 | Code::Planes | Code::S4) => &["vpsrlw", "vpand"],
+        (Isa::Avx512bw, Code::Planes | Code::S4) | (Isa::Avx512vnni, Code::B2) => {
+            &["vpsrlw", "vpandd|vpandq|vpternlogd|vpternlogq"]
+        }
+        _ => &[],
+    }
+}
+
+/// The same for batched products: the dot product.
+pub fn gemm_instructions(spec: &GemmSpec) -> &'static [&'static str] {
+    match spec.isa {
+        Isa::Avx2 => &["vpmaddubsw"],
+        Isa::Avx512vnni => &["vpdpbusd"],
         _ => &[],
     }
 }

@@ -5,24 +5,44 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use iced_x86::{FlowControl, Instruction, OpKind, Register};
-use tern_kernels::{Family, Isa, KernelDesc, group_kernels, kernels};
+use tern_kernels::{Family, Isa, gemms, group_kernels, kernels, unpacks};
 
 use crate::executable::Executable;
 use crate::loops::innermost_loops;
 
+/// What these tests ask of a kernel of any operation.
+struct Compiled {
+    id: &'static str,
+    isa: Isa,
+    /// What a step needs by the generator's arithmetic; `None` for unpack kernels, which hold nothing from step to step.
+    registers: Option<usize>,
+    instructions: &'static [&'static str],
+    loops: Vec<Vec<Instruction>>,
+}
+
 /// Every kernel that is written in intrinsics, with its innermost loops.
-fn loops_of_kernels() -> Vec<(&'static KernelDesc, Vec<Vec<Instruction>>)> {
+fn loops_of_kernels() -> Vec<Compiled> {
     let executable = Executable::own();
-    let all = kernels().chain(group_kernels());
-    let written = all.filter(|k| k.isa != Isa::Scalar && k.family != Family::Reference);
-    let loops = |kernel: &'static KernelDesc| {
-        let code = executable.code(kernel.id).unwrap_or_else(|| {
-            let id = kernel.id;
+    let compiled = |id, isa, registers, instructions| {
+        let code = executable.code(id);
+        let code = code.unwrap_or_else(|| {
             panic!("{id} is not in the symbol table of this test; was it stripped?")
         });
-        (kernel, innermost_loops(&code))
+        Compiled {
+            id,
+            isa,
+            registers,
+            instructions,
+            loops: innermost_loops(&code),
+        }
     };
-    let all: Vec<_> = written.map(loops).collect();
+    let gemv = kernels().chain(group_kernels());
+    let gemv = gemv.filter(|k| k.isa != Isa::Scalar && k.family != Family::Reference);
+    let gemv = gemv.map(|k| compiled(k.id, k.isa, Some(k.registers), k.instructions));
+    let unpack = unpacks().map(|k| compiled(k.id, k.isa, None, k.instructions));
+    let gemm = gemms().filter(|k| k.isa != Isa::Scalar);
+    let gemm = gemm.map(|k| compiled(k.id, k.isa, Some(k.registers), k.instructions));
+    let all: Vec<_> = gemv.chain(unpack).chain(gemm).collect();
     eprintln!("{} kernels disassembled", all.len());
     all
 }
@@ -41,24 +61,21 @@ fn is_one_of(wanted: &str, instruction: &Instruction) -> bool {
 #[test]
 fn each_kernel_runs_the_instructions_that_it_exists_for() {
     let mut wrong = String::new();
-    for (kernel, loops) in loops_of_kernels() {
-        let KernelDesc {
-            id,
-            isa,
-            family,
-            packing,
-            instructions,
-            ..
-        } = kernel;
+    for Compiled {
+        id,
+        instructions,
+        loops,
+        ..
+    } in loops_of_kernels()
+    {
         if instructions.is_empty() {
-            let code = packing.code.name();
             let _ = writeln!(
                 wrong,
-                "{id}: say what this kernel exists for, in codegen/src/isa/instructions.rs: a row for ({isa}, {family}, {code}) with \
-                 the mnemonics that its innermost loop must contain",
+                "{id}: say what this kernel exists for, in codegen/src/isa/instructions.rs: a row with the mnemonics that its \
+                 innermost loop must contain",
             );
         }
-        for wanted in *instructions {
+        for wanted in instructions {
             let runs = |body: &Vec<Instruction>| body.iter().any(|i| is_one_of(wanted, i));
             if !loops.iter().any(runs) {
                 let _ = writeln!(
@@ -73,7 +90,7 @@ fn each_kernel_runs_the_instructions_that_it_exists_for() {
 
 #[test]
 fn innermost_loops_call_nothing() {
-    for (kernel, loops) in loops_of_kernels() {
+    for Compiled { id, loops, .. } in loops_of_kernels() {
         let calls = |i: &&Instruction| {
             matches!(
                 i.flow_control(),
@@ -83,8 +100,7 @@ fn innermost_loops_call_nothing() {
         let call = loops.iter().flatten().find(calls);
         assert!(
             call.is_none(),
-            "{}: an innermost loop calls something: {call:?}",
-            kernel.id
+            "{id}: an innermost loop calls something: {call:?}"
         );
     }
 }
@@ -139,9 +155,9 @@ impl Vectors {
 /// The first lines of the record.
 const HEAD: &str = "\
 # What the compiler made of the innermost loops of each kernel, the worst loop of each: vector registers that a step needs at once
-# by the generator's arithmetic (`budget::registers`), different ones that the compiler uses (more where some are free), and vectors
-# that it stores to the stack and reads back, because they wait there for the end of a window or found no register. The compiler
-# unrolls short windows: then the innermost loop is the one over windows, their ends included.
+# by the generator's arithmetic (`budget::registers`; not for unpack kernels), different ones that the compiler uses (more where some
+# are free), and vectors that it stores to the stack and reads back, because they wait there for the end of a window or found no
+# register. The compiler unrolls short windows: then the innermost loop is the one over windows, their ends included.
 #
 # Written by `TERN_BLESS=1 cargo test -p tern-kernels --test compiled`. Read the difference: a store that is new costs time.
 ";
@@ -162,8 +178,9 @@ fn registers_and_waiting_vectors_are_those_of_the_record() {
         return;
     }
     let mut found = format!("{HEAD}\n{:<46} needs uses stores reloads\n", "kernel");
-    for (kernel, loops) in loops_of_kernels() {
-        let worst = loops
+    for kernel in loops_of_kernels() {
+        let worst = kernel
+            .loops
             .iter()
             .map(|body| Vectors::of(body))
             .fold(Vectors::default(), Vectors::max);
@@ -172,10 +189,11 @@ fn registers_and_waiting_vectors_are_those_of_the_record() {
             stores,
             reloads,
         } = worst;
+        let needs = kernel.registers.map_or("-".to_owned(), |n| n.to_string());
         let _ = writeln!(
             found,
-            "{:<46} {:>5} {registers:>4} {stores:>6} {reloads:>7}",
-            kernel.id, kernel.registers
+            "{:<46} {needs:>5} {registers:>4} {stores:>6} {reloads:>7}",
+            kernel.id
         );
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compiled/record.txt");
@@ -199,12 +217,12 @@ fn registers_and_waiting_vectors_are_those_of_the_record() {
 
 #[test]
 fn vectors_wait_in_memory_only_where_registers_run_out() {
-    for (kernel, loops) in loops_of_kernels() {
+    for kernel in loops_of_kernels() {
         let all = match kernel.isa {
             Isa::Avx512bw | Isa::Avx512vnni | Isa::Avx512vbmi => 32,
             _ => 16,
         };
-        for found in loops.iter().map(|body| Vectors::of(body)) {
+        for found in kernel.loops.iter().map(|body| Vectors::of(body)) {
             assert!(
                 found.stores + found.reloads == 0 || found.registers >= all - 1,
                 "{}: {} vectors are stored to the stack and {} read back although only {} of {all} registers are in use; was this \

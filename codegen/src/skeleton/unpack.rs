@@ -1,0 +1,566 @@
+//! `unpack`: a run of a panel's steps into the dot-product layout, `[K / 4][rows][4]` bytes `u = t + 1`.
+//!
+//! Two-bit codes keep four neighbouring columns of a row together already: a shift and a mask make a quad. The other codes keep
+//! rows in byte lanes. There a constant table turns each code into its trits, two bits each; every column becomes a vector of
+//! bytes, and four columns are transposed within 32-bit lanes. The rows that share such a lane lie a quarter of the panel apart,
+//! so that the transposed vectors hold neighbouring rows, without a shuffle. Codes of 16-bit words do the same with halves.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
+
+use super::{at, comment, features, ident, number, strided};
+use crate::batched::UnpackSpec;
+use crate::isa::Vocabulary;
+use crate::spec::Code;
+
+/// `pub unsafe fn <id>(args: &UnpackArgs) { … }`
+///
+/// # Panics
+///
+/// When the ISA has no vectors; `UnpackSpec::validate` refuses that.
+pub fn unpack(spec: &UnpackSpec) -> TokenStream {
+    let words = spec
+        .isa
+        .vocabulary()
+        .expect("unpack kernels are for vectors");
+    let skeleton = Unpack { spec, words };
+    let (id, docs, features) = (
+        format_ident!("{}", spec.id()),
+        skeleton.docs(),
+        features(spec.isa),
+    );
+    let (constants, steps) = (skeleton.constants(), skeleton.steps());
+    let advance = match spec.period() * spec.code.step_cols() / 4 {
+        1 => quote!(stride),
+        quads => {
+            let quads = number(quads);
+            quote!(#quads * stride)
+        }
+    };
+    let safety = comment(
+        "SAFETY: by the contract of `UnpackArgs`, which gives every byte that is read or written here, and the CPU's ISA.",
+    );
+    let body = match spec.period() {
+        1 => quote! {
+            for _ in 0..steps {
+                #steps
+                weights = weights.wrapping_add(step_stride);
+                out = out.wrapping_add(#advance);
+            }
+        },
+        period => {
+            let period = number(period);
+            let note = comment(
+                "Steps that are missing at the end count as zero bits; what they give is not used.",
+            );
+            quote! {
+                let mut left = steps;
+                while left > 0 {
+                    #note
+                    #steps
+                    weights = weights.wrapping_add(#period * step_stride);
+                    out = out.wrapping_add(#advance);
+                    left = left.saturating_sub(#period);
+                }
+            }
+        }
+    };
+    quote! {
+        #docs
+        #features
+        pub unsafe fn #id(args: &UnpackArgs) {
+            let UnpackArgs { steps, step_stride, stride, .. } = *args;
+            let (mut weights, mut out) = (args.weights, args.out);
+            #safety
+            unsafe {
+                #constants
+                #body
+            }
+        }
+    }
+}
+
+/// What the parts of one kernel share.
+struct Unpack<'a> {
+    spec: &'a UnpackSpec,
+    words: &'a dyn Vocabulary,
+}
+
+impl Unpack<'_> {
+    fn docs(&self) -> TokenStream {
+        let spec = self.spec;
+        let (id, code, lanes) = (spec.id(), spec.code.name(), spec.lanes());
+        let title = format!(
+            " `{id}`: code {code} into the dot-product layout on {}.",
+            spec.isa.name()
+        );
+        let steps = match spec.period() {
+            1 => "A step makes".to_owned(),
+            period => format!("{period} steps make"),
+        };
+        let numbers = format!(
+            " Panels of {lanes} rows, {} columns in {} bytes a step. {steps} {} quads of columns.",
+            spec.code.step_cols(),
+            spec.panel_step_bytes(),
+            spec.period() * spec.code.step_cols() / 4,
+        );
+        quote! {
+            #[doc = #title]
+            #[doc = ""]
+            #[doc = #numbers]
+            #[doc = " Emitted by `codegen/src/skeleton/unpack.rs`. Change that file, not this text."]
+            #[doc = ""]
+            #[doc = " # Safety"]
+            #[doc = ""]
+            #[doc = " `args` meets the contract of [`UnpackArgs`]."]
+        }
+    }
+
+    /// Statements before the loop: tables of trits, and what transposes four columns.
+    fn constants(&self) -> TokenStream {
+        let (tables, transpose) = match self.spec.code {
+            Code::B2 => return TokenStream::new(),
+            Code::D3 | Code::D5 | Code::T2 | Code::F3 => {
+                unreachable!("refused by `UnpackSpec::validate`")
+            }
+            Code::Planes | Code::S4 => (TokenStream::new(), self.transpose()),
+            Code::W3 => (self.words_w3(), self.transpose_words()),
+            Code::T3 => (
+                self.table("TRITS", 16, 14, quote!(n + 13), &[1, 3, 9]),
+                self.transpose(),
+            ),
+            Code::T5 => {
+                let first = self.table("FIRST", 128, 122, quote!(n + 121), &[1, 3, 9, 27]);
+                let last = self.table("LAST", 128, 122, quote!(n + 121), &[81]);
+                let trits = self.trits_t5();
+                (quote!(#first #last #trits), self.transpose())
+            }
+            Code::T7 => (
+                self.table("TRITS", 64, 54, quote!(n), &[9, 3, 1, 27]),
+                self.transpose(),
+            ),
+        };
+        quote!(#tables #transpose)
+    }
+
+    /// A constant table of the digits of `value`, which is in terms of the code `n`: the digit at each place of `places`, two bits
+    /// each, the first in the lowest bits. Then the vectors that hold it, `<name in lower case><i>`.
+    ///
+    /// A balanced number of `g` trits plus `(3^g - 1) / 2` has the plain digits `t + 1`.
+    fn table(
+        &self,
+        name: &str,
+        entries: usize,
+        codes: usize,
+        value: TokenStream,
+        places: &[usize],
+    ) -> TokenStream {
+        let bytes = self.words.table_bytes();
+        let digits = places.iter().enumerate().map(|(index, &place)| {
+            let (place_written, weight) = (number(place), number(1 << (2 * index)));
+            let digit = match place {
+                1 => quote!(value % 3),
+                _ => quote!(value / #place_written % 3),
+            };
+            match index {
+                0 => digit,
+                _ => quote!(#digit * #weight),
+            }
+        });
+        let digits = quote!(#(#digits)+*);
+        let constant = format_ident!("{name}");
+        let loads = (0..entries.div_ceil(bytes)).map(|i| {
+            let vector = ident(&name.to_lowercase(), i);
+            let offset = number(i * bytes);
+            let from = match i {
+                0 => quote!(#constant.as_ptr()),
+                _ => quote!(#constant.as_ptr().add(#offset)),
+            };
+            let load = self.words.load_table(from);
+            quote!(let #vector = #load;)
+        });
+        let (size, codes) = (number(entries.next_multiple_of(bytes)), number(codes));
+        quote! {
+            const #constant: [u8; #size] = {
+                let (mut entries, mut n) = ([0; #size], 0);
+                while n < #codes {
+                    let value = #value;
+                    entries[n] = (#digits) as u8;
+                    n += 1;
+                }
+                entries
+            };
+            #(#loads)*
+        }
+    }
+
+    /// `let store_quad = |columns, out| { … };`: four vectors of bytes, one for each column, to four vectors of neighbouring rows.
+    ///
+    /// First the even and the odd bytes of two columns pair up in 16-bit lanes, then the pairs in 32-bit lanes.
+    fn transpose(&self) -> TokenStream {
+        let w = self.words;
+        let vector = w.vector();
+        let (even, low) = (w.splat16(quote!(0x00ff)), w.splat32(quote!(0x0000_ffff)));
+        let pair = |a: TokenStream, b: TokenStream| {
+            let up = w.shift_left(16, b.clone(), 8);
+            let down = w.shift_right(16, a.clone(), 8);
+            (
+                w.merge_bits(quote!(even), a, up),
+                w.merge_bits(quote!(even), down, b),
+            )
+        };
+        let (ab_even, ab_odd) = pair(quote!(a), quote!(b));
+        let (cd_even, cd_odd) = pair(quote!(c), quote!(d));
+        // Byte 0 of a lane is quarter 0 of the rows, byte 1 quarter 1: even bytes are quarters 0 and 2, odd ones 1 and 3.
+        let quarters = [
+            ("ab_even", "cd_even", 0),
+            ("ab_odd", "cd_odd", 0),
+            ("ab_even", "cd_even", 1),
+            ("ab_odd", "cd_odd", 1),
+        ];
+        let stores = quarters
+            .iter()
+            .enumerate()
+            .map(|(quarter, (ab, cd, half))| {
+                let (ab, cd) = (format_ident!("{ab}"), format_ident!("{cd}"));
+                let rows = match half {
+                    0 => w.merge_bits(quote!(low), quote!(#ab), w.shift_left(32, quote!(#cd), 16)),
+                    _ => w.merge_bits(quote!(low), w.shift_right(32, quote!(#ab), 16), quote!(#cd)),
+                };
+                let store = w.store(at("out", quarter * self.spec.lanes()), rows);
+                quote!(#store;)
+            });
+        let note = comment(
+            "Transposes bytes within 32-bit lanes: four columns become the quads of four quarters of the rows.",
+        );
+        quote! {
+            #note
+            let (even, low) = (#even, #low);
+            let store_quad = |[a, b, c, d]: [#vector; 4], out: *mut u8| {
+                let (ab_even, ab_odd) = (#ab_even, #ab_odd);
+                let (cd_even, cd_odd) = (#cd_even, #cd_odd);
+                #(#stores)*
+            };
+        }
+    }
+
+    /// Statements for one period of steps.
+    fn steps(&self) -> TokenStream {
+        if self.spec.code == Code::B2 {
+            return self.step_b2();
+        }
+        let cols = self.spec.code.step_cols();
+        let steps = (0..self.spec.period()).map(|step| match self.spec.code {
+            Code::T5 => self.step_t5(step),
+            Code::T3 => self.step_t3(),
+            Code::T7 => self.step_t7(),
+            Code::S4 => self.step_s4(),
+            Code::W3 => self.step_w3(step),
+            Code::Planes => self.step_planes(),
+            Code::B2 | Code::D3 | Code::D5 | Code::T2 | Code::F3 => {
+                unreachable!("returned above, or refused by `UnpackSpec::validate`")
+            }
+        });
+        let quads = (0..self.spec.period() * cols / 4).map(|quad| {
+            let columns = (0..4).map(|i| column(4 * quad + i));
+            let out = strided("out", quad, "stride");
+            quote!(store_quad([#(#columns),*], #out);)
+        });
+        quote! {
+            #(#steps)*
+            #(#quads)*
+        }
+    }
+
+    /// The field of two bits at `shift` of every byte of `fields`.
+    fn field(&self, fields: TokenStream, shift: u32) -> TokenStream {
+        let shifted = match shift {
+            0 => fields,
+            _ => self.words.shift_right(16, fields, shift),
+        };
+        self.words.and(shifted, self.words.splat8(3))
+    }
+
+    /// Negates trits where `negative` has ones: `2 - u` in each field, which is `twos - fields` as a whole.
+    ///
+    /// A complement is `-fields - 1`, so what is added afterwards is `twos + 1`. No field borrows from another.
+    fn negate(&self, fields: TokenStream, twos: u8) -> TokenStream {
+        let w = self.words;
+        let back = w.and(quote!(negative), w.splat8(twos + 1));
+        w.add(8, w.xor(fields, quote!(negative)), back)
+    }
+
+    /// Sixteen columns of two-bit codes: plane `p` is quad `p`.
+    fn step_b2(&self) -> TokenStream {
+        let w = self.words;
+        let codes = w.load(quote!(weights));
+        let quads = (0..4).map(|plane| {
+            let fields = self.field(quote!(codes), 2 * plane as u32);
+            let store = w.store(strided("out", plane, "stride"), fields);
+            quote!(#store;)
+        });
+        quote! {
+            let codes = #codes;
+            #(#quads)*
+        }
+    }
+
+    /// `let <column> = 1 + plus - minus;` of the bits at two places of bytes.
+    fn column_of_bits(&self, col: usize, plus: (&str, u32), minus: (&str, u32)) -> TokenStream {
+        let w = self.words;
+        let [plus, minus] = [plus, minus].map(|(plane, place)| {
+            let plane = format_ident!("{plane}");
+            let shifted = match place {
+                0 => quote!(#plane),
+                by => w.shift_right(16, quote!(#plane), by),
+            };
+            w.and(shifted, quote!(one))
+        });
+        let (name, value) = (column(col), w.sub(8, w.add(8, quote!(one), plus), minus));
+        quote!(let #name = #value;)
+    }
+
+    /// Four columns of a byte: "plus" bits in the low nibble, "minus" bits in the high one.
+    fn step_s4(&self) -> TokenStream {
+        let (one, codes) = (self.words.splat8(1), self.words.load(quote!(weights)));
+        let columns = (0..4).map(|col| {
+            let place = col as u32;
+            self.column_of_bits(col, ("codes", place), ("codes", place + 4))
+        });
+        quote! {
+            let (one, codes) = (#one, #codes);
+            #(#columns)*
+        }
+    }
+
+    /// Eight columns of two bit planes: `u = 1 + plus - minus`.
+    fn step_planes(&self) -> TokenStream {
+        let w = self.words;
+        let (plus, minus) = (
+            w.load(quote!(weights)),
+            w.load(at("weights", self.spec.lanes())),
+        );
+        let columns = (0..8).map(|col| {
+            let place = 7 - col as u32;
+            self.column_of_bits(col, ("plus", place), ("minus", place))
+        });
+        let one = w.splat8(1);
+        quote! {
+            let one = #one;
+            let (plus, minus) = (#plus, #minus);
+            #(#columns)*
+        }
+    }
+
+    /// The vector of codes of step `step` of a period, or nothing but zero bits where the run has ended.
+    fn codes(&self, step: usize) -> TokenStream {
+        let load = self.words.load(strided("weights", step, "step_stride"));
+        let (zero, step_written) = (self.words.zero(), number(step));
+        match step {
+            0 => load,
+            _ => quote!(if left > #step_written { #load } else { #zero }),
+        }
+    }
+
+    /// Five columns of step `step` of a period.
+    fn step_t5(&self, step: usize) -> TokenStream {
+        let codes = self.codes(step);
+        let columns = (0..5).map(|i| column(5 * step + i));
+        quote!(let [#(#columns),*] = trits(#codes);)
+    }
+
+    /// `let trits = |codes| { … };`: the five columns of a byte, whose magnitude indexes the tables.
+    fn trits_t5(&self) -> TokenStream {
+        let w = self.words;
+        let (negative, magnitude) = (
+            w.spread_highest_bit(quote!(codes)),
+            w.and(quote!(codes), w.splat8(0x7f)),
+        );
+        let vectors = |name: &str| -> Vec<TokenStream> {
+            let count = 128usize.div_ceil(w.table_bytes());
+            let vectors = (0..count).map(|i| ident(name, i));
+            vectors.map(|vector| quote!(#vector)).collect()
+        };
+        let first = w.lookup(&vectors("first"), quote!(magnitude));
+        let last = w.lookup(&vectors("last"), quote!(magnitude));
+        let (first, last) = (self.negate(first, 0b1010_1010), self.negate(last, 0b10));
+        let fields = (0..4).map(|i| self.field(quote!(first), 2 * i));
+        let vector = w.vector();
+        quote! {
+            let trits = |codes: #vector| {
+                let (negative, magnitude) = (#negative, #magnitude);
+                let (first, last) = (#first, #last);
+                [#(#fields,)* last]
+            };
+        }
+    }
+
+    /// 24 columns: eight nibbles of magnitude and a byte of signs, the first group in the highest bit.
+    fn step_t3(&self) -> TokenStream {
+        let w = self.words;
+        let signs = w.load(at("weights", 4 * self.spec.lanes()));
+        let groups = (0..8usize).map(|group| {
+            let codes = w.load(at("weights", group / 2 * self.spec.lanes()));
+            let nibble = match group % 2 {
+                0 => quote!(codes),
+                _ => w.shift_right(16, quote!(codes), 4),
+            };
+            let magnitude = w.and(nibble, w.splat8(0x0f));
+            let negative = w.spread_highest_bit(quote!(signs));
+            let trits = self.negate(w.lookup(&[quote!(trits0)], quote!(magnitude)), 0b10_1010);
+            let columns = (0..3usize).map(|i| {
+                let (name, value) = (
+                    column(3 * group + i),
+                    self.field(quote!(trits), 2 * i as u32),
+                );
+                quote!(let #name = #value;)
+            });
+            let load = (group % 2 == 0).then(|| quote!(let codes = #codes;));
+            let next = (group < 7).then(|| {
+                let doubled = w.add(8, quote!(signs), quote!(signs));
+                quote!(let signs = #doubled;)
+            });
+            quote! {
+                #load
+                let (negative, magnitude) = (#negative, #magnitude);
+                let trits = #trits;
+                #(#columns)*
+                #next
+            }
+        });
+        quote! {
+            let signs = #signs;
+            #(#groups)*
+        }
+    }
+
+    /// 28 columns: eight 6-bit codes of three trits and a bit; two codes share the trit between them, `b - c`.
+    fn step_t7(&self) -> TokenStream {
+        let w = self.words;
+        let halves = (0..2usize).map(|half| {
+            let loads = (0..3usize).map(|i| {
+                let name = ident("codes", i);
+                let load = w.load(at("weights", (3 * half + i) * self.spec.lanes()));
+                quote!(let #name = #load;)
+            });
+            // The fourth code rides in the two high bits of the other three.
+            let parts = [(0, 6, 3), (1, 4, 12), (2, 2, 48)].map(|(i, shift, mask)| {
+                let codes = ident("codes", i);
+                w.and(w.shift_right(16, quote!(#codes), shift), w.splat8(mask))
+            });
+            let [a, b, c] = parts;
+            let fourth = w.add(8, w.add(8, a, b), c);
+            let pairs = (0..2usize).map(|pair| {
+                let start = 14 * half + 7 * pair;
+                let trits = [0, 1].map(|i| {
+                    let codes = ident("codes", 2 * pair + i);
+                    w.lookup(&[quote!(trits0)], w.and(quote!(#codes), w.splat8(0x3f)))
+                });
+                let [first, second] = trits;
+                let columns = (0..7usize).map(|i| {
+                    let value = match i {
+                        0..3 => self.field(quote!(first), 2 * i as u32),
+                        3 => {
+                            let plus = w.add(8, w.splat8(1), self.field(quote!(first), 6));
+                            w.sub(8, plus, self.field(quote!(second), 6))
+                        }
+                        _ => self.field(quote!(second), 2 * (i as u32 - 4)),
+                    };
+                    let name = column(start + i);
+                    quote!(let #name = #value;)
+                });
+                quote! {
+                    let (first, second) = (#first, #second);
+                    #(#columns)*
+                }
+            });
+            quote! {
+                #(#loads)*
+                let codes3 = #fourth;
+                #(#pairs)*
+            }
+        });
+        quote!(#(#halves)*)
+    }
+
+    /// A table of 32 words, which hold the trits of a code of five bits in two bits each, and what takes a word of three codes
+    /// apart: `let trits = |codes| { … };`.
+    fn words_w3(&self) -> TokenStream {
+        let w = self.words;
+        let (load, vector) = (w.load(quote!(TRITS.as_ptr().cast::<u8>())), w.vector());
+        let size = number(32);
+        let groups = (0..3).map(|group| {
+            let index = match group {
+                0 => quote!(codes),
+                _ => w.shift_right(16, quote!(codes), 5 * group),
+            };
+            let (name, found) = (
+                ident("three", group as usize),
+                w.lookup16(quote!(table), index),
+            );
+            quote!(let #name = #found;)
+        });
+        let columns = (0..9u32).map(|i| {
+            let three = ident("three", i as usize / 3);
+            let shifted = match i % 3 {
+                0 => quote!(#three),
+                _ => w.shift_right(16, quote!(#three), 2 * (i % 3)),
+            };
+            w.and(shifted, w.splat16(quote!(3)))
+        });
+        quote! {
+            const TRITS: [u16; #size] = {
+                let (mut entries, mut n) = ([0; #size], 0);
+                while n < 27 {
+                    entries[n] = (n / 9 % 3 + n / 3 % 3 * 4 + n % 3 * 16) as u16;
+                    n += 1;
+                }
+                entries
+            };
+            let table = #load;
+            let trits = |codes: #vector| {
+                #(#groups)*
+                [#(#columns),*]
+            };
+        }
+    }
+
+    /// [`Unpack::transpose`] for columns of 16-bit words: two rows share a 32-bit lane, half the panel apart.
+    fn transpose_words(&self) -> TokenStream {
+        let w = self.words;
+        let (vector, low) = (w.vector(), w.splat32(quote!(0x0000_ffff)));
+        let pair = |a, b| w.add(16, a, w.shift_left(16, b, 8));
+        let (ab, cd) = (pair(quote!(a), quote!(b)), pair(quote!(c), quote!(d)));
+        let up = w.shift_left(32, quote!(cd), 16);
+        let down = w.shift_right(32, quote!(ab), 16);
+        let first = w.store(quote!(out), w.merge_bits(quote!(low), quote!(ab), up));
+        let second = w.store(
+            at("out", 2 * self.spec.lanes()),
+            w.merge_bits(quote!(low), down, quote!(cd)),
+        );
+        let note = comment(
+            "Pairs columns in 16-bit lanes, then in 32-bit lanes: four columns become the quads of both halves of the rows.",
+        );
+        quote! {
+            #note
+            let low = #low;
+            let store_quad = |[a, b, c, d]: [#vector; 4], out: *mut u8| {
+                let (ab, cd) = (#ab, #cd);
+                #first;
+                #second;
+            };
+        }
+    }
+
+    /// Nine columns of step `step` of a period.
+    fn step_w3(&self, step: usize) -> TokenStream {
+        let codes = self.codes(step);
+        let columns = (0..9).map(|i| column(9 * step + i));
+        quote!(let [#(#columns),*] = trits(#codes);)
+    }
+}
+
+/// The vector of a column's bytes.
+fn column(index: usize) -> Ident {
+    ident("column", index)
+}
