@@ -389,8 +389,18 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         (Isa::Scalar, Family::Addsub, code) => 8.0 * (spec.lanes() * code.step_cols()) as f64,
         // Two planes, each: condition, two digits under it (an "and" first where there are no masks), and the next bit.
         (_, Family::Addsub, code) => {
-            let digit = if avx2 { 2.0 } else { 1.0 };
+            let masks = spec.isa.vector_bytes() == 64;
+            let digit = if masks { 1.0 } else { 2.0 };
             code.step_cols() as f64 * 2.0 * (2.0 + 2.0 * digit) + widening
+        }
+        // A product and an addition for the even and for the odd bytes of each plane. Shift-free masks all eight and shifts once, for
+        // the odd bytes; classic shifts all but the first and masks all but the last.
+        (Isa::Simd128, Family::Mad, _) => {
+            let fields = match spec.variant {
+                Some(Variant::Shiftfree) => 8.0 + 1.0,
+                _ => 7.0 + 7.0,
+            };
+            fields + 2.0 * 8.0
         }
         // A mask and a product for each plane, a shift for some, an addition where products are not summed in place.
         (_, Family::Mad, _) => {

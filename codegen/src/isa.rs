@@ -4,6 +4,7 @@ mod avx2;
 mod avx512;
 mod instructions;
 mod operations;
+mod simd128;
 
 use proc_macro2::TokenStream;
 
@@ -13,6 +14,7 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use instructions::instructions;
 pub use operations::{Operation, count};
+pub use simd128::Simd128;
 
 /// An instruction-set level with kernels of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,16 +29,19 @@ pub enum Isa {
     Avx512vnni,
     /// 512-bit byte permutes, with the byte dot products beside them.
     Avx512vbmi,
+    /// 128-bit vectors of WebAssembly.
+    Simd128,
 }
 
 impl Isa {
     /// Every ISA with kernels.
-    pub const ALL: [Isa; 5] = [
+    pub const ALL: [Isa; 6] = [
         Isa::Scalar,
         Isa::Avx2,
         Isa::Avx512bw,
         Isa::Avx512vnni,
         Isa::Avx512vbmi,
+        Isa::Simd128,
     ];
 
     /// The name in file names, ids and `--max-isa`.
@@ -47,6 +52,7 @@ impl Isa {
             Isa::Avx512bw => "avx512bw",
             Isa::Avx512vnni => "avx512vnni",
             Isa::Avx512vbmi => "avx512vbmi",
+            Isa::Simd128 => "simd128",
         }
     }
 
@@ -63,6 +69,7 @@ impl Isa {
             Isa::Avx512bw => "Avx512bw",
             Isa::Avx512vnni => "Avx512vnni",
             Isa::Avx512vbmi => "Avx512vbmi",
+            Isa::Simd128 => "Simd128",
         }
     }
 
@@ -70,6 +77,7 @@ impl Isa {
     pub const fn arch(self) -> Option<&'static str> {
         match self {
             Isa::Scalar => None,
+            Isa::Simd128 => Some("wasm32"),
             _ => Some("x86_64"),
         }
     }
@@ -84,6 +92,7 @@ impl Isa {
             // Every CPU with VBMI but the few Cannon Lakes (which have neither) has VNNI too, for decoded weights, and GFNI, whose
             // bit matrix spreads a sign over its byte: Ice Lake and Zen 4 and what came after them. So one ISA has all three.
             Isa::Avx512vbmi => &["avx512f", "avx512bw", "avx512vbmi", "avx512vnni", "gfni"],
+            Isa::Simd128 => &["simd128"],
         }
     }
 
@@ -91,16 +100,17 @@ impl Isa {
     pub const fn vector_bytes(self) -> usize {
         match self {
             Isa::Scalar => 1,
+            Isa::Simd128 => 16,
             Isa::Avx2 => 32,
             _ => 64,
         }
     }
 
-    /// Vector registers.
+    /// Vector registers. WebAssembly has none of its own: its number is that of the poorest CPUs that run it, x86-64.
     pub const fn registers(self) -> usize {
         match self {
             Isa::Scalar => 0,
-            Isa::Avx2 => 16,
+            Isa::Avx2 | Isa::Simd128 => 16,
             _ => 32,
         }
     }
@@ -132,6 +142,11 @@ impl Isa {
                 (Family::Decode, Code::D3),
                 (Family::Decode, Code::D5),
             ],
+            Isa::Simd128 => &[
+                (Family::Lut, Code::T3),
+                (Family::Mad, Code::B2),
+                (Family::Addsub, Code::Planes),
+            ],
         }
     }
 
@@ -140,6 +155,7 @@ impl Isa {
         match self {
             Isa::Scalar => None,
             Isa::Avx2 => Some(&Avx2),
+            Isa::Simd128 => Some(&Simd128),
             Isa::Avx512vbmi => Some(&Avx512 { vbmi: true }),
             _ => Some(&Avx512 { vbmi: false }),
         }
@@ -240,6 +256,6 @@ pub trait Vocabulary {
     /// that every ISA rounds alike.
     fn add_scaled(&self, out: Tokens, sums: Tokens, scales: Tokens) -> Tokens;
 
-    /// Asks for the cache line at `at` (any address) in the second-level cache.
-    fn prefetch(&self, at: Tokens) -> Tokens;
+    /// Asks for the cache line at `at` (any address) in the second-level cache; `None` where the ISA cannot.
+    fn prefetch(&self, at: Tokens) -> Option<Tokens>;
 }

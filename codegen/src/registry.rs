@@ -12,20 +12,21 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let modules = isas
         .iter()
         .map(|isa| module(*isa, &format!("/{}.rs", isa.name())));
+    let arch = arch(isas);
     let detection = |variant: &str, features: &[&str]| {
         let variant = format_ident!("{variant}");
+        let detected = features.iter().map(|feature| detected(arch, feature));
         match features {
             [] => quote!(Isa::#variant => true),
-            _ => quote!(Isa::#variant => #(std::arch::is_x86_feature_detected!(#features))&&*),
+            _ => quote!(Isa::#variant => #(#detected)&&*),
         }
     };
-    let vector = isas.iter().any(|isa| isa.arch().is_some());
     let detections = isas
         .iter()
         .map(|isa| detection(isa.variant(), isa.features()));
     let others = WITHOUT_KERNELS
         .iter()
-        .filter(|_| vector)
+        .filter(|_| arch == Some("x86_64"))
         .map(|(v, f)| detection(v, f));
     let detections = detections.chain(others);
     let rows: Vec<TokenStream> = isas
@@ -89,11 +90,28 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     )
 }
 
+/// The architecture that the vector ISAs among `isas` belong to.
+fn arch(isas: &[Isa]) -> Option<&'static str> {
+    isas.iter().find_map(|isa| isa.arch())
+}
+
+/// An expression: whether the CPU has `feature`. WebAssembly cannot ask: an engine without a module's features refuses to load it,
+/// so what the module was built with is there.
+fn detected(arch: Option<&str>, feature: &str) -> TokenStream {
+    match arch {
+        Some("wasm32") => quote!(cfg!(target_feature = #feature)),
+        _ => quote!(std::arch::is_x86_feature_detected!(#feature)),
+    }
+}
+
 /// The text of `overflowing.rs`: kernels whose window is one step too long, for the test that must catch them.
 pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let mut text = String::from(
-        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs, Token};\n#[cfg(target_arch = \"x86_64\")]\nuse core::arch::x86_64::*;\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc, Operation, Scales};\n",
+        "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n\nuse crate::contract::{BuildArgs, GemvArgs, Token};\nuse crate::cpu::Isa;\nuse crate::packing::{Code, Packing};\nuse crate::registry::{Family, KernelDesc, Operation, Scales};\n",
     );
+    if let Some(arch) = arch(isas) {
+        text.push_str(&format!("use core::arch::{arch}::*;\n"));
+    }
     let mut rows = Vec::new();
     let mut built = Vec::new();
     for spec in isas.iter().flat_map(|isa| set.of_isa(*isa)) {

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::budget;
-use crate::isa::Isa;
+use crate::isa::{Isa, Tokens, Vocabulary};
 
 /// One algorithm for the ternary matrix-vector product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -347,11 +347,13 @@ impl KernelSpec {
 
     /// Rows that one vector covers.
     pub fn lanes(&self) -> usize {
-        match self.code {
+        match (self.isa, self.code) {
+            // Without vectors any number would do.
+            (Isa::Scalar, _) => 8,
             // A 32-bit lane holds four bytes of one row.
-            Code::B2 | Code::D3 | Code::D5 => (self.isa.vector_bytes() / 4).max(8),
-            Code::W3 => (self.isa.vector_bytes() / 2).max(8),
-            _ => self.isa.vector_bytes().max(8),
+            (_, Code::B2 | Code::D3 | Code::D5) => self.isa.vector_bytes() / 4,
+            (_, Code::W3) => self.isa.vector_bytes() / 2,
+            _ => self.isa.vector_bytes(),
         }
     }
 
@@ -430,8 +432,11 @@ impl KernelSpec {
                 self.block, self.window
             ));
         }
-        if self.isa == Isa::Scalar && self.prefetch != Prefetch::Dense {
-            return Err("prefetch = \"sparse\", but scalar kernels do not prefetch".into());
+        let prefetches = |words: &dyn Vocabulary| words.prefetch(Tokens::new()).is_some();
+        if self.prefetch != Prefetch::Dense && !self.isa.vocabulary().is_some_and(prefetches) {
+            return Err(format!(
+                "prefetch = \"sparse\", but {isa} kernels do not prefetch"
+            ));
         }
         let scalable = matches!(
             (self.family, self.code),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tern_codegen::KernelSet;
 
 /// One small kernel a line: the ISA's config, then the id.
-const KERNELS: [(&str, &str, &str); 19] = [
+const KERNELS: [(&str, &str, &str); 23] = [
     (
         "scalar",
         "family = 'lut'\ncode = 't5'",
@@ -102,13 +102,33 @@ const KERNELS: [(&str, &str, &str); 19] = [
         "family = 'decode'\ncode = 'd3'",
         "gemv_decode_d3__avx512vbmi_p1k12",
     ),
+    (
+        "simd128",
+        "family = 'lut'\ncode = 't3'",
+        "gemv_lut_t3__simd128_p1k12",
+    ),
+    (
+        "simd128",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'classic'",
+        "gemv_mad_b2__simd128_classic_p2k12",
+    ),
+    (
+        "simd128",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
+        "gemv_mad_b2__simd128_shiftfree_p1k12",
+    ),
+    (
+        "simd128",
+        "family = 'addsub'\ncode = 'planes'",
+        "gemv_addsub_planes__simd128_p1k12",
+    ),
 ];
 
 #[test]
 fn kernels_read_as_they_did_when_they_were_reviewed() {
     let bless = std::env::var_os("TERN_BLESS").is_some();
     for (isa, row, id) in KERNELS {
-        // One has two panels, so that strips and the single panels after them are both seen.
+        // Some have two panels, so that strips and the single panels after them are both seen.
         let panels = if id.ends_with("p2k12") { 2 } else { 1 };
         let config = format!("[[gemv]]\n{row}\npanels = [{panels}]\nblock = [12]\n");
         let set = KernelSet::from_texts([(format!("{isa}.toml"), config)]).unwrap();
