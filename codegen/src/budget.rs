@@ -470,6 +470,15 @@ pub fn operations(spec: &KernelSpec) -> f64 {
             };
             code.step_cols() as f64 * 2.0 * (2.0 + 2.0 * digit) + widening
         }
+        // A product and an addition for the even and for the odd bytes of each plane. Shift-free masks all eight and shifts once, for
+        // the odd bytes; classic shifts all but the first and masks all but the last.
+        (Isa::Simd128, Family::Mad, _) => {
+            let fields = match spec.variant {
+                Some(Variant::Shiftfree) => 8.0 + 1.0,
+                _ => 7.0 + 7.0,
+            };
+            fields + 2.0 * 8.0
+        }
         // A mask and a product for each plane, a shift where it is not in place, a third operation where products are not summed in
         // place or where each half of the bytes has a product of its own. On ARM the shift that brings the highest plane down is its
         // mask too.

@@ -5,6 +5,7 @@ mod avx512;
 mod instructions;
 mod neon;
 mod operations;
+mod simd128;
 mod ssse3;
 
 use proc_macro2::{Literal, TokenStream};
@@ -17,6 +18,7 @@ pub use avx512::Avx512;
 pub use instructions::{gemm_instructions, instructions, unpack_instructions};
 pub use neon::{Dot, Neon};
 pub use operations::{Operation, count};
+pub use simd128::Simd128;
 pub use ssse3::Ssse3;
 
 /// An instruction-set level with kernels of its own.
@@ -42,11 +44,13 @@ pub enum Isa {
     Dotprod,
     /// Their dot products of unsigned and signed bytes.
     I8mm,
+    /// 128-bit vectors of WebAssembly.
+    Simd128,
 }
 
 impl Isa {
     /// Every ISA with kernels.
-    pub const ALL: [Isa; 10] = [
+    pub const ALL: [Isa; 11] = [
         Isa::Scalar,
         Isa::Ssse3,
         Isa::Avx2,
@@ -57,6 +61,7 @@ impl Isa {
         Isa::Neon,
         Isa::Dotprod,
         Isa::I8mm,
+        Isa::Simd128,
     ];
 
     /// The name in file names, ids and `--max-isa`.
@@ -72,6 +77,7 @@ impl Isa {
             Isa::Neon => "neon",
             Isa::Dotprod => "dotprod",
             Isa::I8mm => "i8mm",
+            Isa::Simd128 => "simd128",
         }
     }
 
@@ -93,6 +99,7 @@ impl Isa {
             Isa::Neon => "Neon",
             Isa::Dotprod => "Dotprod",
             Isa::I8mm => "I8mm",
+            Isa::Simd128 => "Simd128",
         }
     }
 
@@ -101,6 +108,7 @@ impl Isa {
         match self {
             Isa::Scalar => None,
             Isa::Neon | Isa::Dotprod | Isa::I8mm => Some("aarch64"),
+            Isa::Simd128 => Some("wasm32"),
             Isa::Ssse3
             | Isa::Avx2
             | Isa::AvxVnni
@@ -125,6 +133,7 @@ impl Isa {
             Isa::Neon => &["neon"],
             Isa::Dotprod => &["neon", "dotprod"],
             Isa::I8mm => &["neon", "i8mm"],
+            Isa::Simd128 => &["simd128"],
         }
     }
 
@@ -132,17 +141,17 @@ impl Isa {
     pub const fn vector_bytes(self) -> usize {
         match self {
             Isa::Scalar => 1,
-            Isa::Ssse3 | Isa::Neon | Isa::Dotprod | Isa::I8mm => 16,
+            Isa::Ssse3 | Isa::Simd128 | Isa::Neon | Isa::Dotprod | Isa::I8mm => 16,
             Isa::Avx2 | Isa::AvxVnni => 32,
             Isa::Avx512bw | Isa::Avx512vnni | Isa::Avx512vbmi => 64,
         }
     }
 
-    /// Vector registers.
+    /// Vector registers. WebAssembly has none of its own: its number is that of the poorest CPUs that run it, x86-64.
     pub const fn registers(self) -> usize {
         match self {
             Isa::Scalar => 0,
-            Isa::Ssse3 | Isa::Avx2 | Isa::AvxVnni => 16,
+            Isa::Ssse3 | Isa::Avx2 | Isa::AvxVnni | Isa::Simd128 => 16,
             _ => 32,
         }
     }
@@ -183,6 +192,11 @@ impl Isa {
                 (Family::Addsub, Code::Planes),
             ],
             Isa::Dotprod | Isa::I8mm => &[(Family::Mad, Code::B2)],
+            Isa::Simd128 => &[
+                (Family::Lut, Code::T3),
+                (Family::Mad, Code::B2),
+                (Family::Addsub, Code::Planes),
+            ],
         }
     }
 
@@ -200,6 +214,7 @@ impl Isa {
             Isa::Avx2 => Some(&Avx2 { vnni: false }),
             Isa::AvxVnni => Some(&Avx2 { vnni: true }),
             Isa::Avx512bw | Isa::Avx512vnni => Some(&Avx512 { vbmi: false }),
+            Isa::Simd128 => Some(&Simd128),
             Isa::Avx512vbmi => Some(&Avx512 { vbmi: true }),
             Isa::Neon => Some(&Neon { dot: Dot::Widening }),
             Isa::Dotprod => Some(&Neon { dot: Dot::Signed }),
@@ -348,8 +363,8 @@ pub trait Vocabulary {
     /// that every ISA rounds alike.
     fn add_scaled(&self, out: Tokens, sums: Tokens, scales: Tokens) -> Tokens;
 
-    /// Asks for the cache line at `at` (any address) in the second-level cache.
-    fn prefetch(&self, at: Tokens) -> Tokens;
+    /// Asks for the cache line at `at` (any address) in the second-level cache; `None` where the ISA cannot.
+    fn prefetch(&self, at: Tokens) -> Option<Tokens>;
 
     /// The functions that words call; a file gets those that its kernels use.
     fn helpers(&self) -> Vec<Helper> {

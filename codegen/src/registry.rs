@@ -17,16 +17,13 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let modules = isas
         .iter()
         .map(|isa| module(*isa, &format!("/{}.rs", isa.name())));
-    let arch = isas.iter().find_map(|isa| isa.arch());
-    let detected = match arch {
-        Some("aarch64") => format_ident!("is_aarch64_feature_detected"),
-        _ => format_ident!("is_x86_feature_detected"),
-    };
+    let arch = arch(isas);
     let detections = isas.iter().map(|isa| {
         let variant = format_ident!("{}", isa.variant());
+        let detected = isa.features().iter().map(|f| detected(arch, f));
         match isa.features() {
             [] => quote!(Isa::#variant => true),
-            features => quote!(Isa::#variant => #(std::arch::#detected!(#features))&&*),
+            _ => quote!(Isa::#variant => #(#detected)&&*),
         }
     });
     let rows: Vec<TokenStream> = isas
@@ -104,13 +101,24 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     )
 }
 
+/// The architecture that the vector ISAs among `isas` belong to.
+fn arch(isas: &[Isa]) -> Option<&'static str> {
+    isas.iter().find_map(|isa| isa.arch())
+}
+
+/// An expression: whether the CPU has `feature`. WebAssembly cannot ask: an engine without a module's features refuses to load it,
+/// so what the module was built with is there.
+fn detected(arch: Option<&str>, feature: &str) -> TokenStream {
+    match arch {
+        Some("wasm32") => quote!(cfg!(target_feature = #feature)),
+        Some("aarch64") => quote!(std::arch::is_aarch64_feature_detected!(#feature)),
+        _ => quote!(std::arch::is_x86_feature_detected!(#feature)),
+    }
+}
+
 /// What a file of kernels for a test starts with, after a comment that says what they are.
 const TEST_FILE: &str = "
 use crate::contract::{BuildArgs, GemmArgs, GemvArgs, Token};
-#[cfg(target_arch = \"x86_64\")]
-use core::arch::x86_64::*;
-#[cfg(target_arch = \"aarch64\")]
-use core::arch::aarch64::*;
 use crate::cpu::Isa;
 use crate::packing::{Code, Packing};
 use crate::registry::{Family, GemmDesc, KernelDesc, Operation, Scales};
@@ -136,6 +144,9 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     let mut text = format!(
         "// Kernels with a window beyond the bound. Only a test sees them: it must find that they are wrong.\n{TEST_FILE}"
     );
+    if let Some(arch) = arch(isas) {
+        text.push_str(&format!("use core::arch::{arch}::*;\n"));
+    }
     let mut rows = Vec::new();
     let mut built = Vec::new();
     for spec in isas.iter().flat_map(|isa| set.of_isa(*isa)) {
@@ -183,7 +194,7 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
 /// The text of `avx512vl.rs`: the kernels of AVX-VNNI in the encoding of AVX-512VL, for the test that runs them there.
 pub fn avx512vl(set: &KernelSet) -> Result<String, Error> {
     let mut text = format!(
-        "// Kernels of AVX-VNNI in the encoding of AVX-512VL. Only a test sees them.\n{TEST_FILE}"
+        "// Kernels of AVX-VNNI in the encoding of AVX-512VL. Only a test sees them.\n{TEST_FILE}use core::arch::x86_64::*;\n"
     );
     let mut rows = Vec::new();
     let whole = |spec: &&KernelSpec| spec.scales == Scales::Whole;

@@ -150,12 +150,15 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
     let safety = comment(
         "SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here, and the CPU's ISA.",
     );
+    let prefetch = words
+        .prefetch(TokenStream::new())
+        .map(|_| quote!(prefetch,));
     quote! {
         #docs
         #features
         pub unsafe fn #id(args: &GemvArgs) {
             #tables
-            let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
+            let GemvArgs { tokens, count, steps, #prefetch .. } = *args;
             #safety
             unsafe {
                 for token in core::slice::from_raw_parts(tokens, count) {
@@ -249,18 +252,19 @@ fn prefetches(
     spec: &KernelSpec,
     words: &dyn Vocabulary,
     panels: usize,
-) -> (TokenStream, TokenStream) {
+) -> (Option<TokenStream>, Option<TokenStream>) {
     let prefetch = |lines: usize| {
         let fetches = (0..lines).map(|line| words.prefetch(at("ahead", 64 * line)));
-        quote! {
+        let fetches: Vec<TokenStream> = fetches.collect::<Option<_>>()?;
+        Some(quote! {
             let ahead = weights.wrapping_add(prefetch);
             #(#fetches;)*
-        }
+        })
     };
     let lines = (panels * spec.panel_step_bytes()).div_ceil(64);
     match spec.prefetch {
-        Prefetch::Dense => (TokenStream::new(), prefetch(lines)),
-        Prefetch::Sparse => (prefetch(1), TokenStream::new()),
+        Prefetch::Dense => (None, prefetch(lines)),
+        Prefetch::Sparse => (prefetch(1), None),
     }
 }
 

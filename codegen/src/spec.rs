@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::batched::{GemmRow, GemmSpec, UnpackRow, UnpackSpec};
 use crate::budget;
-use crate::isa::Isa;
+use crate::isa::{Isa, Tokens, Vocabulary};
 
 /// One algorithm for the ternary matrix-vector product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -436,8 +436,11 @@ impl KernelSpec {
                 self.block, self.window
             ));
         }
-        if self.isa == Isa::Scalar && self.prefetch != Prefetch::Dense {
-            return Err("prefetch = \"sparse\", but scalar kernels do not prefetch".into());
+        let prefetches = |words: &dyn Vocabulary| words.prefetch(Tokens::new()).is_some();
+        if self.prefetch != Prefetch::Dense && !self.isa.vocabulary().is_some_and(prefetches) {
+            return Err(format!(
+                "prefetch = \"sparse\", but {isa} kernels do not prefetch"
+            ));
         }
         let scalable = matches!(
             (self.family, self.code),

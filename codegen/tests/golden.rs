@@ -187,6 +187,26 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
         "gemv_mad_b2__i8mm_shiftfree_p1k12",
     ),
+    (
+        "simd128",
+        "family = 'lut'\ncode = 't3'",
+        "gemv_lut_t3__simd128_p1k12",
+    ),
+    (
+        "simd128",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'classic'",
+        "gemv_mad_b2__simd128_classic_p2k12",
+    ),
+    (
+        "simd128",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
+        "gemv_mad_b2__simd128_shiftfree_p1k12",
+    ),
+    (
+        "simd128",
+        "family = 'addsub'\ncode = 'planes'",
+        "gemv_addsub_planes__simd128_p1k12",
+    ),
 ];
 
 /// The same for batched products: a small tile shows all that a large one has, and every code is unpacked in its own way.
@@ -235,7 +255,7 @@ const BATCHED: [(&str, &str, &str); 10] = [
 fn kernels_read_as_they_did_when_they_were_reviewed() {
     let bless = std::env::var_os("TERN_BLESS").is_some();
     let gemv = KERNELS.iter().map(|&(isa, row, id)| {
-        // One has two panels, so that strips and the single panels after them are both seen.
+        // Some have two panels, so that strips and the single panels after them are both seen.
         let panels = if id.ends_with("p2k12") { 2 } else { 1 };
         let config = format!("[[gemv]]\n{row}\npanels = [{panels}]\nblock = [12]\n");
         (isa, config, id)

@@ -196,6 +196,12 @@ fn ids_are_distinct_and_named_after_their_parts() {
     ));
 }
 
+/// How many ISAs `arch` may have, plain Rust among them.
+fn isas_of(arch: &str) -> usize {
+    let on = |isa: &Isa| isa.arch().is_none_or(|a| a == arch);
+    Isa::ALL.iter().filter(|isa| on(isa)).count()
+}
+
 #[test]
 fn the_same_configs_give_the_same_bytes() {
     let emit = |name: &str| {
@@ -223,11 +229,7 @@ fn the_same_configs_give_the_same_bytes() {
     assert_eq!(first, second);
     assert_eq!(
         first.len(),
-        Isa::ALL
-            .iter()
-            .filter(|isa| isa.arch() != Some("aarch64"))
-            .count()
-            + 3,
+        isas_of("x86_64") + 3,
         "one file an ISA of the target, the registry, the overflowing kernels and those of AVX-VNNI in another encoding"
     );
     for (name, text) in &first {
@@ -244,18 +246,27 @@ fn the_same_configs_give_the_same_bytes() {
 
 #[test]
 fn another_target_gets_only_what_it_can_compile() {
-    let out = std::env::temp_dir().join(format!("tern-emit-arm-{}", std::process::id()));
-    std::fs::create_dir_all(&out).unwrap();
-    write(&config_dir(), "aarch64", &out).unwrap();
-    let text = std::fs::read_to_string(out.join("kernels.rs")).unwrap();
-    let files = std::fs::read_dir(&out).unwrap().count();
-    std::fs::remove_dir_all(&out).unwrap();
-    assert!(text.contains("gemv_lut_t5__scalar") && text.contains("gemv_lut_t3__neon"));
-    assert!(!text.contains("is_x86_feature_detected"));
-    assert_eq!(
-        files,
-        4 + 2,
-        "scalar, neon, dotprod, i8mm, the registry and the overflowing kernels"
+    for arch in ["aarch64", "wasm32"] {
+        let out = std::env::temp_dir().join(format!("tern-emit-{arch}-{}", std::process::id()));
+        std::fs::create_dir_all(&out).unwrap();
+        write(&config_dir(), arch, &out).unwrap();
+        let text = std::fs::read_to_string(out.join("kernels.rs")).unwrap();
+        let files = std::fs::read_dir(&out).unwrap().count();
+        std::fs::remove_dir_all(&out).unwrap();
+        assert!(text.contains("gemv_lut_t5__scalar") && !text.contains("x86_"));
+        assert_eq!(files, isas_of(arch) + 2);
+    }
+}
+
+#[test]
+fn webassembly_prefetches_nothing() {
+    let set = KernelSet::from_dir(&config_dir()).unwrap();
+    let text = set.file(Isa::Simd128).unwrap();
+    assert!(text.contains("v128_load") && !text.contains("ahead"));
+    let sparse = "[[gemv]]\nfamily = \"addsub\"\ncode = \"planes\"\npanels = [1]\nblock = [8]\nprefetch = [\"sparse\"]\n";
+    assert_mentions(
+        &refusal("simd128", sparse),
+        &["simd128 kernels do not prefetch"],
     );
 }
 

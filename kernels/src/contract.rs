@@ -48,6 +48,7 @@ pub struct GemvArgs {
     /// Units of one panel that follow them.
     pub singles: usize,
     /// Bytes ahead of the weights to prefetch into the L2 cache; 0 prefetches nothing useful and costs next to nothing.
+    #[allow(dead_code, reason = "WebAssembly and plain Rust have no prefetch")]
     pub prefetch: usize,
 }
 

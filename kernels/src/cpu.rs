@@ -35,6 +35,8 @@ pub enum Isa {
     Dotprod,
     /// 128-bit int8 matrix products (ARM).
     I8mm,
+    /// 128-bit vectors (WebAssembly).
+    Simd128,
 }
 
 impl Isa {
@@ -50,6 +52,7 @@ impl Isa {
         Isa::Neon,
         Isa::Dotprod,
         Isa::I8mm,
+        Isa::Simd128,
     ];
 
     /// The ones that a CPU of this architecture may have.
@@ -57,6 +60,8 @@ impl Isa {
         Isa::ALL.split_at(7).0
     } else if cfg!(target_arch = "aarch64") {
         &[Isa::Scalar, Isa::Neon, Isa::Dotprod, Isa::I8mm]
+    } else if cfg!(target_arch = "wasm32") {
+        &[Isa::Scalar, Isa::Simd128]
     } else {
         &[Isa::Scalar]
     };
@@ -74,6 +79,7 @@ impl Isa {
             Isa::Neon => "neon",
             Isa::Dotprod => "dotprod",
             Isa::I8mm => "i8mm",
+            Isa::Simd128 => "simd128",
         }
     }
 

@@ -129,7 +129,7 @@ impl Vocabulary for Avx2 {
             _mm256_mul_ps(_mm256_cvtepi32_ps(#sums), _mm256_castsi256_ps(#scales))
         )))
     }
-    fn prefetch(&self, at: Tokens) -> Tokens {
-        quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast()))
+    fn prefetch(&self, at: Tokens) -> Option<Tokens> {
+        Some(quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast())))
     }
 }

@@ -142,7 +142,7 @@ impl Vocabulary for Avx512 {
             _mm512_mul_ps(_mm512_cvtepi32_ps(#sums), _mm512_castsi512_ps(#scales))
         )))
     }
-    fn prefetch(&self, at: Tokens) -> Tokens {
-        quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast()))
+    fn prefetch(&self, at: Tokens) -> Option<Tokens> {
+        Some(quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast())))
     }
 }

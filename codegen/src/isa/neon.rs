@@ -165,8 +165,8 @@ impl Vocabulary for Neon {
     fn add_scaled(&self, out: Tokens, sums: Tokens, scales: Tokens) -> Tokens {
         quote!(add_scaled(#out, #sums, #scales))
     }
-    fn prefetch(&self, at: Tokens) -> Tokens {
-        quote!(prefetch_line(#at))
+    fn prefetch(&self, at: Tokens) -> Option<Tokens> {
+        Some(quote!(prefetch_line(#at)))
     }
 
     fn helpers(&self) -> Vec<Helper> {

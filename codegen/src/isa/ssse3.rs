@@ -116,7 +116,7 @@ impl Vocabulary for Ssse3 {
             _mm_mul_ps(_mm_cvtepi32_ps(#sums), _mm_castsi128_ps(#scales))
         )))
     }
-    fn prefetch(&self, at: Tokens) -> Tokens {
-        quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast()))
+    fn prefetch(&self, at: Tokens) -> Option<Tokens> {
+        Some(quote!(_mm_prefetch::<_MM_HINT_T1>(#at.cast())))
     }
 }
