@@ -125,6 +125,13 @@ pub type DotFn = unsafe fn(&DotArgs) -> u64;
 ///   every four columns of the run, rounded up to whole quads after as many steps as make whole quads; for each, `4 * lanes` bytes
 ///   are overwritten, which nothing else uses during the call. Columns beyond the run are filled with any of 0, 1 and 2.
 /// * The CPU has the kernel's ISA.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(
+        dead_code,
+        reason = "only generated kernels read it, and only x86-64 has some"
+    )
+)]
 #[derive(Clone, Copy, Debug)]
 pub struct UnpackArgs {
     /// The panel's weights in the first step.
