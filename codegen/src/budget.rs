@@ -377,7 +377,7 @@ pub fn check_block(spec: &KernelSpec) -> Result<(), String> {
 /// A byte `u` is 0, 1 or 2 and an activation -128..=127; two products meet in one lane, so a quad adds -512..=508. Then
 /// 32768 / 512 = 64 and 32767 / 508 = 64.5: 64 quads.
 pub fn gemm_window_max(isa: Isa) -> Option<usize> {
-    let narrow = isa.vocabulary().is_some_and(|words| words.dot_bits() == 16);
+    let narrow = products_in_16_bits(isa).is_some();
     let (low, high) = (2 * 2 * -128, 2 * 2 * 127);
     narrow.then(|| (i32::from(i16::MIN) / low).min(i32::from(i16::MAX) / high) as usize)
 }

@@ -10,7 +10,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Skeleton, at, ident};
+use super::{Skeleton, add_to_rows, at, ident};
 use crate::isa::Vocabulary;
 use crate::spec::KernelSpec;
 
@@ -78,10 +78,8 @@ impl Skeleton for Lut16<'_> {
         let stores = vectors.enumerate().map(|(vector, (panel, pick))| {
             let (sum, pick) = (ident("sum", panel), quote::format_ident!("{pick}"));
             // Two vectors of 32-bit sums for the panel's one of 16-bit lanes.
-            let rows = at("out", vector * 2 * self.spec.lanes());
             let widened = w.multiply_pairs16(quote!(#sum), quote!(#pick));
-            let store = w.store(rows.clone(), w.add(32, widened, w.load(rows)));
-            quote!(#store;)
+            add_to_rows(self.spec, w, vector * 2 * self.spec.lanes(), widened)
         });
         quote!(#(#stores)*)
     }
