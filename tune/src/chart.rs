@@ -128,15 +128,7 @@ fn draw_panel(
         }
         y += GROUP_GAP;
     }
-    for tick in axis.ticks() {
-        text(
-            area,
-            &axis.label(tick),
-            (axis.at(tick), y + 8),
-            TICK,
-            Side::Center,
-        )?;
-    }
+    axis.write_ticks(area, y + 8, 1)?;
     let caption = "10⁹ weights a second; longer is faster; whiskers: median absolute deviation";
     text(area, caption, (BARS_LEFT, y + 38), TICK, Side::Left)
 }

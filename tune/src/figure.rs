@@ -142,6 +142,15 @@ impl Axis {
         let digits = (-step.log10().floor()).max(0.0) as usize;
         format!("{tick:.digits$}")
     }
+
+    /// Writes the value of every `every`th tick of a horizontal axis, centred at height `y`.
+    pub(crate) fn write_ticks(&self, area: &Area<'_>, y: i32, every: usize) -> Drawn {
+        for tick in self.ticks().into_iter().step_by(every) {
+            let at = (self.at(tick), y);
+            text(area, &self.label(tick), at, TICK, Side::Center)?;
+        }
+        Ok(())
+    }
 }
 
 /// A round distance between ticks that gives 4 to 10 of them up to `most`.

@@ -104,14 +104,8 @@ fn draw_panel(
             FAINT,
             1,
         )?;
-        text(
-            area,
-            &axis.label(tick),
-            (axis.at(tick), bottom + 12),
-            TICK,
-            Side::Center,
-        )?;
     }
+    axis.write_ticks(area, bottom + 12, 1)?;
     for (position, cap) in caps.iter().enumerate() {
         let middle = first + position as i32 * ROW + ROW / 2;
         text(area, cap.isa, (NAMES - 10, middle), LABEL, Side::Right)?;

@@ -136,15 +136,7 @@ impl Panel<'_> {
             let axis = self.axis(index);
             // A narrow column has room for every second number only.
             let every = if self.threads.len() > 1 { 2 } else { 1 };
-            for tick in axis.ticks().into_iter().step_by(every) {
-                text(
-                    area,
-                    &axis.label(tick),
-                    (axis.at(tick), y + 8),
-                    TICK,
-                    Side::Center,
-                )?;
-            }
+            axis.write_ticks(area, y + 8, every)?;
         }
         let unit = "10⁹ weights a second; longer is faster";
         text(area, unit, (NAMES, y + 34), TICK, Side::Left)
