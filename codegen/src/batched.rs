@@ -88,11 +88,6 @@ impl UnpackSpec {
                     .into(),
             );
         }
-        if matches!(self.code, Code::D3 | Code::D5 | Code::T2 | Code::F3) {
-            return Err(format!(
-                "no skeleton unpacks code {code}, which is decoded trit by trit"
-            ));
-        }
         match self.isa.skeletons().iter().any(|(_, c)| *c == self.code) {
             true => Ok(()),
             false => Err(format!(
@@ -184,6 +179,12 @@ impl GemmSpec {
             return Err(format!(
                 "vectors = {} and tokens = {} must be 1 to 16",
                 self.vectors, self.tokens
+            ));
+        }
+        if self.isa.multiplies_2x2() && self.tokens > 1 && self.tokens % 2 == 1 {
+            return Err(format!(
+                "tokens = {} must be 1 or even: {isa} multiplies two tokens at once",
+                self.tokens
             ));
         }
         let registers = budget::gemm_registers(self);

@@ -374,32 +374,58 @@ pub fn check_block(spec: &KernelSpec) -> Result<(), String> {
 
 /// The most quads that a 16-bit sum of a batched product takes without overflow; `None` where sums are 32 bits wide.
 ///
-/// A byte `u` is 0, 1 or 2 and an activation -128..=127; two products meet in one lane, so a quad adds -512..=508. Then
-/// 32768 / 512 = 64 and 32767 / 508 = 64.5: 64 quads.
+/// A byte `u` is 0, 1 or 2 and an activation -128..=127. Where two products meet in one lane a quad adds -512..=508: 32768 / 512 =
+/// 64 and 32767 / 508 = 64.5, so 64 quads. Where each product has a lane of its own it adds half of that: 128 quads.
 pub fn gemm_window_max(isa: Isa) -> Option<usize> {
-    let narrow = products_in_16_bits(isa).is_some();
-    let (low, high) = (2 * 2 * -128, 2 * 2 * 127);
-    narrow.then(|| (i32::from(i16::MIN) / low).min(i32::from(i16::MAX) / high) as usize)
+    let pair = products_in_16_bits(isa)?;
+    let (low, high) = (2 * pair * -128, 2 * pair * 127);
+    Some((i64::from(i16::MIN) / low).min(i64::from(i16::MAX) / high) as usize)
 }
 
-/// Vector registers of a batched product: a sum for each vector and token, the vectors, an activation, and the products where
-/// they are not summed in place.
+/// Why no window of a batched product may be longer than [`gemm_window_max`], with its numbers; `None` where sums are 32 bits wide.
+pub fn gemm_window_reason(isa: Isa) -> Option<String> {
+    let (step, largest) = (2 * products_in_16_bits(isa)? * 128, -i64::from(i16::MIN));
+    Some(format!(
+        "a quad adds at most {step} to a 16-bit lane that holds {largest}: {largest} / {step} = {}",
+        largest / step
+    ))
+}
+
+/// Vector registers of a batched product: a sum for each vector and token (two where products of a vector need two), the vectors, an
+/// activation, and the products where they are not summed in place.
 pub fn gemm_registers(spec: &GemmSpec) -> usize {
-    if spec.isa == Isa::Scalar {
-        return 0;
+    let (vectors, sums) = (spec.vectors, spec.vectors * spec.tokens);
+    let parts = spec.isa.vocabulary().map_or(1, |w| w.dot_parts());
+    match spec.isa {
+        Isa::Scalar => 0,
+        // Each vector of weights is two, of even and of odd bytes, and so are the activations.
+        Isa::Simd128 => sums + 2 * vectors + 2 + 1,
+        // Two quads of each vector, taken apart by rows. As many sums: each is of half the rows, but of two tokens.
+        isa if isa.multiplies_2x2() => sums + 2 * vectors + 1,
+        _ => {
+            let in_place = spec.window.is_none() || parts > 1;
+            sums * parts + vectors + 1 + usize::from(!in_place)
+        }
     }
-    spec.vectors * spec.tokens + spec.vectors + 1 + usize::from(spec.window.is_some())
 }
 
 /// Vector operations of a batched product for one quad of the register tile, loads excluded.
 pub fn gemm_operations(spec: &GemmSpec) -> f64 {
-    let products = (spec.vectors * spec.tokens) as f64;
-    match (spec.isa, spec.window) {
+    let (vectors, tokens) = (spec.vectors as f64, spec.tokens as f64);
+    let products = vectors * tokens;
+    let parts = spec.isa.vocabulary().map_or(1, |w| w.dot_parts());
+    match (spec.isa, spec.window, parts) {
         // A product and a sum for each of four columns and every row.
-        (Isa::Scalar, _) => 8.0 * products * spec.lanes() as f64,
-        (_, None) => products,
+        (Isa::Scalar, ..) => 8.0 * products * spec.lanes() as f64,
+        // Two products and two sums; even and odd bytes of weights by a mask and a shift, of activations by three shifts.
+        (Isa::Simd128, ..) => 4.0 * products + 2.0 * vectors + 3.0 * tokens,
+        // For two quads: a product of half the rows of a vector and two tokens; two interleavings a vector.
+        (isa, ..) if isa.multiplies_2x2() => products / 2.0 + vectors,
+        (_, None, _) => products,
         // A product and a sum; at the end of a window another product and sum.
-        (_, Some(window)) => 2.0 * products * (1.0 + 1.0 / window as f64),
+        (_, Some(window), 1) => 2.0 * products * (1.0 + 1.0 / window as f64),
+        // A product for each half, summed in place; at the end of a window both widened, joined and added.
+        (_, Some(window), _) => products * (2.0 + 4.0 / window as f64),
     }
 }
 
@@ -695,6 +721,9 @@ mod tests {
     fn gemm_windows_fill_16_bits_exactly() {
         assert_eq!(gemm_window_max(Isa::Avx2), Some(64));
         assert_eq!(64 * 2 * 2 * -128, i32::from(i16::MIN));
+        // One product in a lane.
+        assert_eq!(gemm_window_max(Isa::Neon), Some(128));
+        assert_eq!(128 * 2 * -128, i32::from(i16::MIN));
         assert_eq!(gemm_window_max(Isa::Avx512vnni), None);
     }
 }

@@ -1,6 +1,8 @@
 //! What there is to know of one kernel before it runs: what it computes, what a step costs, why its window is as long as it is, and
 //! what the models of [`ports`](crate::ports) make of it.
 
+mod batched;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -9,6 +11,8 @@ use crate::isa::{Operation, count, instructions};
 use crate::ports::{Bound, MODELS};
 use crate::spec::KernelSpec;
 use crate::{budget, skeleton};
+
+pub use batched::{BatchedExplanation, explain_gemm, explain_unpack};
 
 /// One kernel, explained. A *step* is one of a whole strip: all panels side by side.
 #[derive(Clone, Debug, Serialize)]
@@ -131,6 +135,11 @@ fn operations(spec: &KernelSpec) -> Result<Vec<Counted>, String> {
     let Some(statements) = statements else {
         return Ok(Vec::new());
     };
+    counted(statements)
+}
+
+/// The operations of some statements of x86-64.
+fn counted(statements: skeleton::Statements) -> Result<Vec<Counted>, String> {
     let (step, window) = (count(statements.step)?, count(statements.window)?);
     let kinds: BTreeMap<Operation, ()> =
         step.keys().chain(window.keys()).map(|&o| (o, ())).collect();

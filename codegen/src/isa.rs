@@ -206,6 +206,18 @@ impl Isa {
         self.skeletons().iter().any(multiplies)
     }
 
+    /// Whether it multiplies matrices of 2 x 8 bytes: [`Vocabulary::multiply_2x2`] is spelled.
+    pub const fn multiplies_2x2(self) -> bool {
+        matches!(self, Isa::I8mm)
+    }
+
+    /// Whether every CPU that has this ISA has `other` too: its kernels run there as well.
+    pub fn includes(self, other: Isa) -> bool {
+        let has = |feature: &&str| self.features().contains(feature);
+        other.arch().is_none_or(|arch| self.arch() == Some(arch))
+            && other.features().iter().all(has)
+    }
+
     /// Its words; `None` for plain Rust.
     pub fn vocabulary(self) -> Option<&'static dyn Vocabulary> {
         match self {
@@ -337,6 +349,29 @@ pub trait Vocabulary {
     }
     /// Bits of a lane that [`Vocabulary::dot`] adds into.
     fn dot_bits(&self) -> u32;
+
+    /// Products of two matrices of two rows of eight bytes, those of `u` unsigned, those of `s` signed: the sum over the columns of
+    /// row `i` of `u` times row `j` of `s` onto 32-bit lane `2 i + j` of `sum`. This and the next four words are for the ISAs of
+    /// [`Isa::multiplies_2x2`].
+    fn multiply_2x2(&self, _sum: Tokens, _u: Tokens, _s: Tokens) -> Tokens {
+        unreachable!("rejected by `Isa::multiplies_2x2`")
+    }
+    /// 32-bit lanes of `a` and `b` in turn: those of their first halves, or of their second ones.
+    fn interleave32(&self, _a: Tokens, _b: Tokens, _second: bool) -> Tokens {
+        unreachable!("rejected by `Isa::multiplies_2x2`")
+    }
+    /// The even 32-bit lanes of `a`, then those of `b`; or the odd ones.
+    fn pick32(&self, _a: Tokens, _b: Tokens, _odd: bool) -> Tokens {
+        unreachable!("rejected by `Isa::multiplies_2x2`")
+    }
+    /// The eight bytes at `a`, then the eight at `b`, both `*const u8` without alignment.
+    fn load_halves(&self, _a: Tokens, _b: Tokens) -> Tokens {
+        unreachable!("rejected by `Isa::multiplies_2x2`")
+    }
+    /// The four bytes at `a` and four of zeros, then the four at `b` and four of zeros.
+    fn load_quarters(&self, _a: Tokens, _b: Tokens) -> Tokens {
+        unreachable!("rejected by `Isa::multiplies_2x2`")
+    }
 
     /// Whether a byte lane's highest bit is set.
     fn highest_bit(&self, a: Tokens) -> Tokens;

@@ -137,17 +137,17 @@ impl KernelSet {
         spec.ok_or_else(|| Error::UnknownKernel(id.to_owned()))
     }
 
-    /// The text of one kernel, for a matrix-vector kernel with the build function of its packing and the helpers that it calls.
+    /// The text of one kernel, with the helpers that it calls, for a matrix-vector kernel with the build function of its packing too.
     ///
     /// # Errors
     ///
     /// No kernel is called `id`.
     pub fn show(&self, id: &str) -> Result<String, Error> {
         if let Some(spec) = self.specs.unpack.iter().find(|spec| spec.id() == id) {
-            return unpack_text(spec);
+            return with_helpers(spec.isa, unpack_text(spec)?);
         }
         if let Some(spec) = self.specs.gemm.iter().find(|spec| spec.id() == id) {
-            return gemm_text(spec);
+            return with_helpers(spec.isa, gemm_text(spec)?);
         }
         let spec = self.spec(id)?;
         let kernel = kernel_text(spec)?;
@@ -249,6 +249,13 @@ fn unpack_text(spec: &UnpackSpec) -> Result<String, Error> {
 /// The text of one kernel of batched products.
 fn gemm_text(spec: &GemmSpec) -> Result<String, Error> {
     emit::format(&spec.id(), skeleton::gemm(spec))
+}
+
+/// The text of one kernel of a batched product, and those of the helpers that it calls.
+fn with_helpers(isa: Isa, kernel: String) -> Result<String, Error> {
+    let helpers = helper_texts(isa, &kernel)?;
+    let texts = helpers.into_iter().map(|helper| format!("\n{helper}"));
+    Ok(texts.fold(kernel, |text, helper| text + &helper))
 }
 
 /// The texts of the helpers of `isa` that `text` calls. No helper calls another.

@@ -9,7 +9,7 @@ use crate::isa::{
 use crate::spec::{Error, KernelSpec, Scales};
 use crate::{
     GemmSpec, KernelSet, UnpackSpec, budget, build_name, build_text, emit, gemm_text, helper_texts,
-    kernel_text, skeleton, unpack_text,
+    kernel_text, skeleton, unpack_text, with_helpers,
 };
 
 /// The text of `kernels.rs`: modules, features, registry, configs.
@@ -124,15 +124,20 @@ use crate::packing::{Code, Packing};
 use crate::registry::{Family, GemmDesc, KernelDesc, Operation, Scales};
 ";
 
-/// Adds a kernel to a file of kernels for a test, and its helpers and build function where the file has none of that name yet.
-fn push_kernel(text: &mut String, spec: &KernelSpec) -> Result<(), Error> {
-    let kernel = kernel_text(spec)?;
-    text.push_str(&kernel);
-    for helper in helper_texts(spec.isa, &kernel)? {
+/// Adds a kernel's text to a file of kernels for a test, and the helpers that the file does not have yet.
+fn push_with_helpers(text: &mut String, isa: Isa, kernel: &str) -> Result<(), Error> {
+    text.push_str(kernel);
+    for helper in helper_texts(isa, kernel)? {
         if !text.contains(&helper) {
             text.push_str(&helper);
         }
     }
+    Ok(())
+}
+
+/// Adds a kernel to a file of kernels for a test, and its helpers and build function where the file has none of that name yet.
+fn push_kernel(text: &mut String, spec: &KernelSpec) -> Result<(), Error> {
+    push_with_helpers(text, spec.isa, &kernel_text(spec)?)?;
     if !text.contains(&format!("fn {}(", build_name(spec))) {
         text.push_str(&build_text(spec)?);
     }
@@ -177,7 +182,7 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
             window: Some(window + 1),
             ..spec.clone()
         };
-        text.push_str(&gemm_text(&spec)?);
+        push_with_helpers(&mut text, spec.isa, &gemm_text(&spec)?)?;
         gemms.push(gemm_row(&spec, "self")?);
     }
     let table = quote! {
@@ -202,6 +207,11 @@ pub fn avx512vl(set: &KernelSet) -> Result<String, Error> {
         push_kernel(&mut text, spec)?;
         rows.push(row(spec, "self")?);
     }
+    let mut gemms = Vec::new();
+    for spec in set.gemms().iter().filter(|spec| spec.isa == Isa::AvxVnni) {
+        push_with_helpers(&mut text, spec.isa, &gemm_text(spec)?)?;
+        gemms.push(gemm_row(spec, "self")?);
+    }
     let features = AVX512VL_FEATURES;
     let table = quote! {
         #[doc = " Whether this CPU runs these kernels."]
@@ -211,6 +221,9 @@ pub fn avx512vl(set: &KernelSet) -> Result<String, Error> {
 
         #[doc = " The rows of these kernels."]
         pub static KERNELS: &[KernelDesc] = &[#(#rows),*];
+
+        #[doc = " Those of batched products."]
+        pub static GEMMS: &[GemmDesc] = &[#(#gemms),*];
     };
     text.push_str(&emit::format("avx512vl.rs", table)?);
     Ok(in_avx512vl(&text))
@@ -308,7 +321,8 @@ fn unpack_row(spec: &UnpackSpec) -> Result<TokenStream, Error> {
     .map(|name| format_ident!("{name}"));
     let lanes = Literal::usize_unsuffixed(spec.lanes());
     let instructions = unpack_instructions(spec);
-    let fingerprint = emit::fingerprint(&[&id, &unpack_text(spec)?]);
+    let text = with_helpers(spec.isa, unpack_text(spec)?)?;
+    let fingerprint = emit::fingerprint(&[&id, &text]);
     Ok(quote! {
         UnpackDesc {
             id: #id,
@@ -343,7 +357,8 @@ fn gemm_row(spec: &GemmSpec, module: &str) -> Result<TokenStream, Error> {
     };
     let operations = Literal::f64_unsuffixed(budget::gemm_operations(spec));
     let instructions = gemm_instructions(spec);
-    let fingerprint = emit::fingerprint(&[&id, &gemm_text(spec)?]);
+    let text = with_helpers(spec.isa, gemm_text(spec)?)?;
+    let fingerprint = emit::fingerprint(&[&id, &text]);
     Ok(quote! {
         GemmDesc {
             id: #id,

@@ -7,6 +7,7 @@ mod decode;
 mod dot;
 mod fields;
 mod gemm;
+mod gemm2x2;
 mod lut;
 mod lut16;
 mod mad;
@@ -23,10 +24,10 @@ use crate::isa::{Helper, Isa, Vocabulary};
 use crate::spec::{Code, Family, KernelSpec, Prefetch, Scales};
 
 pub use dot::{dot, has_dot};
-pub use gemm::gemm;
+pub use gemm::{gemm, gemm_statements};
 pub use operand::{build, step_bytes as operand_step_bytes};
 pub use read::read;
-pub use unpack::unpack;
+pub use unpack::{unpack, unpack_statements};
 
 /// A numbered variable.
 fn ident(name: &str, number: usize) -> Ident {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tern_codegen::isa::Isa;
+use tern_codegen::spec::{self, Code};
 use tern_codegen::{
     Error, GemmSpec, KernelSet, KernelSpec, Scales, UnpackSpec, budget, config_dir, write,
 };
@@ -363,11 +364,53 @@ fn rows_of_batched_products_that_cannot_be_built_are_refused() {
         &["no matrix-vector kernel for code t5"],
     );
     assert_mentions(
-        &refusal("avx512vbmi", "[[unpack]]\ncode = [\"d5\"]\n"),
-        &["no skeleton unpacks code d5"],
+        &refusal("i8mm", &gemm("[1]", "[3]")),
+        &["tokens = 3 must be 1 or even"],
     );
     assert_mentions(
         &refusal("scalar", "[[unpack]]\ncode = [\"b2\"]\n"),
         &["decoded trit by trit"],
     );
+}
+
+#[test]
+fn every_packing_of_vectors_has_a_kernel_that_unpacks_it() {
+    let set = KernelSet::from_dir(&config_dir()).unwrap();
+    let mut missing = Vec::new();
+    for (isa, code) in Code::ALL
+        .into_iter()
+        .flat_map(|code| Isa::ALL.map(|isa| (isa, code)))
+    {
+        let packed = isa.skeletons().iter().any(|(_, c)| *c == code);
+        if isa == Isa::Scalar || !packed {
+            continue;
+        }
+        // That of an ISA whose kernels run there too will do, where its panels are as many rows.
+        let lanes = spec::lanes(isa, code);
+        let serves = |unpack: &&UnpackSpec| {
+            (unpack.code, unpack.lanes()) == (code, lanes) && isa.includes(unpack.isa)
+        };
+        if !set.unpacks().iter().any(|unpack| serves(&unpack)) {
+            missing.push(format!("{} on {}", code.name(), isa.name()));
+        }
+    }
+    assert!(missing.is_empty(), "nothing unpacks {missing:?}");
+}
+
+#[test]
+fn every_isa_that_multiplies_has_several_tiles_of_batched_products() {
+    let set = KernelSet::from_dir(&config_dir()).unwrap();
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.has_gemm()) {
+        let tiles = set.gemms().iter().filter(|spec| spec.isa == isa).count();
+        let enough = if isa == Isa::Scalar { 1 } else { 2 };
+        assert!(tiles >= enough, "{}: {tiles} tiles", isa.name());
+    }
+}
+
+#[test]
+fn an_isa_includes_those_whose_features_it_has() {
+    assert!(Isa::AvxVnni.includes(Isa::Avx2) && !Isa::Avx2.includes(Isa::AvxVnni));
+    assert!(Isa::I8mm.includes(Isa::Neon) && !Isa::I8mm.includes(Isa::Dotprod));
+    assert!(Isa::Avx512vbmi.includes(Isa::Avx512vnni) && Isa::Neon.includes(Isa::Scalar));
+    assert!(!Isa::Avx512vbmi.includes(Isa::Neon) && !Isa::Simd128.includes(Isa::Ssse3));
 }

@@ -126,10 +126,14 @@ pub type DotFn = unsafe fn(&DotArgs) -> u64;
 ///   are overwritten, which nothing else uses during the call. Columns beyond the run are filled with any of 0, 1 and 2.
 /// * The CPU has the kernel's ISA.
 #[cfg_attr(
-    not(target_arch = "x86_64"),
+    not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "wasm32"
+    )),
     allow(
         dead_code,
-        reason = "only generated kernels read it, and only x86-64 has some"
+        reason = "only generated kernels read it, and plain Rust has none"
     )
 )]
 #[derive(Clone, Copy, Debug)]

@@ -44,10 +44,14 @@ pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
 /// The same for kernels that unpack a code: what looks trits up, or takes fields and bits apart.
 pub fn unpack_instructions(spec: &UnpackSpec) -> &'static [&'static str] {
     match (spec.isa, spec.code) {
-        (Isa::Avx2 | Isa::Avx512bw, Code::T3) => &["vpshufb"],
+        (Isa::Ssse3, Code::T2 | Code::T3) => &["pshufb"],
+        (Isa::Ssse3, Code::B2 | Code::Planes | Code::S4) => &["psrlw", "pand"],
+        (Isa::Avx2, Code::T2) | (Isa::Avx2 | Isa::Avx512bw, Code::T3) => &["vpshufb"],
         (Isa::Avx512bw, Code::W3) => &["vpermw"],
         (Isa::Avx512vbmi, Code::T5) => &["vpermi2b|vpermt2b", "vgf2p8affineqb"],
         (Isa::Avx512vbmi, Code::T7) => &["vpermb"],
+        (Isa::Avx512vbmi, Code::D3) => &["vpmultishiftqb", "vpermb"],
+        (Isa::Avx512vbmi, Code::D5) => &["vpermi2b|vpermt2b"],
         (Isa::Avx2, Code::B2 | Code::Planes | Code::S4) => &["vpsrlw", "vpand"],
         (Isa::Avx512bw, Code::Planes | Code::S4) | (Isa::Avx512vnni, Code::B2) => {
             &["vpsrlw", "vpandd|vpandq|vpternlogd|vpternlogq"]
@@ -59,8 +63,9 @@ pub fn unpack_instructions(spec: &UnpackSpec) -> &'static [&'static str] {
 /// The same for batched products: the dot product.
 pub fn gemm_instructions(spec: &GemmSpec) -> &'static [&'static str] {
     match spec.isa {
+        Isa::Ssse3 => &["pmaddubsw"],
         Isa::Avx2 => &["vpmaddubsw"],
-        Isa::Avx512vnni => &["vpdpbusd"],
+        Isa::AvxVnni | Isa::Avx512vnni => &["vpdpbusd"],
         _ => &[],
     }
 }

@@ -135,6 +135,28 @@ impl Vocabulary for Neon {
             Dot::Signed | Dot::Mixed => 32,
         }
     }
+    fn multiply_2x2(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
+        quote!(multiply_2x2(#sum, #u, #s))
+    }
+    fn interleave32(&self, a: Tokens, b: Tokens, second: bool) -> Tokens {
+        match second {
+            false => quote!(interleave_first32(#a, #b)),
+            true => quote!(interleave_second32(#a, #b)),
+        }
+    }
+    fn pick32(&self, a: Tokens, b: Tokens, odd: bool) -> Tokens {
+        match odd {
+            false => quote!(pick_even32(#a, #b)),
+            true => quote!(pick_odd32(#a, #b)),
+        }
+    }
+    fn load_halves(&self, a: Tokens, b: Tokens) -> Tokens {
+        quote!(vcombine_u8(vld1_u8(#a), vld1_u8(#b)))
+    }
+    fn load_quarters(&self, a: Tokens, b: Tokens) -> Tokens {
+        let [a, b] = [a, b].map(|at| quote!(vcreate_u8(#at.cast::<u32>().read_unaligned().into())));
+        quote!(vcombine_u8(#a, #b))
+    }
     fn join_parts(&self, low: Tokens, high: Tokens) -> Tokens {
         quote!(add_neighbours32(#low, #high))
     }
@@ -254,6 +276,30 @@ fn wide_lanes() -> Vec<Helper> {
             "vpadd",
             "s32",
         ),
+        of_two(
+            "32-bit lanes of the first halves of `a` and `b` in turn.",
+            "interleave_first32",
+            "vzip1",
+            "u32",
+        ),
+        of_two(
+            "32-bit lanes of the second halves of `a` and `b` in turn.",
+            "interleave_second32",
+            "vzip2",
+            "u32",
+        ),
+        of_two(
+            "The even 32-bit lanes of `a`, then those of `b`.",
+            "pick_even32",
+            "vuzp1",
+            "u32",
+        ),
+        of_two(
+            "The odd 32-bit lanes of `a`, then those of `b`.",
+            "pick_odd32",
+            "vuzp2",
+            "u32",
+        ),
         Helper {
             doc: "`out + sums as f32 * scales` in lanes of `f32`, where `sums` are 32-bit integers; rounded after the product too.",
             signature: quote!(add_scaled(out: uint8x16_t, sums: uint8x16_t, scales: uint8x16_t) -> uint8x16_t),
@@ -325,6 +371,7 @@ fn shifts() -> Vec<Helper> {
             "s32",
         ),
         shift("`a << BY` in 16-bit lanes.", "shift_left16", "vshl", "u16"),
+        shift("`a << BY` in 32-bit lanes.", "shift_left32", "vshl", "u32"),
     ]
 }
 
@@ -332,7 +379,7 @@ fn shifts() -> Vec<Helper> {
 fn products(dot: Dot) -> Vec<Helper> {
     let vectors = quote!((sum: uint8x16_t, u: uint8x16_t, s: uint8x16_t) -> uint8x16_t);
     // The intrinsics are not stable.
-    let assembled = |doc, instruction: &str| {
+    let assembled = |doc, name: &str, instruction: &str| {
         let code = format!("{instruction} {{0:v}}.4s, {{1:v}}.16b, {{2:v}}.16b");
         let assembly = assembly(
             "SAFETY: works on three registers and touches nothing else.",
@@ -345,9 +392,10 @@ fn products(dot: Dot) -> Vec<Helper> {
             #assembly
             sum
         };
+        let name = format_ident!("{name}");
         Helper {
             doc,
-            signature: quote!(dot #vectors),
+            signature: quote!(#name #vectors),
             body,
         }
     };
@@ -373,11 +421,20 @@ fn products(dot: Dot) -> Vec<Helper> {
         ],
         Dot::Signed => vec![assembled(
             "`sum` in 32-bit lanes plus the products of signed bytes, four in each lane.",
+            "dot",
             "sdot",
         )],
-        Dot::Mixed => vec![assembled(
-            "`sum` in 32-bit lanes plus the products of unsigned bytes `u` and signed bytes `s`, four in each lane.",
-            "usdot",
-        )],
+        Dot::Mixed => vec![
+            assembled(
+                "`sum` in 32-bit lanes plus the products of unsigned bytes `u` and signed bytes `s`, four in each lane.",
+                "dot",
+                "usdot",
+            ),
+            assembled(
+                "The products of two rows of eight unsigned bytes `u` and two of signed bytes `s`: row `i` times row `j` onto lane `2 i + j`.",
+                "multiply_2x2",
+                "usmmla",
+            ),
+        ],
     }
 }

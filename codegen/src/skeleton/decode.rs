@@ -36,11 +36,7 @@ impl Skeleton for Decode<'_> {
     }
 
     fn constants(&self) -> TokenStream {
-        let sums = self.sums().constants();
-        let own = match self.spec.code {
-            Code::D3 => self.constants_d3(),
-            _ => self.constants_d5(),
-        };
+        let (sums, own) = (self.sums().constants(), self.vectors_of_tables());
         quote!(#sums #own)
     }
 
@@ -82,6 +78,14 @@ impl Decode<'_> {
     /// The constant that picks field `field` of every decoded byte.
     fn mask(&self, field: usize) -> TokenStream {
         self.words.splat8(3 << DECODED_SCALES[field])
+    }
+
+    /// The vectors that hold the tables, and what takes codes apart.
+    pub(super) fn vectors_of_tables(&self) -> TokenStream {
+        match self.spec.code {
+            Code::D3 => self.constants_d3(),
+            _ => self.constants_d5(),
+        }
     }
 
     /// The two vectors of both tables.

@@ -3,12 +3,17 @@
 //! A register tile of sums, some vectors of rows by some tokens, takes one quad of columns at a time: a vector of weights is
 //! loaded once for all tokens of the tile, and four activations of a token once for all its rows. Sums of 16 bits (where that is
 //! all a dot product has) are added to the output at the end of each window, sums of 32 bits at the end of the run.
-//! What fills no whole tile goes through narrower ones.
+//! What fills no whole tile goes through narrower ones. What a loop costs beside its products is four operations for each turn, which
+//! the smaller tiles of 16 registers would feel: there a whole tile takes two quads a turn. With 32 registers a turn has twice as many
+//! products, and the compiler, given two quads of 24 sums at once, loads so far ahead that it moves vectors to memory.
+//!
+//! Where the ISA multiplies small matrices ([`Vocabulary::multiply_2x2`]), two quads of a row are one of its operands' rows and the
+//! tokens go in pairs; see [`super::gemm2x2`].
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use super::{at, comment, features, ident, number, strided};
+use super::{Statements, at, comment, features, ident, number, strided};
 use crate::batched::GemmSpec;
 use crate::budget;
 use crate::isa::{Isa, Vocabulary};
@@ -24,10 +29,7 @@ pub fn gemm(spec: &GemmSpec) -> TokenStream {
         docs(spec),
         features(spec.isa),
     );
-    let mut widths = vec![spec.tokens, spec.tokens / 2, 1];
-    widths.dedup();
-    widths.retain(|&tokens| tokens > 0);
-    let groups = widths.iter().enumerate().map(|(index, &tokens)| {
+    let groups = widths(spec).into_iter().enumerate().map(|(index, tokens)| {
         let note =
             (index == 1).then(|| comment("Tokens that fill no tile go through narrower ones."));
         let rows = skeleton.rows(tokens);
@@ -66,6 +68,29 @@ pub fn gemm(spec: &GemmSpec) -> TokenStream {
             }
         }
     }
+}
+
+/// What a kernel runs for one quad of a whole tile, and what at the end of a window; `None` for plain Rust and where the tile is of
+/// small matrices.
+pub fn gemm_statements(spec: &GemmSpec) -> Option<Statements> {
+    let words = spec.isa.vocabulary()?;
+    let skeleton = Gemm { spec, words };
+    (!spec.isa.multiplies_2x2()).then(|| Statements {
+        step: skeleton.quad(spec.vectors, spec.tokens),
+        window: skeleton.close(spec.vectors, spec.tokens),
+    })
+}
+
+/// Tokens of the whole tile, and of the narrower ones for what is left.
+fn widths(spec: &GemmSpec) -> Vec<usize> {
+    let half = match spec.isa.multiplies_2x2() {
+        true => spec.tokens / 4 * 2,
+        false => spec.tokens / 2,
+    };
+    let mut widths = vec![spec.tokens, half, 1];
+    widths.dedup();
+    widths.retain(|&tokens| tokens > 0);
+    widths
 }
 
 fn docs(spec: &GemmSpec) -> TokenStream {
@@ -112,9 +137,9 @@ fn docs(spec: &GemmSpec) -> TokenStream {
 }
 
 /// What the parts of one kernel share.
-struct Gemm<'a> {
-    spec: &'a GemmSpec,
-    words: &'a dyn Vocabulary,
+pub(super) struct Gemm<'a> {
+    pub(super) spec: &'a GemmSpec,
+    pub(super) words: &'a dyn Vocabulary,
 }
 
 impl Gemm<'_> {
@@ -132,39 +157,71 @@ impl Gemm<'_> {
             self.tile(self.spec.vectors, tokens),
             advance(self.spec.vectors),
         );
+        let tiles = match self.spec.vectors {
+            1 => quote!(vectors),
+            _ => quote!(vectors / #vectors),
+        };
         let singles = (self.spec.vectors > 1).then(|| {
             let (tile, next) = (self.tile(1, tokens), advance(1));
             quote!(for _ in 0..vectors % #vectors { #tile #next })
         });
         quote! {
             let (mut weights, mut out) = (args.weights, sums);
-            for _ in 0..vectors / #vectors { #tile #next }
+            for _ in 0..#tiles { #tile #next }
             #singles
         }
     }
 
     /// One register tile over the whole run of quads.
     fn tile(&self, vectors: usize, tokens: usize) -> TokenStream {
+        if self.spec.isa.multiplies_2x2() && tokens > 1 {
+            return self.pairs_tile(vectors, tokens);
+        }
         let zero = self.words.zero();
-        let opens = sums(vectors, tokens).map(|(_, _, sum)| quote!(let mut #sum = #zero;));
+        let opens = self
+            .sums(vectors, tokens)
+            .map(|sum| quote!(let mut #sum = #zero;));
         let opens = quote!(#(#opens)*);
         let (quad, close) = (self.quad(vectors, tokens), self.close(vectors, tokens));
-        match self.spec.window {
-            None => quote! {
-                let (mut at, mut four) = (weights, activations);
-                #opens
-                for _ in 0..quads { #quad }
-                #close
+        // Single quads will do for what is left beside the whole tiles, and for large tiles.
+        let whole = (vectors, tokens) == (self.spec.vectors, self.spec.tokens);
+        let twice = whole && self.spec.isa.registers() <= 16;
+        let note = comment("Two quads a turn: the compiler unrolls the inner loop.");
+        let next = quote! {
+            at = at.wrapping_add(stride);
+            four = four.wrapping_add(4);
+        };
+        // After the last quad of all nothing follows; after that of a window another window may.
+        let after = self.spec.window.is_some().then_some(&next);
+        let turns = |count: TokenStream| match twice {
+            false => quote!(for _ in 0..#count { #quad #next }),
+            true => quote! {
+                for _ in 0..#count / 2 {
+                    #note
+                    for _ in 0..2 { #quad #next }
+                }
+                if #count % 2 == 1 { #quad #after }
             },
+        };
+        match self.spec.window {
+            None => {
+                let turns = turns(quote!(quads));
+                quote! {
+                    let (mut at, mut four) = (weights, activations);
+                    #opens
+                    #turns
+                    #close
+                }
+            }
             Some(window) => {
-                let window = number(window);
+                let (window, turns) = (number(window), turns(quote!(window)));
                 quote! {
                     let (mut at, mut four) = (weights, activations);
                     let mut rest = quads;
                     while rest > 0 {
                         let window = rest.min(#window);
                         #opens
-                        for _ in 0..window { #quad }
+                        #turns
                         #close
                         rest -= window;
                     }
@@ -187,9 +244,15 @@ impl Gemm<'_> {
             let from = strided("four", token, "token_stride");
             let load = w.load_splat32(from);
             let dots = (0..vectors).map(|vector| {
-                let (sum, codes) = (sum(vector, token), ident("codes", vector));
+                let (sum, codes) = (self.sum(vector, token, 0), ident("codes", vector));
                 let dot = w.dot(quote!(#sum), quote!(#codes), quote!(a));
-                quote!(#sum = #dot;)
+                // Where a vector of products needs two of sums, each half of its bytes has one.
+                let rest = (w.dot_parts() > 1).then(|| {
+                    let sum = self.sum(vector, token, 1);
+                    let dot = w.dot_high(quote!(#sum), quote!(#codes), quote!(a));
+                    quote!(#sum = #dot;)
+                });
+                quote!(#sum = #dot; #rest)
             });
             quote! {
                 let a = #load;
@@ -199,8 +262,6 @@ impl Gemm<'_> {
         quote! {
             #(#loads)*
             #(#dots)*
-            at = at.wrapping_add(stride);
-            four = four.wrapping_add(4);
         }
     }
 
@@ -210,14 +271,20 @@ impl Gemm<'_> {
         let rows = (0..tokens).map(|token| {
             let start = strided("out", token, "out_stride");
             let stores = (0..vectors).map(|vector| {
-                let sum = sum(vector, token);
-                let wide = match self.spec.window {
-                    None => quote!(#sum),
-                    // A product with ones adds neighbouring 16-bit sums.
-                    Some(_) => w.multiply_pairs16(quote!(#sum), w.splat16(quote!(1))),
-                };
+                let sum = self.sum(vector, token, 0);
                 let rows = at("rows", vector * self.spec.lanes() * 4);
-                let store = w.store(rows.clone(), w.add(32, wide, w.load(rows)));
+                let before = w.load(rows.clone());
+                let after = match (self.spec.window, w.dot_parts()) {
+                    (None, _) => w.add(32, quote!(#sum), before),
+                    (Some(_), 1) => w.add_pairs16(before, quote!(#sum), 0),
+                    (Some(_), _) => {
+                        let high = self.sum(vector, token, 1);
+                        let [low, high] =
+                            [sum, high].map(|sum| w.add_pairs16(w.zero(), quote!(#sum), 0));
+                        w.add(32, before, w.join_parts(low, high))
+                    }
+                };
+                let store = w.store(rows, after);
                 quote!(#store;)
             });
             quote! {
@@ -227,17 +294,25 @@ impl Gemm<'_> {
         });
         quote!(#(#rows)*)
     }
-}
 
-/// The sum of a vector of rows and a token.
-fn sum(vector: usize, token: usize) -> Ident {
-    ident(&format!("sum{vector}_"), token)
-}
+    /// The sum of a vector of rows and a token, or of one of the two parts that some ISAs' products come in.
+    fn sum(&self, vector: usize, token: usize, part: usize) -> Ident {
+        let part = match (self.words.dot_parts(), part) {
+            (1, _) => "",
+            (_, 0) => "low_",
+            _ => "high_",
+        };
+        ident(&format!("{part}sum{vector}_"), token)
+    }
 
-/// All sums of a tile.
-fn sums(vectors: usize, tokens: usize) -> impl Iterator<Item = (usize, usize, Ident)> {
-    (0..tokens)
-        .flat_map(move |token| (0..vectors).map(move |vector| (vector, token, sum(vector, token))))
+    /// All sums of a tile.
+    fn sums(&self, vectors: usize, tokens: usize) -> impl Iterator<Item = Ident> {
+        (0..tokens).flat_map(move |token| {
+            (0..vectors).flat_map(move |vector| {
+                (0..self.words.dot_parts()).map(move |part| self.sum(vector, token, part))
+            })
+        })
+    }
 }
 
 /// The same in plain Rust, for any target.

@@ -1,17 +1,19 @@
 //! `unpack`: a run of a panel's steps into the dot-product layout, `[K / 4][rows][4]` bytes `u = t + 1`.
 //!
-//! Two-bit codes keep four neighbouring columns of a row together already: a shift and a mask make a quad. The other codes keep
-//! rows in byte lanes. There a constant table turns each code into its trits, two bits each; every column becomes a vector of
-//! bytes, and four columns are transposed within 32-bit lanes. The rows that share such a lane lie a quarter of the panel apart,
-//! so that the transposed vectors hold neighbouring rows, without a shuffle. Codes of 16-bit words do the same with halves.
+//! Two-bit codes keep four neighbouring columns of a row together already: a shift and a mask make a quad. So do the codes of
+//! family `decode`, whose constant tables make two-bit fields of them. The other codes keep rows in byte lanes. There a constant
+//! table turns each code into its trits, two bits each; every column becomes a vector of bytes, and four columns are transposed
+//! within 32-bit lanes. The rows that share such a lane lie a quarter of the panel apart, so that the transposed vectors hold
+//! neighbouring rows, without a shuffle. Codes of 16-bit words do the same with halves.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use super::{at, comment, features, ident, number, strided};
+use super::decode::Decode;
+use super::{Skeleton as _, at, comment, features, ident, number, strided};
 use crate::batched::UnpackSpec;
 use crate::isa::Vocabulary;
-use crate::spec::Code;
+use crate::spec::{Code, Family, KernelSpec, Prefetch, Scales};
 
 /// `pub unsafe fn <id>(args: &UnpackArgs) { … }`
 ///
@@ -80,6 +82,35 @@ pub fn unpack(spec: &UnpackSpec) -> TokenStream {
     }
 }
 
+/// What a kernel runs for one period of steps, with what its closures run at each call; `None` for plain Rust.
+pub fn unpack_statements(spec: &UnpackSpec) -> Option<TokenStream> {
+    let words = spec.isa.vocabulary()?;
+    let skeleton = Unpack { spec, words };
+    let (period, quads) = (spec.period(), spec.period() * spec.code.step_cols() / 4);
+    let repeated = |body: TokenStream, calls: usize| {
+        let calls = (0..calls).map(|_| body.clone());
+        quote!(#(#calls)*)
+    };
+    let called = match spec.code {
+        Code::B2 | Code::D3 | Code::D5 => TokenStream::new(),
+        Code::T5 => {
+            let (trits, columns) = (skeleton.trits_t5(), skeleton.transpose());
+            [repeated(trits, period), repeated(columns, quads)]
+                .into_iter()
+                .collect()
+        }
+        Code::W3 => {
+            let (trits, columns) = (skeleton.trits_w3(), skeleton.transpose_words());
+            [repeated(trits, period), repeated(columns, quads)]
+                .into_iter()
+                .collect()
+        }
+        _ => repeated(skeleton.transpose(), quads),
+    };
+    let steps = skeleton.steps();
+    Some(quote!(#steps #called))
+}
+
 /// What the parts of one kernel share.
 struct Unpack<'a> {
     spec: &'a UnpackSpec,
@@ -120,11 +151,20 @@ impl Unpack<'_> {
     fn constants(&self) -> TokenStream {
         let (tables, transpose) = match self.spec.code {
             Code::B2 => return TokenStream::new(),
-            Code::D3 | Code::D5 | Code::T2 | Code::F3 => {
-                unreachable!("refused by `UnpackSpec::validate`")
-            }
+            Code::D3 | Code::D5 => return self.decoding_tables(),
             Code::Planes | Code::S4 => (TokenStream::new(), self.transpose()),
-            Code::W3 => (self.words_w3(), self.transpose_words()),
+            Code::W3 => {
+                let (table, trits) = (self.table_w3(), self.trits_w3());
+                (quote!(#table #trits), self.transpose_words())
+            }
+            Code::T2 => (
+                self.table("TRITS", 16, 9, quote!(n), &[3, 1]),
+                self.transpose(),
+            ),
+            Code::F3 => (
+                self.table("TRITS", 32, 27, quote!(n), &[9, 3, 1]),
+                self.transpose(),
+            ),
             Code::T3 => (
                 self.table("TRITS", 16, 14, quote!(n + 13), &[1, 3, 9]),
                 self.transpose(),
@@ -141,6 +181,27 @@ impl Unpack<'_> {
             ),
         };
         quote!(#tables #transpose)
+    }
+
+    /// The tables that the matrix-vector kernels of family `decode` decode with, and the vectors that hold them.
+    fn decoding_tables(&self) -> TokenStream {
+        let kernel = KernelSpec {
+            isa: self.spec.isa,
+            family: Family::Decode,
+            code: self.spec.code,
+            variant: None,
+            panels: 1,
+            block: 1,
+            window: 1,
+            prefetch: Prefetch::Dense,
+            scales: Scales::Whole,
+        };
+        let decode = Decode {
+            spec: &kernel,
+            words: self.words,
+        };
+        let (tables, vectors) = (decode.tables(), decode.vectors_of_tables());
+        quote!(#tables #vectors)
     }
 
     /// A constant table of the digits of `value`, which is in terms of the code `n`: the digit at each place of `places`, two bits
@@ -246,8 +307,11 @@ impl Unpack<'_> {
 
     /// Statements for one period of steps.
     fn steps(&self) -> TokenStream {
-        if self.spec.code == Code::B2 {
-            return self.step_b2();
+        match self.spec.code {
+            Code::B2 => return self.step_b2(),
+            Code::D3 => return self.step_d3(),
+            Code::D5 => return self.step_d5(),
+            _ => {}
         }
         let cols = self.spec.code.step_cols();
         let steps = (0..self.spec.period()).map(|step| match self.spec.code {
@@ -257,9 +321,9 @@ impl Unpack<'_> {
             Code::S4 => self.step_s4(),
             Code::W3 => self.step_w3(step),
             Code::Planes => self.step_planes(),
-            Code::B2 | Code::D3 | Code::D5 | Code::T2 | Code::F3 => {
-                unreachable!("returned above, or refused by `UnpackSpec::validate`")
-            }
+            Code::T2 => self.step_t2(),
+            Code::F3 => self.step_f3(),
+            Code::B2 | Code::D3 | Code::D5 => unreachable!("returned above"),
         });
         let quads = (0..self.spec.period() * cols / 4).map(|quad| {
             let columns = (0..4).map(|i| column(4 * quad + i));
@@ -274,11 +338,13 @@ impl Unpack<'_> {
 
     /// The field of two bits at `shift` of every byte of `fields`.
     fn field(&self, fields: TokenStream, shift: u32) -> TokenStream {
-        let shifted = match shift {
-            0 => fields,
-            _ => self.words.shift_right(16, fields, shift),
-        };
-        self.words.and(shifted, self.words.splat8(3))
+        self.words.byte_bits(fields, shift, 3, self.words.splat8(3))
+    }
+
+    /// `store(quad <quad>, value);`: a vector that holds a quad of neighbouring rows already.
+    fn store_rows(&self, quad: usize, value: TokenStream) -> TokenStream {
+        let store = self.words.store(strided("out", quad, "stride"), value);
+        quote!(#store;)
     }
 
     /// Negates trits where `negative` has ones: `2 - u` in each field, which is `twos - fields` as a whole.
@@ -294,14 +360,127 @@ impl Unpack<'_> {
     fn step_b2(&self) -> TokenStream {
         let w = self.words;
         let codes = w.load(quote!(weights));
-        let quads = (0..4).map(|plane| {
-            let fields = self.field(quote!(codes), 2 * plane as u32);
-            let store = w.store(strided("out", plane, "stride"), fields);
-            quote!(#store;)
-        });
+        let quads =
+            (0..4).map(|plane| self.store_rows(plane, self.field(quote!(codes), 2 * plane as u32)));
         quote! {
             let codes = #codes;
             #(#quads)*
+        }
+    }
+
+    /// Twenty columns of five trits a byte: two lookups give the fields of five quads, the middle one a bit from each.
+    fn step_d5(&self) -> TokenStream {
+        let w = self.words;
+        let codes = w.load(quote!(weights));
+        let first = w.lookup(&[quote!(first0), quote!(first1)], quote!(codes));
+        // The bit that a shift of words brings in from the next byte is the eighth, which the lookup ignores.
+        let upper = w.shift_right(16, quote!(codes), 1);
+        let last = w.lookup(&[quote!(last0), quote!(last1)], upper);
+        let middle = w.or_and(quote!(first), quote!(last), w.splat8(3 << 4));
+        let quads = [
+            self.field(quote!(first), 0),
+            self.field(quote!(first), 2),
+            w.shift_right(16, middle, 4),
+            self.field(quote!(last), 2),
+            self.field(quote!(last), 0),
+        ];
+        let stores = quads.into_iter().enumerate();
+        let stores = stores.map(|(quad, value)| self.store_rows(quad, value));
+        quote! {
+            let codes = #codes;
+            let (first, last) = (#first, #last);
+            #(#stores)*
+        }
+    }
+
+    /// 36 columns of codes of three trits: a pick and a lookup for four codes of each row give the fields of three quads.
+    fn step_d3(&self) -> TokenStream {
+        let w = self.words;
+        let (low, high) = (
+            w.load(quote!(weights)),
+            w.load(at("weights", 4 * self.spec.lanes())),
+        );
+        let rest = w.merge_bits(quote!(rest_of_low), quote!(low), quote!(high));
+        let vectors = ["low", "high", "rest"].into_iter().enumerate();
+        let stores = vectors.map(|(vector, name)| {
+            let (name, pick) = (format_ident!("{name}"), format_ident!("pick_{name}"));
+            let codes = w.pick_bytes(quote!(#pick), quote!(#name));
+            let decoded = w.lookup(&[quote!(fields)], codes);
+            let stores = (0..3).map(|field| {
+                self.store_rows(
+                    3 * vector + field,
+                    self.field(quote!(decoded), 2 * field as u32),
+                )
+            });
+            quote! {
+                let decoded = #decoded;
+                #(#stores)*
+            }
+        });
+        quote! {
+            let (low, high) = (#low, #high);
+            let rest = #rest;
+            #(#stores)*
+        }
+    }
+
+    /// The columns of a group, from `first` on: the two-bit fields of `trits`.
+    fn columns_of_fields(&self, first: usize, count: usize) -> TokenStream {
+        let columns = (0..count).map(|i| {
+            let (name, value) = (column(first + i), self.field(quote!(trits), 2 * i as u32));
+            quote!(let #name = #value;)
+        });
+        quote!(#(#columns)*)
+    }
+
+    /// Four columns of a byte: two trits a nibble.
+    fn step_t2(&self) -> TokenStream {
+        let w = self.words;
+        let codes = w.load(quote!(weights));
+        let groups = (0..2).map(|group| {
+            let index = w.byte_bits(quote!(codes), 4 * group, 0x0f, w.splat8(0x0f));
+            let trits = w.lookup(&[quote!(trits0)], index);
+            let columns = self.columns_of_fields(2 * group as usize, 2);
+            quote! {
+                let trits = #trits;
+                #columns
+            }
+        });
+        quote! {
+            let codes = #codes;
+            #(#groups)*
+        }
+    }
+
+    /// 24 columns: eight nibbles and a byte of fifth bits, those of low nibbles from its lowest bit up, of high ones from bit 4 up.
+    fn step_f3(&self) -> TokenStream {
+        let w = self.words;
+        let fifths = w.load(at("weights", 4 * self.spec.lanes()));
+        // The fifth bit of a low nibble, and that of the high nibble beside it.
+        let places = w.splat8(0x11);
+        let pairs = (0..4usize).map(|pair| {
+            let codes = w.load(at("weights", pair * self.spec.lanes()));
+            let bits = w.byte_bits(quote!(fifths), pair as u32, 0x11, quote!(places));
+            let indices = [
+                w.low_nibbles(quote!(codes), quote!(bits)),
+                w.high_nibbles(quote!(codes), quote!(bits)),
+            ];
+            let groups = indices.into_iter().enumerate().map(|(nibble, index)| {
+                let trits = w.lookup(&[quote!(trits0), quote!(trits1)], index);
+                let columns = self.columns_of_fields(6 * pair + 3 * nibble, 3);
+                quote! {
+                    let trits = #trits;
+                    #columns
+                }
+            });
+            quote! {
+                let (codes, bits) = (#codes, #bits);
+                #(#groups)*
+            }
+        });
+        quote! {
+            let (fifths, places) = (#fifths, #places);
+            #(#pairs)*
         }
     }
 
@@ -310,11 +489,7 @@ impl Unpack<'_> {
         let w = self.words;
         let [plus, minus] = [plus, minus].map(|(plane, place)| {
             let plane = format_ident!("{plane}");
-            let shifted = match place {
-                0 => quote!(#plane),
-                by => w.shift_right(16, quote!(#plane), by),
-            };
-            w.and(shifted, quote!(one))
+            w.byte_bits(quote!(#plane), place, 1, quote!(one))
         });
         let (name, value) = (column(col), w.sub(8, w.add(8, quote!(one), plus), minus));
         quote!(let #name = #value;)
@@ -401,20 +576,11 @@ impl Unpack<'_> {
         let signs = w.load(at("weights", 4 * self.spec.lanes()));
         let groups = (0..8usize).map(|group| {
             let codes = w.load(at("weights", group / 2 * self.spec.lanes()));
-            let nibble = match group % 2 {
-                0 => quote!(codes),
-                _ => w.shift_right(16, quote!(codes), 4),
-            };
-            let magnitude = w.and(nibble, w.splat8(0x0f));
+            let place = 4 * (group % 2) as u32;
+            let magnitude = w.byte_bits(quote!(codes), place, 0x0f, w.splat8(0x0f));
             let negative = w.spread_highest_bit(quote!(signs));
             let trits = self.negate(w.lookup(&[quote!(trits0)], quote!(magnitude)), 0b10_1010);
-            let columns = (0..3usize).map(|i| {
-                let (name, value) = (
-                    column(3 * group + i),
-                    self.field(quote!(trits), 2 * i as u32),
-                );
-                quote!(let #name = #value;)
-            });
+            let columns = self.columns_of_fields(3 * group, 3);
             let load = (group % 2 == 0).then(|| quote!(let codes = #codes;));
             let next = (group < 7).then(|| {
                 let doubled = w.add(8, quote!(signs), quote!(signs));
@@ -424,7 +590,7 @@ impl Unpack<'_> {
                 #load
                 let (negative, magnitude) = (#negative, #magnitude);
                 let trits = #trits;
-                #(#columns)*
+                #columns
                 #next
             }
         });
@@ -483,12 +649,28 @@ impl Unpack<'_> {
         quote!(#(#halves)*)
     }
 
-    /// A table of 32 words, which hold the trits of a code of five bits in two bits each, and what takes a word of three codes
-    /// apart: `let trits = |codes| { … };`.
-    fn words_w3(&self) -> TokenStream {
-        let w = self.words;
-        let (load, vector) = (w.load(quote!(TRITS.as_ptr().cast::<u8>())), w.vector());
-        let size = number(32);
+    /// A table of 32 words, which hold the trits of a code of five bits in two bits each.
+    fn table_w3(&self) -> TokenStream {
+        let (load, size) = (
+            self.words.load(quote!(TRITS.as_ptr().cast::<u8>())),
+            number(32),
+        );
+        quote! {
+            const TRITS: [u16; #size] = {
+                let (mut entries, mut n) = ([0; #size], 0);
+                while n < 27 {
+                    entries[n] = (n / 9 % 3 + n / 3 % 3 * 4 + n % 3 * 16) as u16;
+                    n += 1;
+                }
+                entries
+            };
+            let table = #load;
+        }
+    }
+
+    /// What takes a word of three codes apart: `let trits = |codes| { … };`.
+    fn trits_w3(&self) -> TokenStream {
+        let (w, vector) = (self.words, self.words.vector());
         let groups = (0..3).map(|group| {
             let index = match group {
                 0 => quote!(codes),
@@ -509,15 +691,6 @@ impl Unpack<'_> {
             w.and(shifted, w.splat16(quote!(3)))
         });
         quote! {
-            const TRITS: [u16; #size] = {
-                let (mut entries, mut n) = ([0; #size], 0);
-                while n < 27 {
-                    entries[n] = (n / 9 % 3 + n / 3 % 3 * 4 + n % 3 * 16) as u16;
-                    n += 1;
-                }
-                entries
-            };
-            let table = #load;
             let trits = |codes: #vector| {
                 #(#groups)*
                 [#(#columns),*]

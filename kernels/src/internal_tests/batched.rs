@@ -189,3 +189,32 @@ fn a_gemm_window_that_is_one_longer_is_caught() {
         "no vector kernel was probed"
     );
 }
+
+/// As for the matrix-vector kernels of AVX-VNNI: more CPUs have the encoding of AVX-512VL.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_gemm_kernels_of_avxvnni_are_right_in_the_encoding_of_avx512vl() {
+    use super::avx512vl;
+    if !avx512vl::detected() {
+        // Whether it must be here is the business of the test of the matrix-vector kernels.
+        eprintln!("skipped: this CPU lacks AVX-512VL or its dot products");
+        return;
+    }
+    for kernel in avx512vl::GEMMS {
+        for vectors in 1..=2 * kernel.vectors + 1 {
+            for tokens in 1..=2 * kernel.tokens + 1 {
+                for quads in 1..=5 {
+                    let u = |row: usize, col: usize| ((row * 5 + col * 3) % 7 % 3) as u8;
+                    let a = |token: usize, col: usize| (token * 91 + col * 37) as i8;
+                    assert!(
+                        multiplies(kernel, vectors, quads, tokens, u, a),
+                        "{} on {vectors} vectors, {quads} quads, {tokens} tokens",
+                        kernel.id
+                    );
+                }
+            }
+        }
+        assert!(survives(kernel), "{}", kernel.id);
+    }
+    assert!(!avx512vl::GEMMS.is_empty(), "no gemm kernel of avxvnni");
+}
