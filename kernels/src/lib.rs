@@ -55,7 +55,7 @@ pub mod stream;
 pub mod team;
 
 pub use cpu::{Caches, Cpu, Isa};
-pub use gemm::{Batch, BatchRow, Gemm, Scratch};
+pub use gemm::{Batch, BatchRow, Gemm, GemmPart, Scratch};
 pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Tile};
 pub use generated::CONFIGS;
 pub use memory::{Buffer, MemoryError, Pages};

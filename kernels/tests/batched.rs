@@ -5,8 +5,8 @@ mod common;
 
 use common::{Case, Rng, WHOLE, runnable};
 use tern_kernels::{
-    Batch, Choice, Cpu, Gemm, GemmChoice, Gemv, Kernel, Planner, Source, UnpackKernel, gemms,
-    unpacks,
+    Batch, Choice, Cpu, Gemm, GemmChoice, Gemv, Isa, Kernel, Planner, Source, Team, UnpackKernel,
+    gemms, group_kernels, kernels, unpacks,
 };
 
 /// One kernel for each packing that this CPU has kernels for, the reference's among them.
@@ -225,18 +225,94 @@ fn the_planner_unpacks_with_vectors_where_it_can() {
     let planner = Planner::new(cpu.clone(), None, None).unwrap();
     for kernel in packings {
         let choice = planner.choose_gemm(kernel.packing).expect("a gemm kernel");
-        let best = cpu.gemms().map(|k| k.lanes).max();
-        assert_eq!(Some(choice.kernel.lanes), best, "{}", choice.kernel.id);
-        // Where the kernel's own ISA has an unpack kernel of the code: panels of SSSE3 are decoded trit by trit.
-        let of_vectors =
-            unpacks().any(|unpack| unpack.code == kernel.packing.code && unpack.isa == kernel.isa);
-        assert_eq!(choice.unpack.is_some(), unpack_for(&cpu, kernel).is_some());
-        if of_vectors {
-            assert!(
-                choice.unpack.is_some(),
-                "{} has no unpack kernel",
-                kernel.packing
-            );
+        let vectors = cpu.gemms().filter(|k| k.isa != Isa::Scalar);
+        let best = vectors.map(|k| k.lanes).max();
+        if best.is_some() {
+            assert_eq!(Some(choice.kernel.lanes), best, "{}", choice.kernel.id);
+            assert_ne!(choice.kernel.isa, Isa::Scalar);
+        }
+        // Without vectors a packing is decoded trit by trit.
+        assert!(
+            choice.unpack.is_some() || kernel.isa == Isa::Scalar,
+            "{} of {} has no unpack kernel",
+            kernel.packing,
+            kernel.isa
+        );
+    }
+}
+
+/// The ISAs whose unpack kernels run on every CPU that has `isa`.
+fn unpacking(isa: Isa) -> &'static [Isa] {
+    match isa {
+        Isa::Scalar => &[],
+        Isa::Ssse3 => &[Isa::Ssse3],
+        Isa::Avx2 | Isa::AvxVnni => &[Isa::Avx2],
+        Isa::Avx512bw => &[Isa::Avx512bw],
+        Isa::Avx512vnni => &[Isa::Avx512bw, Isa::Avx512vnni],
+        Isa::Avx512vbmi => &[Isa::Avx512bw, Isa::Avx512vnni, Isa::Avx512vbmi],
+        Isa::Neon | Isa::Dotprod | Isa::I8mm => &[Isa::Neon],
+        Isa::Simd128 => &[Isa::Simd128],
+    }
+}
+
+/// Also for kernels that this CPU does not run: a matrix is packed once, and prompts read the same copy.
+#[test]
+fn every_packing_has_an_unpack_kernel_beside_its_own() {
+    let of_vectors = kernels()
+        .chain(group_kernels())
+        .filter(|kernel| kernel.isa != Isa::Scalar);
+    let missing: Vec<&str> = of_vectors
+        .filter(|kernel| {
+            let packing = (kernel.packing.code, kernel.packing.lanes);
+            let reads = |isa| unpacks().any(|u| u.isa == isa && (u.code, u.lanes) == packing);
+            !unpacking(kernel.isa).iter().any(|&isa| reads(isa))
+        })
+        .map(|kernel| kernel.id)
+        .collect();
+    assert!(missing.is_empty(), "nothing unpacks for {missing:?}");
+}
+
+#[test]
+fn a_team_returns_the_same_sums() {
+    let (cpu, packings) = packings("batched teams");
+    let planner = Planner::new(cpu, None, None).unwrap();
+    // WebAssembly has one thread.
+    let most = if cfg!(target_family = "wasm") { 1 } else { 3 };
+    for threads in 1..=most {
+        let mut team = Team::new(threads);
+        for kernel in packings.iter().filter(|k| k.isa != Isa::Scalar) {
+            let choice = planner.choose_gemm(kernel.packing).expect("a gemm kernel");
+            let rows = 2 * kernel.packing.lanes * kernel.packing.panels + 3;
+            let case = Case::random(rows, 300, 7, threads as u64);
+            let gemv = Choice {
+                kernel: *kernel,
+                tile: WHOLE,
+                source: Source::Forced,
+            };
+            // More workers than some matrices have strips: then a part is empty.
+            let gemv = Gemv::new(case.pack(*kernel), gemv, threads).unwrap();
+            let mut batch = Batch::new(kernel.packing, case.cols, case.tokens.len()).unwrap();
+            for (mut row, q) in batch.rows().zip(&case.tokens) {
+                row.fill(q);
+            }
+            let (gemm, expected) = (Gemm::new(&gemv, choice), case.reference());
+            let mut parts = gemm.parts(case.tokens.len()).unwrap();
+            // Twice: what is left of the first product must not show.
+            for _ in 0..2 {
+                team.session(|session| {
+                    gemm.run_on(session, gemv.matrix(), &batch, &mut parts);
+                });
+            }
+            let mut covered = 0;
+            for part in &parts {
+                assert_eq!(part.rows().start, covered);
+                covered = part.rows().end;
+                for (token, sums) in part.sums().enumerate() {
+                    let expected = &expected[token * rows..][part.rows()];
+                    assert_eq!(sums, expected, "{}, {threads} threads", kernel.packing);
+                }
+            }
+            assert_eq!(covered, rows);
         }
     }
 }
