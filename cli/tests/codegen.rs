@@ -73,6 +73,30 @@ fn explanations_count_operations_and_show_what_the_profile_measured() {
     assert_eq!(json["predictions"].as_array().unwrap().len(), 2);
     assert_eq!(json["measured"].as_array().unwrap().len(), 0);
 
+    // Batched products have their own steps.
+    let text = world.ok(&["codegen", "explain", "gemm_i8__avx2_r2n6"]);
+    for part in [
+        "2 x 8 rows x 6 tokens x 4 columns = 384 products",
+        "32768 / 512 = 64",
+        "16 of 16 at once",
+        "vpmaddubsw",
+        "products a cycle on AMD Zen 4",
+    ] {
+        assert!(text.contains(part), "no `{part}` in: {text}");
+    }
+    let text = world.ok(&["codegen", "explain", "unpack_d5__avx512vbmi"]);
+    for part in [
+        "20 columns of 16 rows = 320 weights",
+        "vpermi2b or vpermt2b",
+    ] {
+        assert!(text.contains(part), "no `{part}` in: {text}");
+    }
+    let json = world.json(&["codegen", "explain", "gemm_i8__i8mm_r3n8", "--json"]);
+    assert_eq!(
+        (&json["operation"], &json["registers"]),
+        (&"gemm".into(), &31.into())
+    );
+
     // Plain Rust has nothing to count, but this CPU can have timed it.
     let cpu = Cpu::detect();
     let scalar = "gemv_mad_b2__scalar_p1k512";

@@ -1,10 +1,12 @@
 //! `tern codegen explain`: one kernel's numbers, what models of CPUs make of them, and what this CPU's profile measured.
 
+mod batched;
+
 use std::fmt::Write as _;
 
 use anyhow::anyhow;
 use serde::Serialize;
-use tern_codegen::explain::{Explanation, explain};
+use tern_codegen::explain::{Counted, Explanation, explain};
 use tern_codegen::{KernelSet, ports};
 use tern_kernels::{Cpu, Profile};
 
@@ -34,6 +36,13 @@ struct Measured {
 
 /// Runs the command.
 pub fn run(kernels: &KernelSet, id: &str, profile: &ProfileArg, json: bool) -> anyhow::Result<()> {
+    if let Some(explained) = batched::explain(kernels, id) {
+        let explained = explained.map_err(|reason| anyhow!("{id}: {reason}"))?;
+        return match json {
+            true => print_json(&explained),
+            false => print(batched::text(&explained)),
+        };
+    }
     let kernel = explain(kernels.spec(id)?).map_err(|reason| anyhow!("{id}: {reason}"))?;
     let (profile, used) = find_profile(&profile.choice(), &Cpu::detect())?;
     let measured = measured(profile.as_ref(), id);
@@ -61,13 +70,17 @@ fn measured(profile: Option<&Profile>, id: &str) -> Vec<Measured> {
     measured.collect()
 }
 
+/// What stands in place of the tables.
+const NOT_COUNTED: &str = "\nOperations are counted for the vector kernels of x86-64 only.\n";
+
 fn text(report: &Report) -> String {
     let mut text = facts(&report.kernel);
     let kernel = &report.kernel;
     if kernel.operations.is_empty() {
-        text.push_str("\nOperations are counted for the vector kernels of x86-64 only.\n");
+        text.push_str(NOT_COUNTED);
     } else {
-        let _ = write!(text, "\n{}\n{}", operations(kernel), predictions(kernel));
+        let operations = operations(&kernel.operations);
+        let _ = write!(text, "\n{operations}\n{}", predictions(kernel));
     }
     for Measured {
         rows,
@@ -90,15 +103,7 @@ fn text(report: &Report) -> String {
 
 /// The lines before the tables.
 fn facts(kernel: &Explanation) -> String {
-    let features = match kernel.features {
-        [] => "none: plain Rust".to_owned(),
-        features => features.join(", "),
-    };
-    let instructions: Vec<String> = kernel
-        .instructions
-        .iter()
-        .map(|each| each.replace('|', " or "))
-        .collect();
+    let (features, instructions) = (features(kernel.features), alternatives(kernel.instructions));
     let window = match &kernel.window_reason {
         Some(reason) => {
             format!(
@@ -116,7 +121,7 @@ fn facts(kernel: &Explanation) -> String {
             format!("{} (family {})", kernel.title, kernel.family),
         ),
         ("needs", format!("{} ({features})", kernel.isa)),
-        ("exists for", instructions.join(", ")),
+        ("exists for", instructions),
         (
             "packing",
             format!(
@@ -155,23 +160,46 @@ fn facts(kernel: &Explanation) -> String {
             format!("{} of {} at once", kernel.registers, kernel.isa_registers),
         ),
     ];
-    let shown = lines.iter().filter(|(name, value)| {
-        !value.is_empty() && (*name != "registers" || kernel.isa_registers > 0)
-    });
+    let shown = lines
+        .iter()
+        .filter(|(name, _)| *name != "registers" || kernel.isa_registers > 0);
+    table_of_facts(shown)
+}
+
+/// Features for people.
+fn features(features: &[&str]) -> String {
+    match features {
+        [] => "none: plain Rust".to_owned(),
+        features => features.join(", "),
+    }
+}
+
+/// Instructions for people.
+fn alternatives(instructions: &[&str]) -> String {
+    let each: Vec<String> = instructions
+        .iter()
+        .map(|each| each.replace('|', " or "))
+        .collect();
+    each.join(", ")
+}
+
+/// Names and values, those without a value left out.
+fn table_of_facts<'a>(lines: impl Iterator<Item = &'a (&'static str, String)>) -> String {
+    let shown = lines.filter(|(_, value)| !value.is_empty());
     shown.fold(String::new(), |mut text, (name, value)| {
         let _ = writeln!(text, "{} {value}", paint(BOLD, format_args!("{name:<10}")));
         text
     })
 }
 
-fn operations(kernel: &Explanation) -> Table {
+fn operations(operations: &[Counted]) -> Table {
     let mut table = Table::new(&[
         ("operation", Align::Left),
         ("pipes", Align::Left),
         ("a step", Align::Right),
         ("a window", Align::Right),
     ]);
-    for counted in &kernel.operations {
+    for counted in operations {
         table.row([
             counted.operation.name().to_owned(),
             counted.class.to_owned(),
@@ -196,11 +224,15 @@ fn predictions(kernel: &Explanation) -> String {
             prediction.step.pipes.join(", "),
         );
     }
-    let sources: Vec<&str> = ports::MODELS.iter().map(|model| model.source).collect();
-    let _ = writeln!(
-        text,
-        "These are bounds of a model ({}) for loads that hit the first cache; at 4 GHz 50 weights a cycle are 200 Gw/s.",
-        sources.join("; ")
-    );
+    text.push_str(&what_bounds_are());
     text
+}
+
+/// The line under the models' bounds.
+fn what_bounds_are() -> String {
+    let sources: Vec<&str> = ports::MODELS.iter().map(|model| model.source).collect();
+    format!(
+        "These are bounds of a model ({}) for loads that hit the first cache; at 4 GHz 50 weights a cycle are 200 Gw/s.\n",
+        sources.join("; ")
+    )
 }
