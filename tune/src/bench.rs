@@ -197,10 +197,6 @@ impl Bench for GemvBench<'_> {
         self.weights.rotation.plan(&demands);
     }
 
-    fn settle(&mut self) {
-        self.weights.rotation.settle();
-    }
-
     fn elapsed(&self) -> Duration {
         self.clock.elapsed()
     }

@@ -491,7 +491,7 @@ mod tests {
         let options = CompareOptions {
             threads: 1,
             pages: Pages::Small,
-            budget: Duration::from_secs(20),
+            budget: Duration::from_secs(8),
             cache: true,
             rounds: 2,
         };

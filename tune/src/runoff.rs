@@ -10,7 +10,7 @@ use crate::bench::{GemvBench, Weights, cold_distance};
 use crate::error::TuneError;
 use crate::host;
 use crate::measure::Candidate;
-use crate::search::{Bench as _, run_off};
+use crate::search::{Bench as _, PAIRS_MAX, run_off};
 use crate::spread::Spread;
 
 /// How [`paired_runoff`] measures.
@@ -27,7 +27,7 @@ pub struct RunoffOptions {
 impl Default for RunoffOptions {
     fn default() -> RunoffOptions {
         RunoffOptions {
-            pairs: 61,
+            pairs: PAIRS_MAX,
             budget: Duration::from_secs(5),
             pages: Pages::Huge,
         }
@@ -70,7 +70,6 @@ pub fn paired_runoff(
             })?;
     }
     bench.enter(&[0, 1]);
-    bench.settle();
     // The first samples only warm up.
     let _ = (bench.sample(0), bench.sample(1));
     bench.restart();

@@ -492,7 +492,7 @@ fn a_tiny_study_is_complete_and_is_not_overwritten() {
     let options = StudyOptions {
         threads: vec![2, 1, 2],
         pages: Pages::Small,
-        budget: Duration::from_secs(120),
+        budget: Duration::from_secs(30),
         rounds: 2,
     };
     let mut parts = Vec::new();
