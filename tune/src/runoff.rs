@@ -22,6 +22,8 @@ pub struct RunoffOptions {
     pub budget: Duration,
     /// Pages of the packed weights.
     pub pages: Pages,
+    /// Matrices that share prepared activations: a product bears one part in so many of what preparing them takes.
+    pub sharing: f64,
 }
 
 impl Default for RunoffOptions {
@@ -30,6 +32,7 @@ impl Default for RunoffOptions {
             pairs: PAIRS_MAX,
             budget: Duration::from_secs(5),
             pages: Pages::Huge,
+            sharing: 1.0,
         }
     }
 }
@@ -59,7 +62,8 @@ pub fn paired_runoff(
     let never = AtomicBool::new(false);
     let (distance, limit) = (cold_distance(cpu), host::memory_allowance());
     let mut weights = Weights::in_memory(shape, options.pages, distance, limit);
-    let mut bench = GemvBench::new(&mut weights, &pair, threads, &never)?;
+    let mut bench =
+        GemvBench::new(&mut weights, &pair, threads, &never)?.with_preparation(options.sharing);
     for index in 0..pair.len() {
         bench
             .admit(index)

@@ -23,20 +23,20 @@ fn options(threads: &[usize], budget_ms: u64) -> TuneOptions {
 }
 
 const WORK: [Work; 2] = [
-    Work {
-        shape: Shape {
+    Work::alone(
+        Shape {
             rows: 200,
             cols: 330,
         },
-        count: 3,
-    },
-    Work {
-        shape: Shape {
+        3,
+    ),
+    Work::alone(
+        Shape {
             rows: 64,
             cols: 128,
         },
-        count: 1,
-    },
+        1,
+    ),
 ];
 
 fn run(cpu: &Cpu, options: &TuneOptions) -> (Tuning, Vec<Progress>) {
@@ -210,10 +210,7 @@ fn senseless_requests_are_refused() {
 #[test]
 fn time_is_shared_by_the_root_of_the_cost() {
     let order = |rows: usize, count: usize| Order {
-        work: Work {
-            shape: Shape { rows, cols: 100 },
-            count,
-        },
+        work: Work::alone(Shape { rows, cols: 100 }, count),
         threads: 1,
     };
     let left = Duration::from_secs(12);
