@@ -193,6 +193,7 @@ impl Unpack<'_> {
             panels: 1,
             block: 1,
             window: 1,
+            batch: 1,
             prefetch: Prefetch::Dense,
             scales: Scales::Whole,
         };
