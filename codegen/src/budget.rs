@@ -6,7 +6,7 @@
 
 use crate::batched::GemmSpec;
 use crate::isa::Isa;
-use crate::spec::{Code, Family, KernelSpec, Variant};
+use crate::spec::{Code, Family, KernelSpec, Scales, Variant};
 
 /// The digits of table entries and what their sums may reach.
 ///
@@ -444,8 +444,12 @@ pub fn registers(spec: &KernelSpec) -> usize {
         (Family::Lut, Code::T3) => spec.panels * 3 + 2 + 4,
         // Sums, fifth bits, a pair of nibbles and its fifth bits a panel, four tables; a mask, codes, a value.
         (Family::Lut, Code::F3) => spec.panels * 5 + 4 + 3,
-        // A sum a panel, three tables, two constants for the rows; codes, shifted codes and a value that was looked up.
-        (Family::Lut, Code::W3) => spec.panels + 3 + 2 + 3,
+        // A sum a panel, two more of 32 bits where rows have scales, three tables, two constants for the rows; codes, shifted codes
+        // and a value that was looked up.
+        (Family::Lut, Code::W3) => {
+            let wide = if spec.scales == Scales::Groups { 2 } else { 0 };
+            spec.panels * (1 + wide) + 3 + 2 + 3
+        }
         // Sums and four codes a panel, two masks, two tables.
         (Family::Lut, _) => spec.panels * (sums + 4) + 2 + 2,
     }
@@ -526,7 +530,7 @@ pub fn operations(spec: &KernelSpec) -> f64 {
 mod tests {
     use super::*;
 
-    use crate::spec::{Prefetch, Scales};
+    use crate::spec::Prefetch;
 
     /// All sums of `g` trits with activations at their extremes and everywhere between: every integer up to 128 g.
     fn entries(g: i32) -> impl Iterator<Item = i32> {

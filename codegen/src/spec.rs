@@ -240,6 +240,14 @@ impl Scales {
         }
     }
 
+    /// The weight scales that it serves, as `tern_kernels::Granularity` names them.
+    pub const fn granularities(self) -> &'static [&'static str] {
+        match self {
+            Scales::Whole => &["matrix", "row"],
+            Scales::Groups => &["group"],
+        }
+    }
+
     /// The variant's name in `tern_kernels::Scales`.
     pub const fn variant(self) -> &'static str {
         match self {
@@ -440,15 +448,6 @@ impl KernelSpec {
         if self.prefetch != Prefetch::Dense && !self.isa.vocabulary().is_some_and(prefetches) {
             return Err(format!(
                 "prefetch = \"sparse\", but {isa} kernels do not prefetch"
-            ));
-        }
-        let scalable = matches!(
-            (self.family, self.code),
-            (Family::Mad, _) | (Family::Lut, Code::T3 | Code::T5 | Code::T7)
-        );
-        if self.scales == Scales::Groups && !scalable {
-            return Err(format!(
-                "scales = \"groups\", but {family} {code} has no such kernel"
             ));
         }
         let registers = budget::registers(self);

@@ -138,6 +138,16 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "gemv_lut_t5_groups__avx512vbmi_p1k12",
     ),
     (
+        "avx512bw",
+        "family = 'lut'\ncode = 'w3'\nwindow = 6\nscales = 'groups'",
+        "gemv_lut_w3_groups__avx512bw_p1k12w6",
+    ),
+    (
+        "avx512vbmi",
+        "family = 'decode'\ncode = 'd5'\nscales = 'groups'",
+        "gemv_decode_d5_groups__avx512vbmi_p1k12",
+    ),
+    (
         "avx512vbmi",
         "family = 'decode'\ncode = 'd5'",
         "gemv_decode_d5__avx512vbmi_p2k12",

@@ -91,16 +91,30 @@ fn a_sparse_prefetch_asks_for_one_line_in_a_window() {
 }
 
 #[test]
-fn only_some_families_take_scales_by_groups() {
-    let row = "[[gemv]]\nfamily = \"addsub\"\ncode = \"planes\"\npanels = [1]\nblock = [32]\nscales = \"groups\"\n";
-    assert_mentions(
-        &refusal("avx2", row),
-        &[
-            "row 1",
-            "scales = \"groups\"",
-            "addsub planes has no such kernel",
-        ],
-    );
+fn every_skeleton_takes_scales_by_groups() {
+    let pairs = Isa::ALL
+        .into_iter()
+        .flat_map(|isa| isa.skeletons().iter().map(move |&pair| (isa, pair)));
+    for (isa, (family, code)) in pairs {
+        let (family, code) = (family.name(), code.name());
+        let variant = match (isa, family) {
+            (Isa::Scalar, _) => "",
+            (_, "mad") => "variant = \"classic\"",
+            _ => "",
+        };
+        // A window of one step divides any block.
+        let row = format!(
+            "[[gemv]]\nfamily = \"{family}\"\ncode = \"{code}\"\n{variant}\npanels = [1]\nblock = [4]\nwindow = 1\nscales = \"groups\"\n"
+        );
+        let set = KernelSet::from_texts([(format!("{}.toml", isa.name()), row)]).unwrap();
+        let [spec] = set.specs() else {
+            panic!("one kernel")
+        };
+        assert_eq!(spec.scales, Scales::Groups);
+        let text = set.show(&spec.id()).unwrap();
+        // Rows are only ever touched as the scaled sums of a whole block.
+        assert_mentions(&text, &["its scale, as `f32`, to `out`", "args.scales"]);
+    }
 }
 
 #[test]

@@ -5,14 +5,14 @@
 //! word shifted by 5 and the word shifted by 10: eight operations for nine trits of every row, without a mask or a sign.
 //!
 //! A window's sums are widened straight into their rows in memory. That happens once in 28 steps and saves the registers that
-//! 32-bit sums would take.
+//! 32-bit sums would take. Where rows have scales it would round once a window, so there the sums of a K block stay in registers.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::{Skeleton, add_to_rows, at, ident};
 use crate::isa::Vocabulary;
-use crate::spec::KernelSpec;
+use crate::spec::{KernelSpec, Scales};
 
 /// A table kernel whose entries are words.
 pub struct Lut16<'a> {
@@ -30,8 +30,15 @@ impl Skeleton for Lut16<'_> {
         quote!(let (first, second) = (#first, #second);)
     }
 
-    fn open(&self, _panels: usize) -> TokenStream {
-        TokenStream::new()
+    fn open(&self, panels: usize) -> TokenStream {
+        if self.spec.scales == Scales::Whole {
+            return TokenStream::new();
+        }
+        let sums = (0..2 * panels).map(|vector| {
+            let (wide, zero) = (ident("wide", vector), self.words.zero());
+            quote!(let mut #wide = #zero;)
+        });
+        quote!(#(#sums)*)
     }
 
     fn open_window(&self, panels: usize) -> TokenStream {
@@ -79,12 +86,33 @@ impl Skeleton for Lut16<'_> {
             let (sum, pick) = (ident("sum", panel), quote::format_ident!("{pick}"));
             // Two vectors of 32-bit sums for the panel's one of 16-bit lanes.
             let widened = w.multiply_pairs16(quote!(#sum), quote!(#pick));
-            add_to_rows(self.spec, w, vector * 2 * self.spec.lanes(), widened)
+            match self.spec.scales {
+                Scales::Whole => self.add_to_rows(vector, widened),
+                Scales::Groups => {
+                    let wide = ident("wide", vector);
+                    let added = w.add(32, quote!(#wide), widened);
+                    quote!(#wide = #added;)
+                }
+            }
         });
         quote!(#(#stores)*)
     }
 
-    fn close(&self, _panels: usize) -> TokenStream {
-        TokenStream::new()
+    fn close(&self, panels: usize) -> TokenStream {
+        if self.spec.scales == Scales::Whole {
+            return TokenStream::new();
+        }
+        let stores = (0..2 * panels).map(|vector| {
+            let wide = ident("wide", vector);
+            self.add_to_rows(vector, quote!(#wide))
+        });
+        quote!(#(#stores)*)
+    }
+}
+
+impl Lut16<'_> {
+    /// Adds a vector of 32-bit sums to its rows: the panel's first half or its second.
+    fn add_to_rows(&self, vector: usize, sums: TokenStream) -> TokenStream {
+        add_to_rows(self.spec, self.words, vector * 2 * self.spec.lanes(), sums)
     }
 }
