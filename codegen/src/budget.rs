@@ -92,7 +92,7 @@ impl Digits {
                 per_step: 1,
                 byte_max: 127,
             }),
-            Code::B2 | Code::D3 | Code::D5 | Code::W3 => None,
+            Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::W3 => None,
         }
     }
 
@@ -202,8 +202,8 @@ pub const DECODED_SCALES: [u32; 3] = [0, 2, 4];
 
 /// Dot products of each of [`DECODED_SCALES`] in one step of a decode kernel.
 ///
-/// The five trits of a byte of code D5 come as two bytes: both have fields at bits 0 and 2, and share the one at bit 4. The 36
-/// trits of code D3 come as three bytes of three fields for each of four bytes of a lane.
+/// The five trits of a byte of code D5 come as two bytes: both have fields at bits 0 and 2, and share the one at bit 4. Those of code
+/// M5 come as two bytes of which only the second has one at bit 4. The 36 trits of code D3 come as three bytes of three fields for each of four bytes of a lane.
 const fn decoded_dots(code: Code) -> [usize; 3] {
     match code {
         Code::D3 => [3, 3, 3],
@@ -339,7 +339,7 @@ pub fn block_max(spec: &KernelSpec) -> usize {
         // Byte sums are widened as unsigned, at most 255 for each window, into unsigned 16-bit lanes.
         (Some(_), _) => u16::MAX as usize / 255 * spec.window,
         // The sums are scaled down before they are added, and their total is no larger.
-        (None, Code::D3 | Code::D5) => i32::MAX as usize / decoded_step(spec.code),
+        (None, Code::D3 | Code::D5 | Code::M5) => i32::MAX as usize / decoded_step(spec.code),
         // Every window ends in the rows themselves.
         (None, Code::W3) => i32::MAX as usize / W3_STEP,
         (None, _) => {
@@ -430,6 +430,12 @@ pub fn registers(spec: &KernelSpec) -> usize {
         // Three sums a panel, nine activations, a table, three picks, a mask for the rest, three masks; two words, what both have left,
         // a decoded byte and a field of it.
         (Family::Decode, Code::D3) => spec.panels * DECODED_SCALES.len() + 9 + 1 + 3 + 1 + 3 + 5,
+        // Three sums a panel, five activations, three masks, the vectors of tables of 64, 16 and 32 entries; codes, two decoded bytes
+        // and a field of them.
+        (Family::Decode, Code::M5) => {
+            let tables = (64 + 16 + 32) / spec.isa.vector_bytes();
+            spec.panels * DECODED_SCALES.len() + 5 + 3 + tables + 4
+        }
         // Three sums a panel, five activations, four table vectors, three masks; codes, two decoded bytes and a field of them.
         (Family::Decode, _) => spec.panels * DECODED_SCALES.len() + 5 + 4 + 3 + 4,
         // Byte sums and two bit planes a panel (the 16-bit sums wait in memory for eight columns), two digits, a condition.
@@ -502,6 +508,8 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         (_, Family::Bitserial, _) => 3.0 + 4.0 * 2.0 + widening,
         // Three picks and lookups, and the words merged; a mask and a product for each of nine trits.
         (_, Family::Decode, Code::D3) => 7.0 + 9.0 * 2.0,
+        // A shift, three lookups and a difference; a mask and a product for each of five trits.
+        (_, Family::Decode, Code::M5) => 5.0 + 5.0 * 2.0,
         // A shift and two lookups; a mask and a product for each of five trits.
         (_, Family::Decode, _) => 3.0 + 5.0 * 2.0,
         // Two masks and a shift; for each group and digit a lookup and an addition.
@@ -702,3 +710,4 @@ mod tests {
         assert_eq!(gemm_window_max(Isa::Avx512vnni), None);
     }
 }
+        assert_eq!(decoded_step(Code::M5), middle);

@@ -191,7 +191,8 @@ impl Isa {
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],
-            Isa::Dotprod | Isa::I8mm => &[(Family::Mad, Code::B2)],
+            Isa::Dotprod => &[(Family::Mad, Code::B2), (Family::Decode, Code::M5)],
+            Isa::I8mm => &[(Family::Mad, Code::B2)],
             Isa::Simd128 => &[
                 (Family::Lut, Code::T3),
                 (Family::Mad, Code::B2),

@@ -84,6 +84,8 @@ pub enum Code {
     D3,
     /// Five trits a byte, for constant tables.
     D5,
+    /// Five trits a byte as a number of mixed digits, for smaller constant tables.
+    M5,
     /// Two bit planes.
     Planes,
     /// Two trits in a nibble.
@@ -104,10 +106,11 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 11] = [
+    pub const ALL: [Code; 12] = [
         Code::B2,
         Code::D3,
         Code::D5,
+        Code::M5,
         Code::Planes,
         Code::T2,
         Code::T3,
@@ -124,6 +127,7 @@ impl Code {
             Code::B2 => "b2",
             Code::D3 => "d3",
             Code::D5 => "d5",
+            Code::M5 => "m5",
             Code::Planes => "planes",
             Code::T2 => "t2",
             Code::T3 => "t3",
@@ -141,6 +145,7 @@ impl Code {
             Code::B2 => "B2",
             Code::D3 => "D3",
             Code::D5 => "D5",
+            Code::M5 => "M5",
             Code::Planes => "Planes",
             Code::T2 => "T2",
             Code::T3 => "T3",
@@ -157,7 +162,7 @@ impl Code {
         match self {
             Code::B2 => 16,
             Code::D3 => 36,
-            Code::D5 => 20,
+            Code::D5 | Code::M5 => 20,
             Code::Planes => 8,
             Code::T3 | Code::F3 => 24,
             Code::T5 => 5,
@@ -170,7 +175,7 @@ impl Code {
     /// Bytes in a step, for each row.
     pub const fn step_bytes(self) -> usize {
         match self {
-            Code::B2 | Code::D5 => 4,
+            Code::B2 | Code::D5 | Code::M5 => 4,
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
             Code::T3 | Code::F3 => 5,
@@ -469,7 +474,7 @@ pub fn lanes(isa: Isa, code: Code) -> usize {
         // Plain Rust takes eight rows at a time.
         _ if isa == Isa::Scalar => 8,
         // A 32-bit lane holds four bytes of one row.
-        Code::B2 | Code::D3 | Code::D5 => isa.vector_bytes() / 4,
+        Code::B2 | Code::D3 | Code::D5 | Code::M5 => isa.vector_bytes() / 4,
         Code::W3 => isa.vector_bytes() / 2,
         _ => isa.vector_bytes(),
     }

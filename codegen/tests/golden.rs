@@ -193,6 +193,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "gemv_mad_b2__dotprod_shiftfree_p1k12",
     ),
     (
+        "dotprod",
+        "family = 'decode'\ncode = 'm5'",
+        "gemv_decode_m5__dotprod_p1k12",
+    ),
+    (
         "i8mm",
         "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
         "gemv_mad_b2__i8mm_shiftfree_p1k12",
@@ -220,7 +225,7 @@ const KERNELS: &[(&str, &str, &str)] = &[
 ];
 
 /// The same for batched products: a small tile shows all that a large one has, and every code is unpacked in its own way.
-const BATCHED: [(&str, &str, &str); 10] = [
+const BATCHED: [(&str, &str, &str); 11] = [
     ("avx2", "[[unpack]]\ncode = ['b2']", "unpack_b2__avx2"),
     ("avx2", "[[unpack]]\ncode = ['t3']", "unpack_t3__avx2"),
     ("avx2", "[[unpack]]\ncode = ['s4']", "unpack_s4__avx2"),
@@ -249,6 +254,7 @@ const BATCHED: [(&str, &str, &str); 10] = [
         "[[gemm]]\nvectors = [1]\ntokens = [1]",
         "gemm_i8__scalar_r1n1",
     ),
+    ("dotprod", "[[unpack]]\ncode = ['m5']", "unpack_m5__dotprod"),
     (
         "avx2",
         "[[gemm]]\nvectors = [2]\ntokens = [2]",

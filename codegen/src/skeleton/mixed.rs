@@ -1,0 +1,179 @@
+//! `decode` of five trits a byte where a lookup takes tables of four vectors, but a large table costs more than a small one.
+//!
+//! The views of `d5` are tables of 128 entries, eight vectors of 16 bytes for each of the two. Code `m5` needs 64, 16 and 32 entries:
+//! it is a number of mixed digits, `28 * pair + three`, and 28 is the smallest multiple of four that holds the 27 values of three
+//! trits. So the six upper bits of a byte tell the pair, without a remainder to care for; the fields of the pair tell what it is worth;
+//! what is left of the byte is the number of the other three. 8 operations and 5 products for 80 trits in a vector of 16 bytes.
+//!
+//! The alternative that ternary formats use elsewhere has no tables: the byte as a fraction, whose next trit a product by three
+//! brings to the top. That is a product, two operations that round, and a shift for each trit, 24 operations and products in all
+//! for the same 80.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+
+use super::fields::Sums;
+use super::{Skeleton, at, comment, ident, number};
+use crate::budget::DECODED_SCALES;
+use crate::isa::Vocabulary;
+use crate::spec::KernelSpec;
+
+/// A kernel that decodes numbers of mixed digits.
+pub struct Mixed<'a> {
+    pub spec: &'a KernelSpec,
+    pub words: &'a dyn Vocabulary,
+}
+
+/// The tables and their entries.
+const TABLES: [(&str, usize); 3] = [("PAIRS", 64), ("BASES", 16), ("THREES", 32)];
+
+impl Skeleton for Mixed<'_> {
+    fn tables(&self) -> TokenStream {
+        tables()
+    }
+
+    fn constants(&self) -> TokenStream {
+        let (sums, vectors) = (self.sums().constants(), table_vectors(self.words));
+        quote!(#sums #vectors)
+    }
+
+    fn open(&self, panels: usize) -> TokenStream {
+        self.sums().zero(panels)
+    }
+
+    fn open_window(&self, _panels: usize) -> TokenStream {
+        TokenStream::new()
+    }
+
+    fn step(&self, panels: usize) -> TokenStream {
+        let (w, sums) = (self.words, self.sums());
+        let activations = sums.activations(5);
+        let dots = (0..panels).map(|panel| {
+            let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
+            let decoded = decoded(w);
+            let products = FIELDS
+                .into_iter()
+                .enumerate()
+                .map(|(group, (name, field))| {
+                    let name = format_ident!("{name}");
+                    let mask = w.splat8(3 << DECODED_SCALES[field]);
+                    sums.add(panel, field, w.and(quote!(#name), mask), group)
+                });
+            quote! {
+                let codes = #codes;
+                #decoded
+                #(#products)*
+            }
+        });
+        quote! {
+            #activations
+            #(#dots)*
+        }
+    }
+
+    fn close_window(&self, _panels: usize) -> TokenStream {
+        TokenStream::new()
+    }
+
+    fn close(&self, panels: usize) -> TokenStream {
+        let sums = self.sums();
+        let stores = (0..panels).map(|panel| sums.add_to_rows(panel, sums.whole(panel)));
+        quote!(#(#stores)*)
+    }
+}
+
+impl Mixed<'_> {
+    fn sums(&self) -> Sums<'_> {
+        Sums {
+            spec: self.spec,
+            words: self.words,
+            scales: &DECODED_SCALES,
+        }
+    }
+}
+
+/// The decoded byte that holds each trit of a code, and the number of its field there.
+pub(super) const FIELDS: [(&str, usize); 5] = [
+    ("pairs", 0),
+    ("pairs", 1),
+    ("threes", 0),
+    ("threes", 1),
+    ("threes", 2),
+];
+
+/// `let (pairs, threes) = …;`: the fields of the first two and of the last three trits of `codes`.
+pub(super) fn decoded(w: &dyn Vocabulary) -> TokenStream {
+    let upper = w.byte_bits(quote!(codes), 2, 0x3f, w.splat8(0x3f));
+    let pairs = w.lookup(&vectors(w, "PAIRS", 64), upper);
+    let bases = w.lookup(&vectors(w, "BASES", 16), quote!(pairs));
+    let rest = w.sub(8, quote!(codes), bases);
+    let threes = w.lookup(&vectors(w, "THREES", 32), rest);
+    quote! {
+        let pairs = #pairs;
+        let threes = #threes;
+    }
+}
+
+/// The vectors of a table, by name.
+fn vectors(w: &dyn Vocabulary, table: &str, entries: usize) -> Vec<TokenStream> {
+    let name = table.to_lowercase();
+    let vectors = (0..entries / w.table_bytes()).map(|vector| {
+        let vector = ident(&format!("table_of_{name}"), vector);
+        quote!(#vector)
+    });
+    vectors.collect()
+}
+
+/// `let table_of_<name><i> = …;` for every vector of every table.
+pub(super) fn table_vectors(w: &dyn Vocabulary) -> TokenStream {
+    let loads = TABLES.into_iter().flat_map(|(table, entries)| {
+        let name = format_ident!("{table}");
+        let vectors = vectors(w, table, entries).into_iter().enumerate();
+        vectors.map(move |(vector, variable)| {
+            let offset = number(vector * w.table_bytes());
+            let load = match vector {
+                0 => w.load(quote!(#name.as_ptr())),
+                _ => w.load(quote!(#name.as_ptr().add(#offset))),
+            };
+            quote!(let #variable = #load;)
+        })
+    });
+    quote!(#(#loads)*)
+}
+
+/// The tables of `tern_kernels::Code::M5`. Fields stand at bits 0, 2 and 4.
+pub(super) fn tables() -> TokenStream {
+    let pairs = comment("The fields of the first two trits, by the upper six bits of a code.");
+    let bases = comment("What a pair is worth, by its fields.");
+    let threes = comment("The fields of the last three trits, by what is left.");
+    quote! {
+        #pairs
+        const PAIRS: [u8; 64] = {
+            let (mut fields, mut index) = ([0; 64], 0);
+            while index < 64 {
+                let pair = index / 7;
+                fields[index] = ((pair / 3) | ((pair % 3) << 2)) as u8;
+                index += 1;
+            }
+            fields
+        };
+        #bases
+        const BASES: [u8; 16] = {
+            let (mut bases, mut pair) = ([0; 16], 0);
+            while pair < 9 {
+                bases[(pair / 3) | ((pair % 3) << 2)] = 28 * pair as u8;
+                pair += 1;
+            }
+            bases
+        };
+        #threes
+        const THREES: [u8; 32] = {
+            let (mut fields, mut three) = ([0; 32], 0);
+            while three < 27 {
+                fields[three] = ((three / 9) | ((three / 3 % 3) << 2) | ((three % 3) << 4)) as u8;
+                three += 1;
+            }
+            fields
+        };
+    }
+}
