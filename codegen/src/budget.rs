@@ -695,12 +695,24 @@ mod tests {
     }
 
     #[test]
+    fn relaxed_products_are_the_same_on_every_engine() {
+        for variant in [Variant::Classic, Variant::Shiftfree] {
+            for plane in planes(Isa::Relaxed, variant).planes {
+                // 2 at the lowest bit of the mask: positive as a signed byte, and two products by -128 fit 16 bits.
+                let field = 2 * i32::from(plane.mask & plane.mask.wrapping_neg());
+                assert!(field <= 8 && 2 * field * -128 >= i32::from(i16::MIN));
+            }
+        }
+    }
+
+    #[test]
     fn blocks_of_decoded_weights_are_the_largest_that_fit() {
         // The middle field at weight 16: four products of 2 * 16 * 128 a step. The others: two dots of four times 2 * 4 * 128.
         let (middle, others) = (4 * 2 * 16 * 128, 2 * 4 * 2 * 4 * 128);
         assert!(decoded_step(Code::D5) == middle && middle > others);
         // Three dots at weight 16.
         assert_eq!(decoded_step(Code::D3), 3 * middle);
+        assert_eq!(decoded_step(Code::M5), middle);
     }
 
     #[test]
@@ -710,4 +722,3 @@ mod tests {
         assert_eq!(gemm_window_max(Isa::Avx512vnni), None);
     }
 }
-        assert_eq!(decoded_step(Code::M5), middle);

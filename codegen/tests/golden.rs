@@ -222,6 +222,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "family = 'addsub'\ncode = 'planes'",
         "gemv_addsub_planes__simd128_p1k12",
     ),
+    (
+        "relaxed",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
+        "gemv_mad_b2__relaxed_shiftfree_p1k12",
+    ),
 ];
 
 /// The same for batched products: a small tile shows all that a large one has, and every code is unpacked in its own way.
@@ -249,12 +254,12 @@ const BATCHED: [(&str, &str, &str); 11] = [
         "[[unpack]]\ncode = ['t7']",
         "unpack_t7__avx512vbmi",
     ),
+    ("dotprod", "[[unpack]]\ncode = ['m5']", "unpack_m5__dotprod"),
     (
         "scalar",
         "[[gemm]]\nvectors = [1]\ntokens = [1]",
         "gemm_i8__scalar_r1n1",
     ),
-    ("dotprod", "[[unpack]]\ncode = ['m5']", "unpack_m5__dotprod"),
     (
         "avx2",
         "[[gemm]]\nvectors = [2]\ntokens = [2]",

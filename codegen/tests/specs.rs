@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use tern_codegen::isa::Isa;
 use tern_codegen::{
-    Error, GemmSpec, KernelSet, KernelSpec, Scales, UnpackSpec, budget, config_dir, write,
+    Error, GemmSpec, KernelSet, KernelSpec, Scales, Target, UnpackSpec, budget, config_dir, write,
+};
+
+const X86_64: Target<'static> = Target {
+    arch: "x86_64",
+    features: "",
 };
 
 /// The message that a config for `isa` is refused with.
@@ -162,11 +167,11 @@ fn nothing_that_is_zero_empty_double_or_unknown_is_accepted() {
 fn a_directory_without_configs_is_refused() {
     let dir = std::env::temp_dir().join(format!("tern-no-configs-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    let error = write(&dir, "x86_64", &dir).unwrap_err();
+    let error = write(&dir, &X86_64, &dir).unwrap_err();
     std::fs::remove_dir_all(&dir).unwrap();
     assert!(matches!(error, Error::NoConfigs(_)), "{error}");
     assert!(matches!(
-        write(Path::new("/nowhere"), "x86_64", &dir),
+        write(Path::new("/nowhere"), &X86_64, &dir),
         Err(Error::Io { .. })
     ));
 }
@@ -221,7 +226,7 @@ fn the_same_configs_give_the_same_bytes() {
     let emit = |name: &str| {
         let out = std::env::temp_dir().join(format!("tern-emit-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&out).unwrap();
-        write(&config_dir(), "x86_64", &out).unwrap();
+        write(&config_dir(), &X86_64, &out).unwrap();
         let mut paths: Vec<PathBuf> = std::fs::read_dir(&out)
             .unwrap()
             .map(|e| e.unwrap().path())
@@ -260,15 +265,22 @@ fn the_same_configs_give_the_same_bytes() {
 
 #[test]
 fn another_target_gets_only_what_it_can_compile() {
-    for arch in ["aarch64", "wasm32"] {
+    // A module holds what it is built with, since an engine refuses all of it for one unknown instruction. A CPU is asked later.
+    let targets = [
+        ("aarch64", "", 4),
+        ("wasm32", "", 1),
+        ("wasm32", "multivalue,simd128", 2),
+        ("wasm32", "relaxed-simd,simd128", 3),
+    ];
+    for (arch, features, isas) in targets {
         let out = std::env::temp_dir().join(format!("tern-emit-{arch}-{}", std::process::id()));
         std::fs::create_dir_all(&out).unwrap();
-        write(&config_dir(), arch, &out).unwrap();
+        write(&config_dir(), &Target { arch, features }, &out).unwrap();
         let text = std::fs::read_to_string(out.join("kernels.rs")).unwrap();
         let files = std::fs::read_dir(&out).unwrap().count();
         std::fs::remove_dir_all(&out).unwrap();
         assert!(text.contains("gemv_lut_t5__scalar") && !text.contains("x86_"));
-        assert_eq!(files, isas_of(arch) + 2);
+        assert_eq!(files, isas + 2, "{arch} with {features:?}");
     }
 }
 
