@@ -45,7 +45,7 @@ impl Skeleton for Decode<'_> {
     }
 
     fn open(&self, panels: usize) -> TokenStream {
-        self.sums().zero(panels)
+        self.sums().open(panels)
     }
 
     fn open_window(&self, _panels: usize) -> TokenStream {
@@ -64,9 +64,7 @@ impl Skeleton for Decode<'_> {
     }
 
     fn close(&self, panels: usize) -> TokenStream {
-        let sums = self.sums();
-        let stores = (0..panels).map(|panel| sums.add_to_rows(panel, sums.whole(panel)));
-        quote!(#(#stores)*)
+        self.sums().close(panels)
     }
 }
 

@@ -5,7 +5,7 @@
 //! K block (`correction`). *Classic* shifts every plane down; *shift-free* masks planes in place, keeps a sum for each, and shifts
 //! the sums once at the end: `4^p` times a sum is divided exactly.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::fields::Sums;
@@ -33,21 +33,6 @@ impl Mad<'_> {
         }
     }
 
-    /// Whether products are added into 16 bits first.
-    fn narrow(&self) -> bool {
-        self.words.dot_bits() == 16
-    }
-
-    /// The largest power of two that an accumulator carries.
-    fn top_scale(&self) -> u32 {
-        self.planes().scales.iter().copied().max().unwrap_or(0)
-    }
-
-    /// The 32-bit sum of a panel, or of one of its parts, where products are added into 16 bits first.
-    fn wide(&self, panel: usize, part: usize) -> Ident {
-        ident(&format!("{}wide", self.sums().part(part)), panel)
-    }
-
     /// `<sum> += <fields of plane index> * <its activations>;`
     fn plane(&self, panel: usize, index: usize, plane: Plane) -> TokenStream {
         let (w, sums) = (self.words, self.sums());
@@ -73,24 +58,11 @@ impl Skeleton for Mad<'_> {
     }
 
     fn open(&self, panels: usize) -> TokenStream {
-        if !self.narrow() {
-            return self.sums().zero(panels);
-        }
-        let parts = self.words.dot_parts();
-        let sums = (0..panels).flat_map(|panel| (0..parts).map(move |part| (panel, part)));
-        let sums = sums.map(|(panel, part)| {
-            let (wide, zero) = (self.wide(panel, part), self.words.zero());
-            quote!(let mut #wide = #zero;)
-        });
-        quote!(#(#sums)*)
+        self.sums().open(panels)
     }
 
     fn open_window(&self, panels: usize) -> TokenStream {
-        if self.narrow() {
-            self.sums().zero(panels)
-        } else {
-            TokenStream::new()
-        }
+        self.sums().open_window(panels)
     }
 
     fn step(&self, panels: usize) -> TokenStream {
@@ -112,41 +84,10 @@ impl Skeleton for Mad<'_> {
     }
 
     fn close_window(&self, panels: usize) -> TokenStream {
-        if !self.narrow() {
-            return TokenStream::new();
-        }
-        let (w, sums) = (self.words, self.sums());
-        let mut widened = TokenStream::new();
-        for panel in 0..panels {
-            for (accumulator, &scale) in sums.scales.iter().enumerate() {
-                // Widening brings every sum to the largest scale of all.
-                let up = self.top_scale() - scale;
-                for part in 0..w.dot_parts() {
-                    let (wide, sum) = (self.wide(panel, part), sums.name(panel, accumulator, part));
-                    let added = w.add_pairs16(quote!(#wide), quote!(#sum), up);
-                    widened.extend(quote!(#wide = #added;));
-                }
-            }
-        }
-        widened
+        self.sums().close_window(panels)
     }
 
     fn close(&self, panels: usize) -> TokenStream {
-        let (w, sums) = (self.words, self.sums());
-        let stores = (0..panels).map(|panel| {
-            let value = match (self.narrow(), w.dot_parts()) {
-                (false, _) => sums.whole(panel),
-                (true, parts) => {
-                    let (wide, rest) = (self.wide(panel, 0), self.wide(panel, 1));
-                    let rows = match parts {
-                        1 => quote!(#wide),
-                        _ => w.join_parts(quote!(#wide), quote!(#rest)),
-                    };
-                    sums.scaled_down(rows, self.top_scale())
-                }
-            };
-            sums.add_to_rows(panel, value)
-        });
-        quote!(#(#stores)*)
+        self.sums().close(panels)
     }
 }

@@ -38,11 +38,11 @@ impl Skeleton for Mixed<'_> {
     }
 
     fn open(&self, panels: usize) -> TokenStream {
-        self.sums().zero(panels)
+        self.sums().open(panels)
     }
 
-    fn open_window(&self, _panels: usize) -> TokenStream {
-        TokenStream::new()
+    fn open_window(&self, panels: usize) -> TokenStream {
+        self.sums().open_window(panels)
     }
 
     fn step(&self, panels: usize) -> TokenStream {
@@ -71,14 +71,12 @@ impl Skeleton for Mixed<'_> {
         }
     }
 
-    fn close_window(&self, _panels: usize) -> TokenStream {
-        TokenStream::new()
+    fn close_window(&self, panels: usize) -> TokenStream {
+        self.sums().close_window(panels)
     }
 
     fn close(&self, panels: usize) -> TokenStream {
-        let sums = self.sums();
-        let stores = (0..panels).map(|panel| sums.add_to_rows(panel, sums.whole(panel)));
-        quote!(#(#stores)*)
+        self.sums().close(panels)
     }
 }
 
