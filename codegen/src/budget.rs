@@ -211,11 +211,11 @@ const fn decoded_dots(code: Code) -> [usize; 3] {
     }
 }
 
-/// Largest size of what one step adds to a 32-bit sum of a decode kernel: four products a dot, of a field of at most `2 << scale` and an
-/// activation of at most 128.
-fn decoded_step(code: Code) -> usize {
+/// Largest size of what one step adds to a sum of a decode kernel: `products` in a lane of each dot, of a field of at most `2 << scale`
+/// and an activation of at most 128.
+fn decoded_step(code: Code, products: usize) -> usize {
     let dots = DECODED_SCALES.into_iter().zip(decoded_dots(code));
-    let steps = dots.map(|(scale, dots)| dots * 4 * (2 << scale) * 128);
+    let steps = dots.map(|(scale, dots)| dots * products * (2 << scale) * 128);
     steps.max().unwrap_or(0)
 }
 
@@ -263,8 +263,12 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
             });
             Ok(steps.min().unwrap_or(1) as usize)
         }
-        // Sums are 32 bits wide from the start.
-        (_, Family::Decode, _) => Ok(1),
+        (_, Family::Decode, code) => Ok(match products_in_16_bits(spec.isa) {
+            // 32768 / 8192 = 4 for code M5: -128 only is the worst, and -32768 is still an i16.
+            Some(pair) => -i32::from(i16::MIN) as usize / decoded_step(code, pair as usize),
+            // Sums are 32 bits wide from the start.
+            None => 1,
+        }),
         // 32767 / 1152: 28 steps reach 32256, on either side of zero.
         (_, Family::Lut, Code::W3) => Ok(i16::MAX as usize / W3_STEP),
         (_, _, code) => match Digits::of(code) {
@@ -282,8 +286,7 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
 pub fn is_narrow(spec: &KernelSpec) -> bool {
     match (spec.isa, spec.family) {
         (Isa::Scalar, _) => false,
-        (isa, Family::Mad) => products_in_16_bits(isa).is_some(),
-        (_, Family::Decode) => false,
+        (isa, Family::Mad | Family::Decode) => products_in_16_bits(isa).is_some(),
         _ => true,
     }
 }
@@ -306,8 +309,12 @@ pub fn window_reason(spec: &KernelSpec) -> Option<String> {
     if spec.code == Code::W3 {
         return Some(reason("a 16-bit", W3_STEP as i64, i16::MAX.into()));
     }
-    let planes = planes(spec.isa, spec.variant?);
     let pair = products_in_16_bits(spec.isa)?;
+    if spec.family == Family::Decode {
+        let step = decoded_step(spec.code, pair as usize);
+        return Some(reason("a 16-bit", step as i64, -i64::from(i16::MIN)));
+    }
+    let planes = planes(spec.isa, spec.variant?);
     let steps = (0..planes.scales.len()).map(|a| mad_step(&planes, a, pair).0.abs());
     Some(reason("a 16-bit", steps.max()?, -i64::from(i16::MIN)))
 }
@@ -338,8 +345,12 @@ pub fn block_max(spec: &KernelSpec) -> usize {
     match (Digits::of(spec.code), spec.code) {
         // Byte sums are widened as unsigned, at most 255 for each window, into unsigned 16-bit lanes.
         (Some(_), _) => u16::MAX as usize / 255 * spec.window,
+        // Sums of 16 bits are scaled up to the highest field, and all of them go into one.
+        (None, code) if spec.family == Family::Decode && is_narrow(spec) => {
+            i32::MAX as usize / (code.step_cols() * (2 << DECODED_SCALES[2]) * 128)
+        }
         // The sums are scaled down before they are added, and their total is no larger.
-        (None, Code::D3 | Code::D5 | Code::M5) => i32::MAX as usize / decoded_step(spec.code),
+        (None, Code::D3 | Code::D5 | Code::M5) => i32::MAX as usize / decoded_step(spec.code, 4),
         // Every window ends in the rows themselves.
         (None, Code::W3) => i32::MAX as usize / W3_STEP,
         (None, _) => {
@@ -430,6 +441,13 @@ pub fn registers(spec: &KernelSpec) -> usize {
         // Three sums a panel, nine activations, a table, three picks, a mask for the rest, three masks; two words, what both have left,
         // a decoded byte and a field of it.
         (Family::Decode, Code::D3) => spec.panels * DECODED_SCALES.len() + 9 + 1 + 3 + 1 + 3 + 5,
+        // Three sums a panel and the one that takes them at the end of a window; four tables of 16 entries; codes, two decoded bytes, a
+        // field of them. Masks come from memory, and activations too where only one panel needs them.
+        (Family::Decode, Code::M5) if spec.isa.registers() == 16 => {
+            let wide = usize::from(is_narrow(spec));
+            let activations = if spec.panels == 1 { 1 } else { 5 };
+            spec.panels * (DECODED_SCALES.len() + wide) + 4 + 4 + activations
+        }
         // Three sums a panel, five activations, three masks, the vectors of tables of 64, 16 and 32 entries; codes, two decoded bytes
         // and a field of them.
         (Family::Decode, Code::M5) => {
@@ -509,7 +527,14 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         // Three picks and lookups, and the words merged; a mask and a product for each of nine trits.
         (_, Family::Decode, Code::D3) => 7.0 + 9.0 * 2.0,
         // A shift, three lookups and a difference; a mask and a product for each of five trits.
-        (_, Family::Decode, Code::M5) => 5.0 + 5.0 * 2.0,
+        (_, Family::Decode, Code::M5) if arm => 5.0 + 5.0 * 2.0,
+        // A shift and a mask; two products, a shift, a mask and their union; two lookups and a difference; two lookups, their
+        // indices and their union; a mask, a product and, where it is not summed in place, an addition for each of five trits.
+        (_, Family::Decode, Code::M5) => {
+            let narrow = f64::from(u8::from(is_narrow(spec)));
+            let products = 2.0 + narrow;
+            15.0 + 5.0 * products + narrow * 6.0 / spec.window as f64
+        }
         // A shift and two lookups; a mask and a product for each of five trits.
         (_, Family::Decode, _) => 3.0 + 5.0 * 2.0,
         // Two masks and a shift; for each group and digit a lookup and an addition.
@@ -709,10 +734,22 @@ mod tests {
     fn blocks_of_decoded_weights_are_the_largest_that_fit() {
         // The middle field at weight 16: four products of 2 * 16 * 128 a step. The others: two dots of four times 2 * 4 * 128.
         let (middle, others) = (4 * 2 * 16 * 128, 2 * 4 * 2 * 4 * 128);
-        assert!(decoded_step(Code::D5) == middle && middle > others);
+        assert!(decoded_step(Code::D5, 4) == middle && middle > others);
         // Three dots at weight 16.
-        assert_eq!(decoded_step(Code::D3), 3 * middle);
-        assert_eq!(decoded_step(Code::M5), middle);
+        assert_eq!(decoded_step(Code::D3, 4), 3 * middle);
+        assert_eq!(decoded_step(Code::M5, 4), middle);
+    }
+
+    #[test]
+    fn decoded_weights_fill_16_bits_exactly() {
+        let spec = KernelSpec::from_id("gemv_decode_m5__avx2_p1k16").expect("it fits");
+        // The last trit's field stands at weight 16: two products of 2 * 16 * -128 a step. Those at weight 4 come twice: half of that.
+        assert_eq!((spec.window, window_max(&spec)), (4, Ok(4)));
+        assert_eq!(4 * 2 * 2 * 16 * -128, i32::from(i16::MIN));
+        // All 20 trits of a row's step at weight 16 in one 32-bit sum.
+        let step = 20 * 2 * 16 * 128;
+        let most = block_max(&spec);
+        assert!(most * step <= i32::MAX as usize && (most + 1) * step > i32::MAX as usize);
     }
 
     #[test]

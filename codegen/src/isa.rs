@@ -170,14 +170,23 @@ impl Isa {
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],
-            Isa::Ssse3 | Isa::Avx2 => &[
+            Isa::Ssse3 => &[
                 (Family::Lut, Code::T2),
                 (Family::Lut, Code::T3),
                 (Family::Bitserial, Code::S4),
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],
-            Isa::AvxVnni | Isa::Avx512vnni | Isa::Relaxed => &[(Family::Mad, Code::B2)],
+            Isa::Avx2 => &[
+                (Family::Lut, Code::T2),
+                (Family::Lut, Code::T3),
+                (Family::Bitserial, Code::S4),
+                (Family::Mad, Code::B2),
+                (Family::Decode, Code::M5),
+                (Family::Addsub, Code::Planes),
+            ],
+            Isa::AvxVnni => &[(Family::Mad, Code::B2), (Family::Decode, Code::M5)],
+            Isa::Avx512vnni | Isa::Relaxed => &[(Family::Mad, Code::B2)],
             Isa::Avx512bw => &[
                 (Family::Lut, Code::T3),
                 (Family::Lut, Code::W3),
@@ -310,8 +319,18 @@ pub trait Vocabulary {
     /// Low 32 bits of the lane-wise product.
     fn multiply32(&self, a: Tokens, b: Tokens) -> Tokens;
 
-    /// `table[index]` for every byte lane; `table` is one vector or, where the ISA can, two or four.
+    /// `table[index]` for every byte lane; `table` is one vector or, where the ISA can, two or four. Where those are put together from
+    /// lookups of one, `index` is a name and less than the entries.
     fn lookup(&self, table: &[Tokens], index: Tokens) -> Tokens;
+    /// Whether [`Vocabulary::lookup`] takes a table of four vectors.
+    fn looks_four_vectors_up(&self) -> bool {
+        false
+    }
+    /// `u * factor / 256`, rounded down, for every byte of `u`, which is a name; no product may be beyond 32767. Only ISAs that take
+    /// codes apart by products spell it.
+    fn scale_bytes(&self, _u: Tokens, _factor: u8) -> Tokens {
+        unreachable!("rejected by `Isa::skeletons`")
+    }
     /// `table[index]` for every 16-bit lane, `table` a vector of words; bits of the index beyond the table are ignored. Only ISAs
     /// whose kernels read tables of words spell it.
     fn lookup16(&self, _table: Tokens, _index: Tokens) -> Tokens {

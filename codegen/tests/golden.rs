@@ -79,6 +79,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ),
     (
         "avx2",
+        "family = 'decode'\ncode = 'm5'",
+        "gemv_decode_m5__avx2_p1k12",
+    ),
+    (
+        "avx2",
         "family = 'addsub'\ncode = 'planes'",
         "gemv_addsub_planes__avx2_p1k12",
     ),
@@ -230,10 +235,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
 ];
 
 /// The same for batched products: a small tile shows all that a large one has, and every code is unpacked in its own way.
-const BATCHED: [(&str, &str, &str); 11] = [
+const BATCHED: [(&str, &str, &str); 12] = [
     ("avx2", "[[unpack]]\ncode = ['b2']", "unpack_b2__avx2"),
     ("avx2", "[[unpack]]\ncode = ['t3']", "unpack_t3__avx2"),
     ("avx2", "[[unpack]]\ncode = ['s4']", "unpack_s4__avx2"),
+    ("avx2", "[[unpack]]\ncode = ['m5']", "unpack_m5__avx2"),
     (
         "avx512bw",
         "[[unpack]]\ncode = ['w3']",

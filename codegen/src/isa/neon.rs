@@ -115,6 +115,9 @@ impl Vocabulary for Neon {
             _ => unreachable!("a table is one, two or four vectors"),
         }
     }
+    fn looks_four_vectors_up(&self) -> bool {
+        true
+    }
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
         match self.dot {
             Dot::Widening => quote!(multiply_add_low(#sum, #u, #s)),

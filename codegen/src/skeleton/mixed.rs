@@ -1,13 +1,17 @@
-//! `decode` of five trits a byte where a lookup takes tables of four vectors, but a large table costs more than a small one.
+//! `decode` of five trits a byte by tables of at most 64 entries, for ISAs whose vectors of tables are short.
 //!
 //! The views of `d5` are tables of 128 entries, eight vectors of 16 bytes for each of the two. Code `m5` needs 64, 16 and 32 entries:
 //! it is a number of mixed digits, `28 * pair + three`, and 28 is the smallest multiple of four that holds the 27 values of three
 //! trits. So the six upper bits of a byte tell the pair, without a remainder to care for; the fields of the pair tell what it is worth;
-//! what is left of the byte is the number of the other three. 8 operations and 5 products for 80 trits in a vector of 16 bytes.
+//! what is left of the byte is the number of the other three. On ARM 5 operations decode the 80 trits of a vector of 16 bytes.
+//!
+//! Where 64 entries would be four lookups and as many selections, a product finds the pair: the six bits are `7 * pair` and less
+//! than seven more, and 37 / 256 is just above one seventh. A table of nine entries gives the fields. 15 operations for the 160 trits
+//! of 32 bytes on AVX2.
 //!
 //! The alternative that ternary formats use elsewhere has no tables: the byte as a fraction, whose next trit a product by three
 //! brings to the top. That is a product, two operations that round, and a shift for each trit, 24 operations and products in all
-//! for the same 80.
+//! where this takes ARM 15.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
@@ -25,11 +29,24 @@ pub struct Mixed<'a> {
 }
 
 /// The tables and their entries.
-const TABLES: [(&str, usize); 3] = [("PAIRS", 64), ("BASES", 16), ("THREES", 32)];
+fn sizes(w: &dyn Vocabulary) -> [(&'static str, usize); 3] {
+    let pairs = if w.looks_four_vectors_up() { 64 } else { 16 };
+    [("PAIRS", pairs), ("BASES", 16), ("THREES", 32)]
+}
+
+/// `u * SEVENTH / 256` is `u / 7` for all that the upper six bits of a code may be.
+const SEVENTH: u8 = 37;
+const _: () = {
+    let mut upper = 0;
+    while upper <= (28 * 8 + 26) / 4 {
+        assert!(upper * SEVENTH as usize / 256 == upper / 7);
+        upper += 1;
+    }
+};
 
 impl Skeleton for Mixed<'_> {
     fn tables(&self) -> TokenStream {
-        tables()
+        tables(self.words)
     }
 
     fn constants(&self) -> TokenStream {
@@ -99,15 +116,21 @@ pub(super) const FIELDS: [(&str, usize); 5] = [
     ("threes", 2),
 ];
 
-/// `let (pairs, threes) = …;`: the fields of the first two and of the last three trits of `codes`.
+/// `let pairs = …; let threes = …;`: the fields of the first two and of the last three trits of `codes`.
 pub(super) fn decoded(w: &dyn Vocabulary) -> TokenStream {
+    let [pairs, bases, threes] = sizes(w).map(|(table, entries)| vectors(w, table, entries));
     let upper = w.byte_bits(quote!(codes), 2, 0x3f, w.splat8(0x3f));
-    let pairs = w.lookup(&vectors(w, "PAIRS", 64), upper);
-    let bases = w.lookup(&vectors(w, "BASES", 16), quote!(pairs));
-    let rest = w.sub(8, quote!(codes), bases);
-    let threes = w.lookup(&vectors(w, "THREES", 32), rest);
+    let pair = match w.looks_four_vectors_up() {
+        true => quote!(upper),
+        false => w.scale_bytes(quote!(upper), SEVENTH),
+    };
+    let pairs = w.lookup(&pairs, pair);
+    let rest = w.sub(8, quote!(codes), w.lookup(&bases, quote!(pairs)));
+    let threes = w.lookup(&threes, quote!(rest));
     quote! {
+        let upper = #upper;
         let pairs = #pairs;
+        let rest = #rest;
         let threes = #threes;
     }
 }
@@ -124,14 +147,14 @@ fn vectors(w: &dyn Vocabulary, table: &str, entries: usize) -> Vec<TokenStream> 
 
 /// `let table_of_<name><i> = …;` for every vector of every table.
 pub(super) fn table_vectors(w: &dyn Vocabulary) -> TokenStream {
-    let loads = TABLES.into_iter().flat_map(|(table, entries)| {
+    let loads = sizes(w).into_iter().flat_map(|(table, entries)| {
         let name = format_ident!("{table}");
         let vectors = vectors(w, table, entries).into_iter().enumerate();
         vectors.map(move |(vector, variable)| {
             let offset = number(vector * w.table_bytes());
             let load = match vector {
-                0 => w.load(quote!(#name.as_ptr())),
-                _ => w.load(quote!(#name.as_ptr().add(#offset))),
+                0 => w.load_table(quote!(#name.as_ptr())),
+                _ => w.load_table(quote!(#name.as_ptr().add(#offset))),
             };
             quote!(let #variable = #load;)
         })
@@ -140,21 +163,23 @@ pub(super) fn table_vectors(w: &dyn Vocabulary) -> TokenStream {
 }
 
 /// The tables of `tern_kernels::Code::M5`. Fields stand at bits 0, 2 and 4.
-pub(super) fn tables() -> TokenStream {
-    let pairs = comment("The fields of the first two trits, by the upper six bits of a code.");
+pub(super) fn tables(w: &dyn Vocabulary) -> TokenStream {
+    let pairs = match w.looks_four_vectors_up() {
+        true => pairs(
+            "The fields of the first two trits, by the upper six bits of a code.",
+            64,
+            quote!(index / 7),
+        ),
+        false => pairs(
+            "The fields of the first two trits, by the number of the pair.",
+            16,
+            quote!(index),
+        ),
+    };
     let bases = comment("What a pair is worth, by its fields.");
     let threes = comment("The fields of the last three trits, by what is left.");
     quote! {
         #pairs
-        const PAIRS: [u8; 64] = {
-            let (mut fields, mut index) = ([0; 64], 0);
-            while index < 64 {
-                let pair = index / 7;
-                fields[index] = ((pair / 3) | ((pair % 3) << 2)) as u8;
-                index += 1;
-            }
-            fields
-        };
         #bases
         const BASES: [u8; 16] = {
             let (mut bases, mut pair) = ([0; 16], 0);
@@ -170,6 +195,23 @@ pub(super) fn tables() -> TokenStream {
             while three < 27 {
                 fields[three] = ((three / 9) | ((three / 3 % 3) << 2) | ((three % 3) << 4)) as u8;
                 three += 1;
+            }
+            fields
+        };
+    }
+}
+
+/// `const PAIRS: [u8; <entries>] = …;`, where `pair` is the number of the pair that `index` stands for.
+fn pairs(note: &str, entries: usize, pair: TokenStream) -> TokenStream {
+    let (note, entries) = (comment(note), number(entries));
+    quote! {
+        #note
+        const PAIRS: [u8; #entries] = {
+            let (mut fields, mut index) = ([0; #entries], 0);
+            while index < #entries {
+                let pair = #pair;
+                fields[index] = ((pair / 3) | ((pair % 3) << 2)) as u8;
+                index += 1;
             }
             fields
         };

@@ -122,7 +122,8 @@ impl Unpack<'_> {
         let (tables, transpose) = match self.spec.code {
             Code::B2 => return TokenStream::new(),
             Code::M5 => {
-                let (tables, vectors) = (mixed::tables(), mixed::table_vectors(self.words));
+                let (tables, vectors) =
+                    (mixed::tables(self.words), mixed::table_vectors(self.words));
                 return quote!(#tables #vectors);
             }
             Code::D3 | Code::D5 | Code::T2 | Code::F3 => {

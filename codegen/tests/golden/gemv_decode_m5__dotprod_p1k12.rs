@@ -78,6 +78,7 @@ pub unsafe fn gemv_decode_m5__dotprod_p1k12(args: &GemvArgs) {
                         vdupq_n_s32(at.add(16).cast::<i32>().read_unaligned()),
                     );
                     let codes = vld1q_u8(weights);
+                    let upper = vshrq_n_u8::<2>(codes);
                     let pairs = vqtbl4q_u8(
                         uint8x16x4_t(
                             table_of_pairs0,
@@ -85,11 +86,12 @@ pub unsafe fn gemv_decode_m5__dotprod_p1k12(args: &GemvArgs) {
                             table_of_pairs2,
                             table_of_pairs3,
                         ),
-                        vshrq_n_u8::<2>(codes),
+                        upper,
                     );
+                    let rest = vsubq_u8(codes, vqtbl1q_u8(table_of_bases0, pairs));
                     let threes = vqtbl2q_u8(
                         uint8x16x2_t(table_of_threes0, table_of_threes1),
-                        vsubq_u8(codes, vqtbl1q_u8(table_of_bases0, pairs)),
+                        rest,
                     );
                     sum0_0 = dot(sum0_0, vandq_u8(pairs, vdupq_n_u8(3)), activations0);
                     sum0_1 = dot(sum0_1, vandq_u8(pairs, vdupq_n_u8(12)), activations1);

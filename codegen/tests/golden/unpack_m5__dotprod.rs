@@ -51,6 +51,7 @@ pub unsafe fn unpack_m5__dotprod(args: &UnpackArgs) {
         let table_of_threes1 = vld1q_u8(THREES.as_ptr().add(16));
         for _ in 0..steps {
             let codes = vld1q_u8(weights);
+            let upper = vshrq_n_u8::<2>(codes);
             let pairs = vqtbl4q_u8(
                 uint8x16x4_t(
                     table_of_pairs0,
@@ -58,11 +59,12 @@ pub unsafe fn unpack_m5__dotprod(args: &UnpackArgs) {
                     table_of_pairs2,
                     table_of_pairs3,
                 ),
-                vshrq_n_u8::<2>(codes),
+                upper,
             );
+            let rest = vsubq_u8(codes, vqtbl1q_u8(table_of_bases0, pairs));
             let threes = vqtbl2q_u8(
                 uint8x16x2_t(table_of_threes0, table_of_threes1),
-                vsubq_u8(codes, vqtbl1q_u8(table_of_bases0, pairs)),
+                rest,
             );
             vst1q_u8(out, vandq_u8(pairs, vdupq_n_u8(3)));
             vst1q_u8(
