@@ -4,7 +4,7 @@ mod common;
 
 use common::{Case, Rng};
 use tern_kernels::{
-    Choice, Cpu, Family, GroupError, GroupGemv, Kernel, KernelDesc, Operand, Source, Tile,
+    Choice, Cpu, Family, GroupError, GroupGemv, Kernel, KernelDesc, Operand, Source, Tables, Tile,
     group_kernels, kernels, reference,
 };
 
@@ -108,6 +108,7 @@ fn every_kernel_returns_the_references_bits() {
                         k_blocks,
                         chunk,
                         prefetch: 0,
+                        tables: Tables::Shared,
                     };
                     let found = bits(&grouped.run(kernel, tile, threads));
                     assert!(
