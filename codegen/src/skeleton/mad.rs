@@ -33,21 +33,45 @@ impl Mad<'_> {
         }
     }
 
+    /// The fields of a plane of `codes`, where they stand.
+    fn fields(&self, codes: TokenStream, plane: Plane) -> TokenStream {
+        let w = self.words;
+        w.byte_bits(codes, plane.shift, plane.mask, w.splat8(plane.mask))
+    }
+
     /// `<sum> += <fields of plane index> * <its activations>;`
     fn plane(&self, panel: usize, index: usize, plane: Plane) -> TokenStream {
-        let (w, sums) = (self.words, self.sums());
-        let fields = w.byte_bits(quote!(codes), plane.shift, plane.mask, w.splat8(plane.mask));
-        if w.dot_parts() == 1 {
-            return sums.add(panel, plane.accumulator, fields, index);
+        let (sums, fields) = (self.sums(), self.fields(quote!(codes), plane));
+        if self.words.dot_parts() == 1 {
+            return sums.add((0, panel), plane.accumulator, fields, index);
         }
-        let rest = sums.name(panel, plane.accumulator, 1);
-        let activations = ident("activations", index);
-        let add = sums.add(panel, plane.accumulator, quote!(fields), index);
-        let dot_high = w.dot_high(quote!(#rest), quote!(fields), quote!(#activations));
+        let adds = sums.add((0, panel), plane.accumulator, quote!(fields), index);
         quote! {
             let fields = #fields;
-            #add
-            #rest = #dot_high;
+            #adds
+        }
+    }
+
+    /// The step of several tokens: plane by plane, for all of them.
+    fn step_for_all(&self, panels: usize) -> TokenStream {
+        let (w, sums) = (self.words, self.sums());
+        let codes = |panel: usize| ident("codes", panel);
+        let loads = (0..panels).map(|panel| {
+            let load = w.load(at("weights", panel * self.spec.panel_step_bytes()));
+            let codes = codes(panel);
+            quote!(let #codes = #load;)
+        });
+        let planes = self.planes().planes.into_iter().enumerate();
+        let planes = planes.map(|(index, plane)| {
+            let fields = |panel: usize| {
+                let codes = codes(panel);
+                self.fields(quote!(#codes), plane)
+            };
+            sums.add_for_all(panels, plane.accumulator, fields, index)
+        });
+        quote! {
+            #(#loads)*
+            #(#planes)*
         }
     }
 }
@@ -66,6 +90,9 @@ impl Skeleton for Mad<'_> {
     }
 
     fn step(&self, panels: usize) -> TokenStream {
+        if self.spec.batch > 1 {
+            return self.step_for_all(panels);
+        }
         let activations = self.sums().activations(4);
         let dots = (0..panels).map(|panel| {
             let codes = at("weights", panel * self.spec.panel_step_bytes());

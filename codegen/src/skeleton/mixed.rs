@@ -13,7 +13,7 @@
 //! brings to the top. That is a product, two operations that round, and a shift for each trit, 24 operations and products in all
 //! where this takes ARM 15.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use super::fields::Sums;
@@ -63,21 +63,19 @@ impl Skeleton for Mixed<'_> {
     }
 
     fn step(&self, panels: usize) -> TokenStream {
-        let (w, sums) = (self.words, self.sums());
-        let activations = sums.activations(5);
+        if self.spec.batch > 1 {
+            return self.step_for_all(panels);
+        }
+        let sums = self.sums();
+        let activations = sums.activations(FIELDS.len());
         let dots = (0..panels).map(|panel| {
-            let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
-            let decoded = decoded(w);
-            let products = FIELDS
-                .into_iter()
-                .enumerate()
-                .map(|(group, (name, field))| {
-                    let name = format_ident!("{name}");
-                    let mask = w.splat8(3 << DECODED_SCALES[field]);
-                    sums.add(panel, field, w.and(quote!(#name), mask), group)
-                });
+            let names = DECODED.map(|name| format_ident!("{name}"));
+            let decoded = self.decoded(panel, &names);
+            let products = FIELDS.into_iter().enumerate();
+            let products = products.map(|(group, (byte, field))| {
+                sums.add((0, panel), field, self.fields(&names[byte], field), group)
+            });
             quote! {
-                let codes = #codes;
                 #decoded
                 #(#products)*
             }
@@ -98,6 +96,41 @@ impl Skeleton for Mixed<'_> {
 }
 
 impl Mixed<'_> {
+    /// The step of several tokens: every panel is decoded once.
+    fn step_for_all(&self, panels: usize) -> TokenStream {
+        let sums = self.sums();
+        let names = |panel: usize| DECODED.map(|name| ident(name, panel));
+        let decoded = (0..panels).map(|panel| self.decoded(panel, &names(panel)));
+        let products = FIELDS.into_iter().enumerate();
+        let products = products.map(|(group, (byte, field))| {
+            let fields = |panel: usize| self.fields(&names(panel)[byte], field);
+            sums.add_for_all(panels, field, fields, group)
+        });
+        quote! {
+            #(#decoded)*
+            #(#products)*
+        }
+    }
+
+    /// The decoded bytes of a panel, by `names`.
+    fn decoded(&self, panel: usize, names: &[Ident; 2]) -> TokenStream {
+        let offset = panel * self.spec.panel_step_bytes();
+        let (codes, decoded) = (
+            self.words.load(at("weights", offset)),
+            decoded(self.words, names),
+        );
+        quote! {
+            let codes = #codes;
+            #decoded
+        }
+    }
+
+    /// Field `field` of all bytes of `decoded`, where it stands.
+    fn fields(&self, decoded: &Ident, field: usize) -> TokenStream {
+        let mask = self.words.splat8(3 << DECODED_SCALES[field]);
+        self.words.and(quote!(#decoded), mask)
+    }
+
     fn sums(&self) -> Sums<'_> {
         Sums {
             spec: self.spec,
@@ -107,31 +140,28 @@ impl Mixed<'_> {
     }
 }
 
-/// The decoded byte that holds each trit of a code, and the number of its field there.
-pub(super) const FIELDS: [(&str, usize); 5] = [
-    ("pairs", 0),
-    ("pairs", 1),
-    ("threes", 0),
-    ("threes", 1),
-    ("threes", 2),
-];
+/// What a byte is decoded into: the fields of its first two trits, and those of the last three.
+pub(super) const DECODED: [&str; 2] = ["pairs", "threes"];
 
-/// `let pairs = …; let threes = …;`: the fields of the first two and of the last three trits of `codes`.
-pub(super) fn decoded(w: &dyn Vocabulary) -> TokenStream {
-    let [pairs, bases, threes] = sizes(w).map(|(table, entries)| vectors(w, table, entries));
+/// For each trit of a code, which of [`DECODED`] holds it, and the number of its field there.
+pub(super) const FIELDS: [(usize, usize); 5] = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)];
+
+/// `let <pairs> = …; let <threes> = …;`: the fields of the first two and of the last three trits of `codes`.
+pub(super) fn decoded(w: &dyn Vocabulary, [pairs, threes]: &[Ident; 2]) -> TokenStream {
+    let tables = sizes(w).map(|(table, entries)| vectors(w, table, entries));
     let upper = w.byte_bits(quote!(codes), 2, 0x3f, w.splat8(0x3f));
     let pair = match w.looks_four_vectors_up() {
         true => quote!(upper),
         false => w.scale_bytes(quote!(upper), SEVENTH),
     };
-    let pairs = w.lookup(&pairs, pair);
-    let rest = w.sub(8, quote!(codes), w.lookup(&bases, quote!(pairs)));
-    let threes = w.lookup(&threes, quote!(rest));
+    let found = w.lookup(&tables[0], pair);
+    let rest = w.sub(8, quote!(codes), w.lookup(&tables[1], quote!(#pairs)));
+    let left = w.lookup(&tables[2], quote!(rest));
     quote! {
         let upper = #upper;
-        let pairs = #pairs;
+        let #pairs = #found;
         let rest = #rest;
-        let threes = #threes;
+        let #threes = #left;
     }
 }
 

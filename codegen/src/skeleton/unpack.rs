@@ -317,10 +317,11 @@ impl Unpack<'_> {
     /// Twenty columns of mixed digits: trit `i` of a byte is quad `i`.
     fn step_m5(&self) -> TokenStream {
         let w = self.words;
-        let (codes, decoded) = (w.load(quote!(weights)), mixed::decoded(w));
+        let names = mixed::DECODED.map(|name| format_ident!("{name}"));
+        let (codes, decoded) = (w.load(quote!(weights)), mixed::decoded(w, &names));
         let quads = mixed::FIELDS.into_iter().enumerate();
-        let quads = quads.map(|(quad, (name, field))| {
-            let name = format_ident!("{name}");
+        let quads = quads.map(|(quad, (byte, field))| {
+            let name = &names[byte];
             let fields = self.field(quote!(#name), DECODED_SCALES[field]);
             let store = w.store(strided("out", quad, "stride"), fields);
             quote!(#store;)
