@@ -11,6 +11,9 @@ fn main() {
         "cargo::rerun-if-env-changed={}",
         tern_codegen::CONFIGS_VARIABLE
     );
+    // `tests/compiled` asks it: no `cfg` tells, since the profile of `cargo test` turns debug assertions off for this crate.
+    let profile = std::env::var("PROFILE").expect("cargo sets the profile");
+    println!("cargo::rustc-env=TERN_BUILD_PROFILE={profile}");
     let configs = tern_codegen::config_dir();
     println!("cargo::rerun-if-changed={}", configs.display());
     let target = tern_codegen::Target {
