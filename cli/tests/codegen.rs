@@ -57,6 +57,7 @@ fn explanations_count_operations_and_show_what_the_profile_measured() {
         "lookup of three trits",
         "vpshufb",
         "127 / 120 = 1",
+        "by matrix or row",
         "at best",
         "AMD Zen 4",
     ] {
@@ -65,6 +66,7 @@ fn explanations_count_operations_and_show_what_the_profile_measured() {
     let json = world.json(&["codegen", "explain", id, "--json"]);
     assert_eq!(json["id"], id);
     assert_eq!(json["weights_per_step"], 32 * 24);
+    assert_eq!(json["scales"], serde_json::json!(["matrix", "row"]));
     let lookups = &json["operations"][0];
     assert_eq!(
         (&lookups["operation"], &lookups["per_step"]),
@@ -124,6 +126,25 @@ fn explanations_count_operations_and_show_what_the_profile_measured() {
     assert!(
         text.contains("2.0 Gw/s: 1000x3000 in 1500.0 us with 2 threads"),
         "{text}"
+    );
+    let record = "bench-results/cpu/2026-11-21-abc";
+    fs::create_dir_all(world.path(record)).unwrap();
+    let line = format!("6912,2560,memory,1,{scalar},8847.36,2e9,1.25");
+    let table = format!(
+        "rows,cols,residence,threads,kernel,time_us,weights_per_s,weights_per_cycle\n{line}\n"
+    );
+    fs::write(world.path(record).join("comparison.csv"), table).unwrap();
+    let text = world.ok(&["codegen", "explain", scalar]);
+    assert!(
+        text.contains(record)
+            && text.contains("2.0 Gw/s (1.2 weights a cycle and core): 6912x2560 from memory in 8847.4 us with 1 thread"),
+        "{text}"
+    );
+    let json = world.json(&["codegen", "explain", scalar, "--records", record, "--json"]);
+    assert_eq!(json["recorded"][0]["rows"], 6912);
+    world.fails(
+        &["codegen", "explain", scalar, "--records", "nowhere"],
+        &["cannot read nowhere"],
     );
     world.fails(
         &["codegen", "explain", scalar, "--profile", "no.toml"],

@@ -250,8 +250,9 @@ fn unpacking(isa: Isa) -> &'static [Isa] {
         Isa::Avx512bw => &[Isa::Avx512bw],
         Isa::Avx512vnni => &[Isa::Avx512bw, Isa::Avx512vnni],
         Isa::Avx512vbmi => &[Isa::Avx512bw, Isa::Avx512vnni, Isa::Avx512vbmi],
-        Isa::Neon | Isa::Dotprod | Isa::I8mm => &[Isa::Neon],
-        Isa::Simd128 => &[Isa::Simd128],
+        Isa::Neon | Isa::I8mm => &[Isa::Neon],
+        Isa::Dotprod => &[Isa::Neon, Isa::Dotprod],
+        Isa::Simd128 | Isa::Relaxed => &[Isa::Simd128],
     }
 }
 

@@ -24,7 +24,10 @@ pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
         (Isa::Avx2, Family::Mad, Code::B2) => &["vpmaddubsw"],
         // The sign of a byte becomes its mask.
         (Isa::Avx2, Family::Addsub, Code::Planes) => &["vpcmpgtb", "vpaddb", "vpsubb"],
+        // Small constant tables, and what they are decoded for.
+        (Isa::Avx2, Family::Decode, Code::M5) => &["vpshufb", "vpmaddubsw"],
         (Isa::AvxVnni, Family::Mad, Code::B2) => &["vpdpbusd"],
+        (Isa::AvxVnni, Family::Decode, Code::M5) => &["vpshufb", "vpdpbusd"],
         // Subtractions too are masked additions, to sums of their own: that the compiler takes those off at the end is as good.
         (Isa::Avx512bw, Family::Addsub, Code::Planes) => &["vpmovb2m", "vpaddb{k}"],
         // How the sign gets from a mask register to the bytes is left to the compiler.
@@ -46,7 +49,7 @@ pub fn unpack_instructions(spec: &UnpackSpec) -> &'static [&'static str] {
     match (spec.isa, spec.code) {
         (Isa::Ssse3, Code::T2 | Code::T3) => &["pshufb"],
         (Isa::Ssse3, Code::B2 | Code::Planes | Code::S4) => &["psrlw", "pand"],
-        (Isa::Avx2, Code::T2) | (Isa::Avx2 | Isa::Avx512bw, Code::T3) => &["vpshufb"],
+        (Isa::Avx2, Code::T2 | Code::M5) | (Isa::Avx2 | Isa::Avx512bw, Code::T3) => &["vpshufb"],
         (Isa::Avx512bw, Code::W3) => &["vpermw"],
         (Isa::Avx512vbmi, Code::T5) => &["vpermi2b|vpermt2b", "vgf2p8affineqb"],
         (Isa::Avx512vbmi, Code::T7) => &["vpermb"],

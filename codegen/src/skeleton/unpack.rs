@@ -10,8 +10,9 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use super::decode::Decode;
-use super::{Skeleton as _, at, comment, features, ident, number, strided};
+use super::{Skeleton as _, at, comment, features, ident, mixed, number, strided};
 use crate::batched::UnpackSpec;
+use crate::budget::DECODED_SCALES;
 use crate::isa::Vocabulary;
 use crate::spec::{Code, Family, KernelSpec, Prefetch, Scales};
 
@@ -92,7 +93,7 @@ pub fn unpack_statements(spec: &UnpackSpec) -> Option<TokenStream> {
         quote!(#(#calls)*)
     };
     let called = match spec.code {
-        Code::B2 | Code::D3 | Code::D5 => TokenStream::new(),
+        Code::B2 | Code::D3 | Code::D5 | Code::M5 => TokenStream::new(),
         Code::T5 => {
             let (trits, columns) = (skeleton.trits_t5(), skeleton.transpose());
             [repeated(trits, period), repeated(columns, quads)]
@@ -152,6 +153,11 @@ impl Unpack<'_> {
         let (tables, transpose) = match self.spec.code {
             Code::B2 => return TokenStream::new(),
             Code::D3 | Code::D5 => return self.decoding_tables(),
+            Code::M5 => {
+                let (tables, vectors) =
+                    (mixed::tables(self.words), mixed::table_vectors(self.words));
+                return quote!(#tables #vectors);
+            }
             Code::Planes | Code::S4 => (TokenStream::new(), self.transpose()),
             Code::W3 => {
                 let (table, trits) = (self.table_w3(), self.trits_w3());
@@ -312,6 +318,7 @@ impl Unpack<'_> {
             Code::B2 => return self.step_b2(),
             Code::D3 => return self.step_d3(),
             Code::D5 => return self.step_d5(),
+            Code::M5 => return self.step_m5(),
             _ => {}
         }
         let cols = self.spec.code.step_cols();
@@ -324,7 +331,7 @@ impl Unpack<'_> {
             Code::Planes => self.step_planes(),
             Code::T2 => self.step_t2(),
             Code::F3 => self.step_f3(),
-            Code::B2 | Code::D3 | Code::D5 => unreachable!("returned above"),
+            Code::B2 | Code::D3 | Code::D5 | Code::M5 => unreachable!("returned above"),
         });
         let quads = (0..self.spec.period() * cols / 4).map(|quad| {
             let columns = (0..4).map(|i| column(4 * quad + i));
@@ -482,6 +489,24 @@ impl Unpack<'_> {
         quote! {
             let (fifths, places) = (#fifths, #places);
             #(#pairs)*
+        }
+    }
+
+    /// Twenty columns of mixed digits: trit `i` of a byte is quad `i`.
+    fn step_m5(&self) -> TokenStream {
+        let w = self.words;
+        let names = mixed::DECODED.map(|name| format_ident!("{name}"));
+        let (codes, decoded) = (w.load(quote!(weights)), mixed::decoded(w, &names));
+        let quads = mixed::FIELDS.into_iter().enumerate();
+        let quads = quads.map(|(quad, (byte, field))| {
+            let name = &names[byte];
+            let fields = self.field(quote!(#name), DECODED_SCALES[field]);
+            self.store_rows(quad, fields)
+        });
+        quote! {
+            let codes = #codes;
+            #decoded
+            #(#quads)*
         }
     }
 
