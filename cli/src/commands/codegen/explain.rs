@@ -1,8 +1,7 @@
 //! `tern codegen explain`: one kernel's numbers, what models of CPUs make of them, and what was measured.
 
-mod measured;
-
 mod batched;
+mod measured;
 
 use std::fmt::Write as _;
 use std::path::Path;
