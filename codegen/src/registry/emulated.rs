@@ -21,6 +21,10 @@ const INTRINSICS: &str = "crate::internal_tests::emulated::intrinsics";
 pub fn root(isas: &[Isa], tables: &TokenStream) -> Result<String, Error> {
     let modules = isas.iter().map(|isa| module(*isa));
     let imports = root_imports();
+    let texts = isas.iter().filter(|isa| isa.arch().is_some()).map(|isa| {
+        let file = format!("/{}", file_name(*isa));
+        quote!(include_str!(concat!(env!("OUT_DIR"), #file)))
+    });
     emit::format(
         "emulated.rs",
         quote! {
@@ -29,6 +33,9 @@ pub fn root(isas: &[Isa], tables: &TokenStream) -> Result<String, Error> {
             #(#modules)*
 
             #tables
+
+            #[doc = " The text of the files with emulated intrinsics."]
+            pub static TEXTS: &[&str] = &[#(#texts),*];
         },
     )
 }

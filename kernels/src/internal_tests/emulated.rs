@@ -3,13 +3,16 @@
 //! The text of the kernels is the generator's, but the names of its intrinsics are those of plain Rust functions
 //! ([`intrinsics`]). What the emulation says an instruction does is compared with the instruction, on CPUs that have it.
 
+mod coverage;
 pub mod intrinsics;
 mod samples;
 mod vectors;
 
 use super::{batched, catch, stays_within};
 use crate::cpu::Isa;
+use coverage::intrinsics_in;
 use samples::Samples;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The generated files with emulated intrinsics, and their registry.
 mod kernels {
@@ -50,6 +53,31 @@ fn emulated_intrinsics_do_what_the_cpu_does() {
         here.len()
     );
     assert!(!here.is_empty(), "every x86-64 has SSE2");
+}
+
+/// What the emulation does is worth as much as its comparisons, so whatever a kernel uses has one, with the constant that it uses.
+#[test]
+fn every_intrinsic_that_kernels_use_is_compared() {
+    let overflowing = [include_str!(concat!(
+        env!("OUT_DIR"),
+        "/emulated_overflowing.rs"
+    ))];
+    let texts = kernels::TEXTS.iter().chain(&overflowing);
+    let used: BTreeSet<_> = texts.flat_map(|text| intrinsics_in(text)).collect();
+    let compared: BTreeMap<_, _> = intrinsics::comparisons()
+        .map(|i| (i.name, i.constants))
+        .collect();
+    // A prefetch has no effect that could be compared.
+    for (name, constant) in used.iter().filter(|(name, _)| *name != "_mm_prefetch") {
+        let constants = compared.get(name).unwrap_or_else(|| {
+            panic!("{name} is compared with no instruction; intrinsics.rs says how")
+        });
+        assert!(
+            constant.is_none_or(|constant| constants.contains(&constant)),
+            "{name} is not compared for the constant {constant:?}, only for {constants:?}"
+        );
+    }
+    assert!(used.len() > 50, "only {used:?} were found");
 }
 
 #[test]

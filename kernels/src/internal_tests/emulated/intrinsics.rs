@@ -3,7 +3,8 @@
 //!
 //! To add one, put one line into the list of its width ([`wide128`], [`wide256`], [`wide512`]): the CPU features that the real one needs,
 //! its name and arguments, and what it does, which is one function in [`operations`] where several widths have it. The list
-//! also compares each with the real one on the CPUs that have it, so nothing else is to be done.
+//! also compares each with the real one on the CPUs that have it, so nothing else is to be done. A constant that kernels use must be
+//! among those that are compared, behind `in`.
 
 mod memory;
 mod operations;
@@ -11,7 +12,10 @@ mod wide128;
 mod wide256;
 mod wide512;
 
-pub use memory::*;
+pub use memory::{
+    _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm_storeu_si128, _mm256_loadu_si256,
+    _mm256_storeu_si256, _mm512_loadu_si512, _mm512_storeu_si512,
+};
 pub use wide128::*;
 pub use wide256::*;
 pub use wide512::*;
@@ -39,6 +43,8 @@ pub use types::*;
 pub struct Comparison {
     /// The intrinsic.
     pub name: &'static str,
+    /// The values of its constant that are compared, if it has one.
+    pub constants: &'static [i64],
     /// Whether this CPU has it.
     pub detected: fn() -> bool,
     /// Fails unless both return the same bits for some arguments drawn from the generator, which ends with other arguments each time.
@@ -48,6 +54,7 @@ pub struct Comparison {
 /// The intrinsics of every list.
 pub fn comparisons() -> impl Iterator<Item = &'static Comparison> {
     [
+        memory::COMPARISONS,
         wide128::COMPARISONS,
         wide256::COMPARISONS,
         wide512::COMPARISONS,
@@ -92,6 +99,7 @@ macro_rules! intrinsics {
         pub const COMPARISONS: &[super::Comparison] = &[$(
             super::Comparison {
                 name: stringify!($name),
+                constants: &[$($($value),+)?],
                 detected: || $(std::arch::is_x86_feature_detected!($feature))&&+,
                 compare: |samples| {
                     compare!(samples, $name [$($($value)+)?] ($($argument: $type),*) -> $result);

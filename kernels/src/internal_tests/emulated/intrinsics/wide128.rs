@@ -18,13 +18,13 @@ intrinsics! {
     ["sse2"] fn _mm_sub_epi8(a: __m128i, b: __m128i) -> __m128i { sub8(a, b) }
     ["sse2"] fn _mm_sub_epi16(a: __m128i, b: __m128i) -> __m128i { sub16(a, b) }
     ["sse2"] fn _mm_sub_epi32(a: __m128i, b: __m128i) -> __m128i { sub32(a, b) }
-    ["sse2"] fn _mm_slli_epi16<const BY: i32, in [0, 1, 4, 8, 15, 16, 255]>(a: __m128i) -> __m128i { shift_left16(a, BY as u32) }
-    ["sse2"] fn _mm_slli_epi32<const BY: i32, in [0, 1, 2, 16, 31, 32, 255]>(a: __m128i) -> __m128i { shift_left32(a, BY as u32) }
-    ["sse2"] fn _mm_srli_epi16<const BY: i32, in [0, 1, 4, 8, 15, 16, 255]>(a: __m128i) -> __m128i { shift_right16(a, BY as u32) }
-    ["sse2"] fn _mm_srli_epi32<const BY: i32, in [0, 1, 2, 16, 31, 32, 255]>(a: __m128i) -> __m128i { shift_right32(a, BY as u32) }
+    ["sse2"] fn _mm_slli_epi16<const BY: i32, in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 255]>(a: __m128i) -> __m128i { shift_left16(a, BY as u32) }
+    ["sse2"] fn _mm_slli_epi32<const BY: i32, in [0, 1, 2, 8, 16, 24, 31, 32, 255]>(a: __m128i) -> __m128i { shift_left32(a, BY as u32) }
+    ["sse2"] fn _mm_srli_epi16<const BY: i32, in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 255]>(a: __m128i) -> __m128i { shift_right16(a, BY as u32) }
+    ["sse2"] fn _mm_srli_epi32<const BY: i32, in [0, 1, 2, 8, 16, 24, 31, 32, 255]>(a: __m128i) -> __m128i { shift_right32(a, BY as u32) }
     ["sse2"] fn _mm_srli_epi64<const BY: i32, in [0, 1, 32, 63, 64, 255]>(a: __m128i) -> __m128i { shift_right64(a, BY as u32) }
     ["sse2"] fn _mm_srai_epi16<const BY: i32, in [0, 1, 4, 8, 15, 16, 255]>(a: __m128i) -> __m128i { shift_right_signed16(a, BY as u32) }
-    ["sse2"] fn _mm_srai_epi32<const BY: i32, in [0, 1, 2, 16, 31, 32, 255]>(a: __m128i) -> __m128i { shift_right_signed32(a, BY as u32) }
+    ["sse2"] fn _mm_srai_epi32<const BY: i32, in [0, 1, 2, 3, 4, 6, 8, 16, 31, 32, 255]>(a: __m128i) -> __m128i { shift_right_signed32(a, BY as u32) }
     ["sse2"] fn _mm_mullo_epi16(a: __m128i, b: __m128i) -> __m128i { multiply16(a, b) }
     ["sse2"] fn _mm_mul_epu32(a: __m128i, b: __m128i) -> __m128i { multiply_even32(a, b) }
     ["sse2"] fn _mm_madd_epi16(a: __m128i, b: __m128i) -> __m128i { multiply_pairs16(a, b) }

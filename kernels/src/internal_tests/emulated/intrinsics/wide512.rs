@@ -59,13 +59,13 @@ intrinsics! {
     ["avx512bw"] fn _mm512_sub_epi8(a: __m512i, b: __m512i) -> __m512i { sub8(a, b) }
     ["avx512bw"] fn _mm512_sub_epi16(a: __m512i, b: __m512i) -> __m512i { sub16(a, b) }
     ["avx512f"] fn _mm512_sub_epi32(a: __m512i, b: __m512i) -> __m512i { sub32(a, b) }
-    ["avx512bw"] fn _mm512_slli_epi16<const BY: u32, in [0, 1, 4, 8, 15, 16, 255]>(a: __m512i) -> __m512i { shift_left16(a, BY) }
-    ["avx512f"] fn _mm512_slli_epi32<const BY: u32, in [0, 1, 2, 16, 31, 32, 255]>(a: __m512i) -> __m512i { shift_left32(a, BY) }
-    ["avx512bw"] fn _mm512_srli_epi16<const BY: u32, in [0, 1, 4, 8, 15, 16, 255]>(a: __m512i) -> __m512i { shift_right16(a, BY) }
-    ["avx512f"] fn _mm512_srli_epi32<const BY: u32, in [0, 1, 2, 16, 31, 32, 255]>(a: __m512i) -> __m512i { shift_right32(a, BY) }
+    ["avx512bw"] fn _mm512_slli_epi16<const BY: u32, in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 255]>(a: __m512i) -> __m512i { shift_left16(a, BY) }
+    ["avx512f"] fn _mm512_slli_epi32<const BY: u32, in [0, 1, 2, 8, 16, 24, 31, 32, 255]>(a: __m512i) -> __m512i { shift_left32(a, BY) }
+    ["avx512bw"] fn _mm512_srli_epi16<const BY: u32, in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 255]>(a: __m512i) -> __m512i { shift_right16(a, BY) }
+    ["avx512f"] fn _mm512_srli_epi32<const BY: u32, in [0, 1, 2, 8, 16, 24, 31, 32, 255]>(a: __m512i) -> __m512i { shift_right32(a, BY) }
     ["avx512f"] fn _mm512_srli_epi64<const BY: u32, in [0, 1, 32, 63, 64, 255]>(a: __m512i) -> __m512i { shift_right64(a, BY) }
     ["avx512bw"] fn _mm512_srai_epi16<const BY: u32, in [0, 1, 4, 8, 15, 16, 255]>(a: __m512i) -> __m512i { shift_right_signed16(a, BY) }
-    ["avx512f"] fn _mm512_srai_epi32<const BY: u32, in [0, 1, 2, 16, 31, 32, 255]>(a: __m512i) -> __m512i { shift_right_signed32(a, BY) }
+    ["avx512f"] fn _mm512_srai_epi32<const BY: u32, in [0, 1, 2, 3, 4, 6, 8, 16, 31, 32, 255]>(a: __m512i) -> __m512i { shift_right_signed32(a, BY) }
     ["avx512bw"] fn _mm512_mullo_epi16(a: __m512i, b: __m512i) -> __m512i { multiply16(a, b) }
     ["avx512f"] fn _mm512_mullo_epi32(a: __m512i, b: __m512i) -> __m512i { multiply32(a, b) }
     ["avx512f"] fn _mm512_mul_epu32(a: __m512i, b: __m512i) -> __m512i { multiply_even32(a, b) }
