@@ -43,29 +43,28 @@ impl ShapesArgs {
 
 /// The shapes of some model folders and of some known models.
 pub fn worklist(models: &[ModelName], known: &[String]) -> anyhow::Result<Worklist> {
-    let (mut names, mut shapes) = (Vec::new(), Vec::new());
+    let (mut names, mut work) = (Vec::new(), Vec::new());
     for model in models {
         let found = match model {
-            ModelName::Demo => Model::shapes_from_bytes(bundled::MODEL.config),
-            ModelName::Folder(path) => Model::shapes(path),
+            ModelName::Demo => Model::matrices_from_bytes(bundled::MODEL.config),
+            ModelName::Folder(path) => Model::matrices(path),
         };
         let found = found.with_context(|| format!("cannot read the shapes of {model}"))?;
-        shapes.extend(found.into_iter().map(|shape| (shape, 1)));
+        work.extend(found.into_iter().map(|matrix| Work {
+            shape: matrix.shape,
+            count: matrix.layers,
+            inputs: matrix.layers as f64 / matrix.sharing as f64,
+        }));
         names.push(model.to_string());
     }
     for name in known {
         let model = ModelShapes::find(name)?;
-        shapes.extend(
-            model
-                .work()
-                .into_iter()
-                .map(|work| (work.shape, work.count)),
-        );
+        work.extend(model.work());
         names.push(model.name);
     }
     Ok(Worklist {
         names,
-        work: merge_work(shapes),
+        work: merge_work(work),
     })
 }
 

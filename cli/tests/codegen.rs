@@ -87,6 +87,7 @@ fn explanations_count_operations_and_show_what_the_profile_measured() {
             threads: 2,
             kernel: scalar.to_owned(),
             fingerprint: String::new(),
+            sharing: 1.0,
             tile: DEFAULT_TILE,
             median_us: 1500.0,
             mad_us: 1.0,

@@ -28,13 +28,14 @@ fn planned(world: &World, more: &[&str]) -> Vec<(String, String, u64)> {
 /// A profile that gives `kernel` to every matrix of the bundled model.
 fn profile(kernel: Kernel, prefetch: usize) -> Profile {
     let config = fs::read(common::demo_folder().join("config.json")).unwrap();
-    let shapes = tern_runtime::Model::shapes_from_bytes(&config).unwrap();
-    let entry = |shape: tern_kernels::Shape| Entry {
-        rows: shape.rows,
-        cols: shape.cols,
+    let matrices = tern_runtime::Model::matrices_from_bytes(&config).unwrap();
+    let entry = |matrix: tern_runtime::LayerMatrix| Entry {
+        rows: matrix.shape.rows,
+        cols: matrix.shape.cols,
         threads: 1,
         kernel: kernel.id.to_owned(),
         fingerprint: kernel.fingerprint.to_owned(),
+        sharing: 1.0,
         tile: Tile {
             prefetch,
             ..DEFAULT_TILE
@@ -49,7 +50,7 @@ fn profile(kernel: Kernel, prefetch: usize) -> Profile {
         engine: env!("CARGO_PKG_VERSION").to_owned(),
         date: "2026-11-20".to_owned(),
         host: HostInfo::of(&Cpu::detect()),
-        entries: shapes.into_iter().map(entry).collect(),
+        entries: matrices.into_iter().map(entry).collect(),
     }
 }
 

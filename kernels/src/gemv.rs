@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contract::{GemvArgs, Token};
 use crate::memory::MemoryError;
-use crate::operand::Operand;
+use crate::operand::{BlockOperand, Operand, PreparedBlock};
 use crate::pack::{Layout, PackedMatrix};
 use crate::packing::Packing;
 use crate::plan::Choice;
@@ -24,6 +24,34 @@ pub struct Tile {
     pub chunk: usize,
     /// Bytes ahead of the weights to prefetch into L2; 0 for none.
     pub prefetch: usize,
+    /// Who prepares the activations.
+    #[serde(default, skip_serializing_if = "Tables::is_shared")]
+    pub tables: Tables,
+}
+
+/// Who prepares a token's activations (for `lut` and `bitserial` kernels: builds the tables).
+///
+/// Shared ones are built once, by all threads together, and wait in the caches for every matrix with the same input; but every thread
+/// must have finished before one can begin. Own ones cost each thread the whole work for each matrix, but there is nothing to wait for,
+/// and a K block's tables are used the moment they are built, from the first-level cache. Which is faster depends on matrix, threads and CPU, so
+/// the tuner tries both. (T-MAC shares them; bitnet.cpp's TL kernels build them in each call.)
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Tables {
+    /// One [`Operand`] for all threads and all matrices with the same input ([`Gemv::run_part`]).
+    #[default]
+    Shared,
+    /// Each thread its own, K block by K block ([`Gemv::run_part_own`]).
+    Own,
+}
+
+impl Tables {
+    /// Whether they are shared.
+    pub fn is_shared(&self) -> bool {
+        *self == Tables::Shared
+    }
 }
 
 /// Why a matrix and a kernel do not go together.
@@ -125,6 +153,39 @@ impl Gemv {
             scales: None,
         };
         call.run_part(self.parts.units(worker), operands, sums);
+    }
+
+    /// As [`Gemv::run_part`] for one token, from its int8 activations `q`: prepares each K block in `own` just before it is used.
+    ///
+    /// Where a chunk is not all of the worker's rows, a K block is prepared again for each chunk.
+    ///
+    /// # Panics
+    ///
+    /// When a length is off, or `own` is of another packing.
+    pub fn run_part_own(&self, worker: usize, q: &[i8], own: &mut BlockOperand, sums: &mut [i32]) {
+        assert_eq!(
+            own.packing(),
+            self.matrix.packing(),
+            "packing of the operand"
+        );
+        assert_eq!(q.len(), self.matrix.cols(), "activations of the token");
+        assert_eq!(sums.len(), self.part_len(worker), "sums of the worker");
+        sums.fill(0);
+        if sums.is_empty() {
+            return;
+        }
+        let call = Call {
+            choice: &self.choice,
+            matrix: &self.matrix,
+            layout: self.parts.layout,
+            scales: None,
+        };
+        let block_cols = self.matrix.packing().block_cols();
+        call.walk(self.parts.units(worker), |block, units, rows| {
+            let start = block * block_cols;
+            let prepared = own.build(&q[start..(start + block_cols).min(q.len())]);
+            call.block(block, units, [(prepared, &mut sums[rows])].into_iter());
+        });
     }
 
     /// The whole product on the calling thread. `out.len()` is `operands.len() * rows`, one token after another.
@@ -364,16 +425,36 @@ impl Call<'_> {
         }
     }
 
-    /// Walks K tiles, chunks of rows, K blocks and tokens, in this order: a row's K blocks come in ascending order.
+    /// Adds all K blocks for all tokens.
     fn run<T: Output>(&self, units: Range<usize>, operands: &[&Operand], sums: &mut [T]) {
-        let packing = self.matrix.packing();
         for operand in operands {
-            assert_eq!(operand.packing(), packing, "packing of the operand");
+            assert_eq!(
+                operand.packing(),
+                self.matrix.packing(),
+                "packing of the operand"
+            );
             assert_eq!(operand.cols(), self.matrix.cols(), "columns of the operand");
         }
+        let token_len = self.layout.first_row(units.end) - self.layout.first_row(units.start);
+        self.walk(units, |block, units, rows| {
+            // Tokens in batches that fit an array: nothing is allocated here.
+            for (operands, sums) in operands
+                .chunks(BATCH)
+                .zip(sums.chunks_mut(BATCH * token_len))
+            {
+                let prepared = operands.iter().map(|operand| operand.block(block));
+                let outs = sums.chunks_exact_mut(token_len);
+                let outs = outs.map(|sums| &mut sums[rows.clone()]);
+                self.block(block, units.clone(), prepared.zip(outs));
+            }
+        });
+    }
+
+    /// Walks K tiles, chunks of rows and K blocks, in this order: a row's K blocks come in ascending order. `visit` gets the K block, the
+    /// chunk's units, and its rows, counted from the first row of `units`.
+    fn walk(&self, units: Range<usize>, mut visit: impl FnMut(usize, Range<usize>, Range<usize>)) {
         let first_row = self.layout.first_row(units.start);
-        let token_len = self.layout.first_row(units.end) - first_row;
-        let blocks = packing.blocks(self.matrix.cols());
+        let blocks = self.matrix.packing().blocks(self.matrix.cols());
         let all = |n: usize, whole: usize| if n == 0 { whole } else { n.min(whole) };
         let (k_tile, chunk) = (
             all(self.choice.tile.k_blocks, blocks),
@@ -382,29 +463,22 @@ impl Call<'_> {
         for k_start in (0..blocks).step_by(k_tile) {
             for start in units.clone().step_by(chunk) {
                 let chunk = start..(start + chunk).min(units.end);
-                let rows = self.layout.first_row(chunk.start)..self.layout.first_row(chunk.end);
+                let row = |unit| self.layout.first_row(unit) - first_row;
+                let rows = row(chunk.start)..row(chunk.end);
                 for block in k_start..(k_start + k_tile).min(blocks) {
-                    // Tokens in batches that fit an array: nothing is allocated here.
-                    for (operands, sums) in operands
-                        .chunks(BATCH)
-                        .zip(sums.chunks_mut(BATCH * token_len))
-                    {
-                        let outs = sums.chunks_exact_mut(token_len);
-                        let outs = outs
-                            .map(|sums| &mut sums[rows.start - first_row..rows.end - first_row]);
-                        self.block(block, chunk.clone(), operands.iter().copied().zip(outs));
-                    }
+                    visit(block, chunk.clone(), rows.clone());
                 }
             }
         }
     }
 
-    /// Adds one K block's sums of some units for at most [`BATCH`] tokens, each to its slice: one sum for each padded row.
+    /// Adds one K block's sums of some units for at most [`BATCH`] tokens, each from its prepared block to its slice: one sum for each
+    /// padded row.
     fn block<'s, T: Output + 's>(
         &self,
         block: usize,
         units: Range<usize>,
-        batch: impl Iterator<Item = (&'s Operand, &'s mut [T])>,
+        batch: impl Iterator<Item = (PreparedBlock<'s>, &'s mut [T])>,
     ) {
         let kernel = self.choice.kernel;
         let layout = &self.layout;
@@ -424,14 +498,13 @@ impl Call<'_> {
             correction: 0,
         };
         let (mut tokens, mut count) = ([none; BATCH], 0);
-        for (operand, out) in batch {
-            let (operand, correction) = operand.block(block);
-            assert_eq!(operand.len(), steps * kernel.operand_step_bytes);
+        for (prepared, out) in batch {
+            assert_eq!(prepared.bytes.len(), steps * kernel.operand_step_bytes);
             assert_eq!(out.len(), rows);
             tokens[count] = Token {
-                operand: operand.as_ptr(),
+                operand: prepared.bytes.as_ptr(),
                 out: out.as_mut_ptr().cast(),
-                correction,
+                correction: prepared.correction,
             };
             count += 1;
         }

@@ -56,10 +56,10 @@ pub mod team;
 
 pub use cpu::{Caches, Cpu, Isa};
 pub use gemm::{Batch, BatchRow, Gemm, Scratch};
-pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Tile};
+pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Tables, Tile};
 pub use generated::CONFIGS;
 pub use memory::{Buffer, MemoryError, Pages};
-pub use operand::{Operand, OperandPart};
+pub use operand::{BlockOperand, Operand, OperandPart};
 pub use pack::{PackError, PackedMatrix};
 pub use packing::{Code, Packing};
 pub use plan::{Choice, Force, GemmChoice, PlanError, Planner, Shape, Source};

@@ -107,14 +107,77 @@ impl Operand {
             })
     }
 
-    /// First byte of K block `block`, and the correction of its sums.
-    pub(crate) fn block(&self, block: usize) -> (&[u8], i32) {
+    /// The prepared form of K block `block`.
+    pub(crate) fn block(&self, block: usize) -> PreparedBlock<'_> {
         let bytes = self.packing.block * self.kernel.operand_step_bytes;
         let start = block * bytes;
-        (
-            &self.data[start..(start + bytes).min(self.data.len())],
-            self.corrections[block],
-        )
+        PreparedBlock {
+            bytes: &self.data[start..(start + bytes).min(self.data.len())],
+            correction: self.corrections[block],
+        }
+    }
+}
+
+/// One K block of a token's activations, as a kernel reads it.
+#[derive(Clone, Copy)]
+pub(crate) struct PreparedBlock<'a> {
+    /// The prepared steps.
+    pub bytes: &'a [u8],
+    /// What is added to every row's sum.
+    pub correction: i32,
+}
+
+/// Room for the prepared form of one K block: for a thread that prepares its activations itself ([`Gemv::run_part_own`](crate::Gemv)).
+pub struct BlockOperand {
+    kernel: Kernel,
+    data: Buffer,
+    correction: i32,
+}
+
+impl BlockOperand {
+    /// Room for a K block as `kernel` and all kernels of its packing read it, of a matrix with `cols` columns.
+    ///
+    /// # Errors
+    ///
+    /// No memory.
+    pub fn new(kernel: Kernel, cols: usize) -> Result<Self, MemoryError> {
+        let steps = kernel.packing.block.min(kernel.packing.steps(cols));
+        let bytes = steps.checked_mul(kernel.operand_step_bytes);
+        let bytes = bytes.ok_or(MemoryError::TooLarge { bytes: usize::MAX })?;
+        let data = Buffer::zeroed(bytes, Pages::Small)?;
+        Ok(BlockOperand {
+            kernel,
+            data,
+            correction: 0,
+        })
+    }
+
+    /// The packing that it is prepared for.
+    pub fn packing(&self) -> Packing {
+        self.kernel.packing
+    }
+
+    /// Prepares the activations `q` of one K block.
+    ///
+    /// # Panics
+    ///
+    /// When `q` is longer than a block of the matrix that there is room for.
+    pub(crate) fn build(&mut self, q: &[i8]) -> PreparedBlock<'_> {
+        let packing = self.kernel.packing;
+        let bytes = packing.steps(q.len()) * self.kernel.operand_step_bytes;
+        let mut part = OperandPart {
+            kernel: self.kernel,
+            packing,
+            cols: q.len(),
+            first_block: 0,
+            data: &mut self.data[..bytes],
+            corrections: std::slice::from_mut(&mut self.correction),
+        };
+        part.build(q);
+        PreparedBlock {
+            bytes: &self.data[..bytes],
+            correction: self.correction,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::cpu::Cpu;
-use crate::gemv::Tile;
+use crate::gemv::{Tables, Tile};
 use crate::packing::Packing;
 use crate::profile::{Entry, Profile};
 use crate::registry::{Family, GemmDesc, GemmKernel, Kernel, KernelDesc, UnpackKernel, kernels};
@@ -137,6 +137,7 @@ pub const DEFAULT_TILE: Tile = Tile {
     k_blocks: 1,
     chunk: 0,
     prefetch: 8192,
+    tables: Tables::Shared,
 };
 
 impl Planner {

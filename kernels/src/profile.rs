@@ -90,9 +90,13 @@ pub struct Entry {
     /// Its fingerprint when it was timed; empty or left out in an entry that was written by hand, which is then trusted.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
+    /// Matrices that share prepared activations, on average over the model's matrices of this shape: the product that was timed
+    /// bears one part in so many of the time that preparing them takes.
+    #[serde(default = "unshared", skip_serializing_if = "is_unshared")]
+    pub sharing: f64,
     /// Its best tile.
     pub tile: Tile,
-    /// Median time of one product, in microseconds.
+    /// Median time of one product with its part of preparing the activations, in microseconds.
     pub median_us: f64,
     /// Median absolute deviation of that, in microseconds.
     pub mad_us: f64,
@@ -102,6 +106,18 @@ pub struct Entry {
     /// Its median time, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_up_median_us: Option<f64>,
+}
+
+fn unshared() -> f64 {
+    1.0
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_unshared(sharing: &f64) -> bool {
+    *sharing == unshared()
 }
 
 /// Why a profile is not used at all.
@@ -250,6 +266,12 @@ impl Entry {
             return Err(format!(
                 "prefetch = {} is beyond any use (at most {PREFETCH_MAX})",
                 self.tile.prefetch
+            ));
+        }
+        if !(self.sharing >= 1.0 && self.sharing.is_finite()) {
+            return Err(format!(
+                "sharing = {} is not a number of matrices, at least 1",
+                self.sharing
             ));
         }
         let Some(kernel) = kernels().find(|k| k.id == id) else {

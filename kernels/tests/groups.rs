@@ -4,7 +4,8 @@ mod common;
 
 use common::{Case, Rng};
 use tern_kernels::{
-    Choice, Cpu, GroupError, GroupGemv, Kernel, Operand, Source, Tile, group_kernels, reference,
+    Choice, Cpu, GroupError, GroupGemv, Kernel, Operand, Source, Tables, Tile, group_kernels,
+    reference,
 };
 
 /// A random matrix, its scales and one token.
@@ -107,6 +108,7 @@ fn every_kernel_returns_the_references_bits() {
                         k_blocks,
                         chunk,
                         prefetch: 0,
+                        tables: Tables::Shared,
                     };
                     let found = bits(&grouped.run(kernel, tile, threads));
                     assert!(

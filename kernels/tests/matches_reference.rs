@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Case, Rng, WHOLE, most_weights, runnable};
-use tern_kernels::{Kernel, Tile};
+use tern_kernels::{BlockOperand, Choice, Gemv, Kernel, Source, Tables, Tile};
 
 /// A seed that differs from case to case and never from run to run.
 fn seed(kernel: &Kernel, rows: usize, cols: usize) -> u64 {
@@ -65,6 +65,7 @@ fn shapes_of_real_models() {
                 k_blocks: 1,
                 chunk: 0,
                 prefetch: 4096,
+                tables: Tables::Shared,
             };
             assert!(
                 case.run(kernel, tile, 1) == expected,
@@ -151,10 +152,48 @@ fn tiles_threads_and_batches_change_nothing() {
                     k_blocks,
                     chunk,
                     prefetch: 1 << 20,
+                    tables: Tables::Shared,
                 };
                 for threads in [1, 2, 3, 7] {
                     case.check(kernel, tile, threads);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn own_tables_change_nothing() {
+    for kernel in runnable("own tables").1 {
+        let strip = kernel.packing.lanes * kernel.packing.panels;
+        let rows = 3 * strip + kernel.packing.lanes + 3;
+        let cols =
+            (5 * kernel.packing.block * kernel.packing.code.step_cols() / 2).clamp(100, 3000);
+        let case = Case::random(rows, cols, 1, seed(&kernel, rows, cols));
+        let expected = case.reference();
+        for (k_blocks, chunk) in [(0, 0), (1, 0), (2, 1)] {
+            let choice = Choice {
+                kernel,
+                tile: Tile {
+                    k_blocks,
+                    chunk,
+                    prefetch: 0,
+                    tables: Tables::Own,
+                },
+                source: Source::Forced,
+            };
+            let gemv = Gemv::new(case.pack(kernel), choice, 3).unwrap();
+            let mut own = BlockOperand::new(kernel, cols).unwrap();
+            for worker in 0..gemv.workers() {
+                let mut sums = vec![i32::MIN; gemv.part_len(worker)];
+                gemv.run_part_own(worker, &case.tokens[0], &mut own, &mut sums);
+                let part = gemv.part_rows(worker);
+                assert_eq!(
+                    sums[..part.len()],
+                    expected[part],
+                    "{} k{k_blocks} c{chunk} worker {worker}",
+                    kernel.id
+                );
             }
         }
     }

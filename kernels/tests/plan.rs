@@ -2,7 +2,7 @@
 
 use tern_kernels::{
     Cpu, Entry, Family, Force, HostInfo, Isa, Kernel, PlanError, Planner, Profile, ProfileError,
-    Shape, Source, Tile, profile::FORMAT,
+    Shape, Source, Tables, Tile, profile::FORMAT,
 };
 
 const SHAPE: Shape = Shape {
@@ -24,10 +24,12 @@ fn entry(kernel: &Kernel, shape: Shape, threads: usize) -> Entry {
         threads,
         kernel: kernel.id.to_owned(),
         fingerprint: kernel.fingerprint.to_owned(),
+        sharing: 1.5,
         tile: Tile {
             k_blocks: 2,
             chunk: 3,
             prefetch: 512,
+            tables: Tables::Shared,
         },
         median_us: 1.5,
         mad_us: 0.25,
@@ -80,7 +82,8 @@ fn an_entry_decides_for_its_shape_and_the_nearest_for_others() {
         Tile {
             k_blocks: 2,
             chunk: 3,
-            prefetch: 512
+            prefetch: 512,
+            tables: Tables::Shared,
         }
     );
     let choice = planner.choose(SHAPE, 1);
@@ -212,6 +215,13 @@ fn entries_that_do_not_hold_are_ignored_one_by_one() {
                 ..good.clone()
             },
             "prefetch",
+        ),
+        (
+            Entry {
+                sharing: 0.5,
+                ..good.clone()
+            },
+            "sharing = 0.5",
         ),
     ];
     for (bad, reason) in bad {

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use tern_kernels::{Choice, Planner, Shape};
+use tern_kernels::{Choice, Planner, Shape, Tables};
 
 use crate::checkpoint::{Checkpoint, map_folder};
 use crate::config::Config;
@@ -90,6 +90,8 @@ pub struct Matrix {
     pub tile_chunk: usize,
     /// Bytes prefetched ahead.
     pub tile_prefetch: usize,
+    /// Who prepares the activations of a single position.
+    pub tile_tables: Tables,
     /// Where the choice came from.
     pub source: String,
 }
@@ -239,6 +241,7 @@ impl Matrix {
             tile_k_blocks: choice.tile.k_blocks,
             tile_chunk: choice.tile.chunk,
             tile_prefetch: choice.tile.prefetch,
+            tile_tables: choice.tile.tables,
             source: choice.source.to_string(),
         }
     }

@@ -85,7 +85,7 @@ pub use error::{
 };
 pub use generate::{Finish, GenerateOptions, Generated, Stats, generate};
 pub use inspect::{Bytes, Matrix, Parameters, Summary, inspect};
-pub use model::{LoadOptions, Model, ModelBytes, Progress};
+pub use model::{LayerMatrix, LoadOptions, Model, ModelBytes, Progress};
 pub use perplexity::{Perplexity, perplexity};
 pub use sample::{Sampler, Sampling};
 pub use sequence::Sequence;

@@ -9,7 +9,9 @@
 //! divides and `sum / s · w` where it multiplies.
 
 use tern_kernels::quantize::quantize_row;
-use tern_kernels::{Gemv, Kernel, MemoryError, Operand, OperandPart, Session};
+use tern_kernels::{
+    BlockOperand, Gemv, Kernel, MemoryError, Operand, OperandPart, Session, Tables,
+};
 
 use crate::config::{Activation, ScaleRule};
 use crate::forward::Pass;
@@ -87,6 +89,8 @@ pub(crate) struct Workspace {
     inputs: Vec<Vec<Quantized>>,
     /// `[form][position]`.
     operands: Vec<Vec<Operand>>,
+    /// For each worker, `[form]`: room for a K block of its own, where no operand is shared.
+    own: Vec<Vec<BlockOperand>>,
     /// Integer sums, one buffer for each worker.
     sums: Vec<Vec<i32>>,
 }
@@ -157,8 +161,30 @@ impl Projection {
         assert_eq!(x.len(), positions * self.cols());
         self.quantize(pass.session, work, x);
         self.show_inputs(pass, work, x);
-        self.prepare(pass.session, work, positions)?;
+        if self.workers_prepare(positions) {
+            self.make_room(pass.session, work)?;
+        } else {
+            self.prepare(pass.session, work, positions)?;
+        }
         self.multiply(pass.session, work, positions, outputs, epilogue);
+        Ok(())
+    }
+
+    /// Whether each worker prepares the input for itself. The plan says so for a single position; several are always prepared once
+    /// for all workers, and so is an input that any of the linear layers shares.
+    fn workers_prepare(&self, positions: usize) -> bool {
+        let own = |linear: &Linear| linear.gemv.choice().tile.tables == Tables::Own;
+        positions == 1 && self.linears.iter().all(own)
+    }
+
+    /// Room for what workers prepare for themselves.
+    fn make_room(&self, session: &Session<'_>, work: &mut Workspace) -> Result<(), MemoryError> {
+        work.own.resize_with(session.threads(), Vec::new);
+        for own in &mut work.own {
+            for &(_, kernel) in &self.forms[own.len()..] {
+                own.push(BlockOperand::new(kernel, self.cols())?);
+            }
+        }
         Ok(())
     }
 
@@ -265,24 +291,30 @@ impl Projection {
         outputs: &mut [&mut [f32]],
         epilogue: Epilogue,
     ) {
-        /// What one worker writes: its sums, and its rows of `[linear][position]`.
+        /// What one worker writes: its sums, its rows of `[linear][position]`, and what it prepares for itself.
         struct Part<'a> {
             sums: &'a mut Vec<i32>,
+            own: &'a mut [BlockOperand],
             rows: Vec<Vec<&'a mut [f32]>>,
         }
         assert_eq!(outputs.len(), self.linears.len());
         let threads = session.threads();
         work.sums.resize_with(threads, Vec::new);
+        let workers_prepare = self.workers_prepare(positions);
+        work.own.resize_with(threads, Vec::new);
+        let shared = if workers_prepare { 0 } else { positions };
         let operands: Vec<Vec<&Operand>> = work
             .operands
             .iter()
-            .map(|form| form[..positions].iter().collect())
+            .map(|form| form[..shared].iter().collect())
             .collect();
         let mut parts: Vec<Part<'_>> = work
             .sums
             .iter_mut()
-            .map(|sums| Part {
+            .zip(&mut work.own)
+            .map(|(sums, own)| Part {
                 sums,
+                own,
                 rows: Vec::new(),
             })
             .collect();
@@ -302,8 +334,13 @@ impl Projection {
                 let form = self.form_of[index];
                 let len = linear.gemv.part_len(worker);
                 part.sums.resize(positions * len, 0);
-                linear.gemv.run_part(worker, &operands[form], part.sums);
                 let inputs = &inputs[self.forms[form].0];
+                if workers_prepare {
+                    let (own, values) = (&mut part.own[form], &inputs[0].values);
+                    linear.gemv.run_part_own(worker, values, own, part.sums);
+                } else {
+                    linear.gemv.run_part(worker, &operands[form], part.sums);
+                }
                 for (position, out) in part.rows[index].iter_mut().enumerate() {
                     let sums = &part.sums[position * len..][..len];
                     let s = inputs[position].scale;

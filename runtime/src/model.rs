@@ -127,26 +127,26 @@ impl Model {
         parts.load(bytes.tokenizer, bytes.generation_config, options)
     }
 
-    /// The distinct shapes of a model's ternary matrices, sorted; reads only `config.json`.
+    /// The ternary matrices of a layer, for tuning; reads only `config.json`.
     ///
     /// # Errors
     ///
     /// [`LoadError`] if there is no usable `config.json`.
-    pub fn shapes(path: &Path) -> Result<Vec<Shape>, LoadError> {
+    pub fn matrices(path: &Path) -> Result<Vec<LayerMatrix>, LoadError> {
         let names = Names::in_folder(path);
-        Ok(distinct_shapes(&Config::parse(
+        Ok(layer_matrices(&Config::parse(
             &read_config(path)?,
             &names.config,
         )?))
     }
 
-    /// [`Model::shapes`] of a `config.json` in memory.
+    /// [`Model::matrices`] of a `config.json` in memory.
     ///
     /// # Errors
     ///
     /// [`LoadError`] if it is not usable.
-    pub fn shapes_from_bytes(config: &[u8]) -> Result<Vec<Shape>, LoadError> {
-        Ok(distinct_shapes(&Config::parse(
+    pub fn matrices_from_bytes(config: &[u8]) -> Result<Vec<LayerMatrix>, LoadError> {
+        Ok(layer_matrices(&Config::parse(
             config,
             &Names::in_memory().config,
         )?))
@@ -287,12 +287,32 @@ fn refuse_gguf(path: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-fn distinct_shapes(config: &Config) -> Vec<Shape> {
-    let mut shapes: Vec<Shape> = layer_shapes(config)
-        .into_iter()
-        .map(|(_, shape)| shape)
-        .collect();
-    shapes.sort_unstable();
-    shapes.dedup();
-    shapes
+/// A ternary matrix that every layer of a model has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerMatrix {
+    /// Its name in the checkpoint, after the layer's and without `.weight`.
+    pub name: &'static str,
+    /// Rows x columns.
+    pub shape: Shape,
+    /// Layers that have it.
+    pub layers: usize,
+    /// Matrices of the layer with the same input, itself included: they share prepared activations.
+    pub sharing: usize,
+}
+
+fn layer_matrices(config: &Config) -> Vec<LayerMatrix> {
+    // A norm of its own makes each linear layer's input its own.
+    let shared = config.quantization.linear_norm_eps.is_none();
+    let sharing = |name: &str| match name {
+        "self_attn.q_proj" | "self_attn.k_proj" | "self_attn.v_proj" if shared => 3,
+        "mlp.gate_proj" | "mlp.up_proj" if shared => 2,
+        _ => 1,
+    };
+    let matrix = |(name, shape)| LayerMatrix {
+        name,
+        shape,
+        layers: config.layers,
+        sharing: sharing(name),
+    };
+    layer_shapes(config).into_iter().map(matrix).collect()
 }

@@ -8,7 +8,7 @@ mod common;
 
 use common::{Files, Setup, all_logits, bits, engine, folder, logits_in_pieces, prompts};
 use tern_kernels::profile::FORMAT;
-use tern_kernels::{Cpu, Entry, Force, HostInfo, Kernel, Profile, Tile};
+use tern_kernels::{Cpu, Entry, Force, HostInfo, Kernel, Profile, Tables, Tile};
 use tern_runtime::{Logits, Model, Work};
 
 /// Longer than a piece of 7, and not a multiple of it.
@@ -17,17 +17,19 @@ const TOKENS: usize = 10;
 /// A profile that gives every matrix this kernel with a tile that the planner would not choose.
 fn profile(fixture: &str, kernel: Kernel) -> Profile {
     let cpu = Cpu::detect();
-    let shapes = Model::shapes(&folder(fixture)).unwrap();
-    let entries = shapes.iter().map(|shape| Entry {
-        rows: shape.rows,
-        cols: shape.cols,
+    let matrices = Model::matrices(&folder(fixture)).unwrap();
+    let entries = matrices.iter().map(|matrix| Entry {
+        rows: matrix.shape.rows,
+        cols: matrix.shape.cols,
         threads: 2,
         kernel: kernel.id.to_owned(),
         fingerprint: kernel.fingerprint.to_owned(),
+        sharing: 1.0,
         tile: Tile {
             k_blocks: 2,
             chunk: 3,
             prefetch: 0,
+            tables: Tables::Own,
         },
         median_us: 1.0,
         mad_us: 0.0,

@@ -80,6 +80,8 @@ pub(crate) struct GemvBench<'a> {
     timer: Timer,
     /// Products in one sample of each candidate, once it is admitted.
     repetitions: Vec<usize>,
+    /// Where a sample includes the preparation of the activations: the products that share it.
+    sharing: Option<f64>,
     clock: Clock,
     cancel: &'a AtomicBool,
 }
@@ -101,9 +103,18 @@ impl<'a> GemvBench<'a> {
             candidates,
             timer,
             repetitions,
+            sharing: None,
             clock,
             cancel,
         })
+    }
+
+    /// From now on a sample includes its part of preparing the activations, which `sharing` products share.
+    pub(crate) fn with_preparation(self, sharing: f64) -> GemvBench<'a> {
+        GemvBench {
+            sharing: Some(sharing),
+            ..self
+        }
     }
 
     /// Times how long preparing one token's activations takes for an admitted candidate, in microseconds.
@@ -132,7 +143,7 @@ impl Bench for GemvBench<'_> {
             rotation,
             ..
         } = &mut *self.weights;
-        let (kernel, packing) = (candidate.kernel, candidate.kernel.packing);
+        let packing = candidate.kernel.packing;
         if !rotation.contains(packing) {
             let Shape { rows, cols } = case.shape;
             rotation.make_room(packing.matrix_bytes(rows, cols))?;
@@ -142,14 +153,14 @@ impl Bench for GemvBench<'_> {
             );
         }
         self.timer
-            .prepare(kernel, case)
+            .prepare(candidate, case)
             .map_err(|error| error.to_string())?;
         let matrix = rotation
             .take_warm(packing)
             .expect("a copy was just made sure of");
         let (exact, matrix) = self.timer.check(candidate, matrix, case);
         let (repetitions, matrix) = match exact {
-            Ok(()) => self.timer.calibrate(candidate, matrix),
+            Ok(()) => self.timer.calibrate(candidate, matrix, case, self.sharing),
             Err(_) => (1, matrix),
         };
         rotation.put_back(vec![matrix]);
@@ -160,6 +171,7 @@ impl Bench for GemvBench<'_> {
     fn sample(&mut self, index: Index) -> f64 {
         let (candidate, repetitions) = (&self.candidates[index], self.repetitions[index]);
         let Weights {
+            case,
             residence,
             rotation,
             ..
@@ -176,7 +188,9 @@ impl Bench for GemvBench<'_> {
             !matrices.is_empty(),
             "a candidate is admitted before it is sampled"
         );
-        let (us, matrices) = self.timer.products(candidate, matrices, laps);
+        let (us, matrices) = self
+            .timer
+            .products(candidate, matrices, laps, case, self.sharing);
         rotation.put_back(matrices);
         us
     }
@@ -195,10 +209,6 @@ impl Bench for GemvBench<'_> {
             }
         }
         self.weights.rotation.plan(&demands);
-    }
-
-    fn settle(&mut self) {
-        self.weights.rotation.settle();
     }
 
     fn elapsed(&self) -> Duration {

@@ -1,7 +1,7 @@
 //! The candidates for one shape: kernels times tiles.
 
 use tern_kernels::plan::DEFAULT_TILE;
-use tern_kernels::{Family, Force, Kernel, Packing, Planner, Shape, Tile};
+use tern_kernels::{Family, Force, Kernel, Packing, Planner, Shape, Tables, Tile};
 
 use crate::measure::Candidate;
 use crate::search::Index;
@@ -56,11 +56,21 @@ pub(crate) fn kernels(
 }
 
 impl Field {
-    /// All tiles of `kernels`, which come in order of preference.
+    /// All tiles of `kernels`, which come in order of preference, with shared tables.
     pub(crate) fn new(
         kernels: impl IntoIterator<Item = Kernel>,
         shape: Shape,
         threads: usize,
+    ) -> Field {
+        Field::of_tables(kernels, shape, threads, &[Tables::Shared])
+    }
+
+    /// The same with tables of these kinds: a race with several kinds must time the preparation too.
+    pub(crate) fn of_tables(
+        kernels: impl IntoIterator<Item = Kernel>,
+        shape: Shape,
+        threads: usize,
+        tables: &[Tables],
     ) -> Field {
         let mut field = Field {
             candidates: Vec::new(),
@@ -68,7 +78,9 @@ impl Field {
         };
         for kernel in kernels {
             let first = field.candidates.len();
-            let tiles = tiles(kernel, shape, threads).into_iter();
+            let tiles = tiles(kernel, shape, threads)
+                .into_iter()
+                .filter(|tile| tables.contains(&tile.tables));
             field
                 .candidates
                 .extend(tiles.map(|tile| Candidate { kernel, tile }));
@@ -92,6 +104,7 @@ fn tiles(kernel: Kernel, shape: Shape, threads: usize) -> Vec<Tile> {
         k_blocks,
         chunk,
         prefetch,
+        tables: Tables::Shared,
     };
     let others = PREFETCHES
         .into_iter()
@@ -105,6 +118,15 @@ fn tiles(kernel: Kernel, shape: Shape, threads: usize) -> Vec<Tile> {
         1..1,
         others.iter().map(|&prefetch| tile(orders[0], prefetch)),
     );
+    // Own tables only in the default order, which is the one that builds each of them once.
+    let own: Vec<Tile> = tiles[..=others.len()]
+        .iter()
+        .map(|&shared| Tile {
+            tables: Tables::Own,
+            ..shared
+        })
+        .collect();
+    tiles.extend(own);
     for &order in &orders[1..] {
         tiles.extend(others.iter().map(|&prefetch| tile(order, prefetch)));
     }

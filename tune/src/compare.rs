@@ -189,7 +189,7 @@ fn jobs(cpu: &Cpu, work: &[Work], options: &CompareOptions) -> Vec<(Residence, W
     let mut jobs: Vec<(Residence, Work)> = work.iter().map(|&w| (Residence::Memory, w)).collect();
     for item in work.iter().filter(|_| options.cache) {
         let shape = cache_shape(cpu, item.shape, options.threads);
-        let job = (Residence::Cache, Work { shape, count: 1 });
+        let job = (Residence::Cache, Work::alone(shape, 1));
         if !jobs.contains(&job) {
             jobs.push(job);
         }
@@ -481,17 +481,17 @@ mod tests {
     fn a_tiny_comparison_is_complete() {
         let mut cpu = Cpu::detect().capped(tern_kernels::Isa::Scalar);
         cpu.caches.l3 = 1 << 20;
-        let work = [Work {
-            shape: Shape {
+        let work = [Work::alone(
+            Shape {
                 rows: 48,
                 cols: 100,
             },
-            count: 1,
-        }];
+            1,
+        )];
         let options = CompareOptions {
             threads: 1,
             pages: Pages::Small,
-            budget: Duration::from_secs(20),
+            budget: Duration::from_secs(8),
             cache: true,
             rounds: 2,
         };

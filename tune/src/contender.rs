@@ -124,7 +124,6 @@ pub(crate) fn side_by_side(
 ) -> Vec<Vec<f64>> {
     let mut times = vec![Vec::new(); indices.len()];
     bench.enter(indices);
-    bench.settle();
     // The first round only warms up.
     for &index in indices {
         bench.sample(index);
@@ -161,10 +160,6 @@ impl Bench for Subset<'_, '_> {
     fn enter(&mut self, candidates: &[Index]) {
         let candidates: Vec<Index> = candidates.iter().map(|&c| self.map[c]).collect();
         self.bench.enter(&candidates);
-    }
-
-    fn settle(&mut self) {
-        self.bench.settle();
     }
 
     fn elapsed(&self) -> Duration {

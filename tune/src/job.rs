@@ -21,7 +21,7 @@ pub struct Trial {
     pub family: Family,
     /// The tile.
     pub tile: Tile,
-    /// Microseconds per product in the last stage that it reached.
+    /// Microseconds per product, with its part of preparing the activations, in the last stage that it reached.
     pub spread: Option<Spread>,
     /// Microseconds to prepare one token's activations, which all matrices with the same input share; measured for
     /// the last two.
@@ -102,7 +102,7 @@ impl Job {
 
     /// The profile's entry. Its runner-up is the best *other kernel*, which tells more than another tile of the
     /// winner.
-    pub(crate) fn entry(&self, kernel: Kernel) -> Entry {
+    pub(crate) fn entry(&self, kernel: Kernel, sharing: f64) -> Entry {
         let winner = &self.trials[0];
         let spread = winner.spread.as_ref();
         let (median_us, mad_us) = spread.map_or((0.0, 0.0), |spread| (spread.median, spread.mad));
@@ -113,6 +113,7 @@ impl Job {
             threads: self.threads,
             kernel: kernel.id.to_string(),
             fingerprint: kernel.fingerprint.to_string(),
+            sharing: rounded(sharing),
             tile: winner.tile,
             median_us: rounded(median_us),
             mad_us: rounded(mad_us),

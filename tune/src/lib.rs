@@ -23,7 +23,7 @@
 //! use tern_tune::{TuneOptions, Work, tune};
 //!
 //! let cpu = Cpu::detect();
-//! let work = [Work { shape: Shape { rows: 96, cols: 120 }, count: 1 }];
+//! let work = [Work::alone(Shape { rows: 96, cols: 120 }, 1)];
 //! let options = TuneOptions {
 //!     threads: vec![1],
 //!     budget: Duration::from_millis(200),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use tern_kernels::{
-    Choice, Gemv, Kernel, MemoryError, Operand, PackError, PackedMatrix, Packing, Pages, Shape,
-    Source, Team, Tile, reference,
+    BlockOperand, Choice, Gemv, Kernel, MemoryError, Operand, PackError, PackedMatrix, Packing,
+    Pages, Shape, Source, Tables, Team, Tile, reference,
 };
 
 use crate::spread::Spread;
@@ -160,8 +160,27 @@ impl Random {
 pub(crate) struct Timer {
     team: Team,
     operands: HashMap<Packing, Operand>,
-    /// One worker's sums each.
-    sums: Vec<Vec<i32>>,
+    workers: Vec<Worker>,
+}
+
+/// What one worker of the team writes.
+#[derive(Default)]
+struct Worker {
+    sums: Vec<i32>,
+    /// K blocks that it prepares for itself.
+    own: HashMap<Packing, BlockOperand>,
+}
+
+/// One way to multiply with one matrix: by the tile's tables.
+fn multiply(gemv: &Gemv, index: usize, worker: &mut Worker, operand: &Operand, q: &[i8]) {
+    match gemv.choice().tile.tables {
+        Tables::Shared => gemv.run_part(index, &[operand], &mut worker.sums),
+        Tables::Own => {
+            let own = worker.own.get_mut(&gemv.matrix().packing());
+            let own = own.expect("a candidate is prepared before it is timed");
+            gemv.run_part_own(index, q, own, &mut worker.sums);
+        }
+    }
 }
 
 impl Timer {
@@ -171,7 +190,7 @@ impl Timer {
         Ok(Timer {
             team: Team::try_new(threads)?,
             operands: HashMap::new(),
-            sums: vec![Vec::new(); threads],
+            workers: (0..threads).map(|_| Worker::default()).collect(),
         })
     }
 
@@ -179,39 +198,68 @@ impl Timer {
         &mut self.team
     }
 
-    /// Prepares the activations for the kernels of one packing, if that was not yet done.
-    pub(crate) fn prepare(&mut self, kernel: Kernel, case: &Case) -> Result<(), MemoryError> {
+    /// Prepares the activations for a candidate, if that was not yet done, or makes room for workers to prepare them.
+    pub(crate) fn prepare(
+        &mut self,
+        candidate: &Candidate,
+        case: &Case,
+    ) -> Result<(), MemoryError> {
+        let kernel = candidate.kernel;
         if let Entry::Vacant(vacant) = self.operands.entry(kernel.packing) {
             let mut operand = Operand::new(kernel, case.shape.cols)?;
             operand.build(&case.activations);
             vacant.insert(operand);
         }
+        if candidate.tile.tables == Tables::Own {
+            for worker in &mut self.workers {
+                if let Entry::Vacant(vacant) = worker.own.entry(kernel.packing) {
+                    vacant.insert(BlockOperand::new(kernel, case.shape.cols)?);
+                }
+            }
+        }
         Ok(())
     }
 
     /// Multiplies with each of `matrices` in turn, `laps` times, and returns microseconds per product. The
-    /// candidate's operand must be prepared. Takes the matrices and gives them back, because a product owns its
-    /// matrix.
+    /// candidate must be prepared. Takes the matrices and gives them back, because a product owns its matrix.
+    ///
+    /// With `sharing` the activations are prepared anew for each product, and of the time that this takes the product bears one part
+    /// in `sharing`. Without it they are prepared already. Own tables are always part of the product.
     pub(crate) fn products(
         &mut self,
         candidate: &Candidate,
         matrices: Vec<PackedMatrix>,
         laps: usize,
+        case: &Case,
+        sharing: Option<f64>,
     ) -> (f64, Vec<PackedMatrix>) {
         let products = matrices.len() * laps;
         let gemvs = self.join(candidate, matrices);
-        let operand = &self.operands[&candidate.kernel.packing];
-        let sums = &mut self.sums;
+        let operand = self.operands.get_mut(&candidate.kernel.packing);
+        let operand = operand.expect("a candidate is prepared before it is timed");
+        let (workers, q) = (&mut self.workers, &case.activations);
+        let threads = self.team.threads();
+        let prepares = sharing.filter(|_| candidate.tile.tables == Tables::Shared);
         let us = self.team.session(|session| {
             // Workers that had gone to sleep are awake after a first region, which is not timed.
             session.run(|_| {});
-            let clock = Clock::start();
+            let (clock, mut preparing) = (Clock::start(), 0.0);
             for _ in 0..laps {
                 for gemv in &gemvs {
-                    session.run_parts(sums, |worker, sums| gemv.run_part(worker, &[operand], sums));
+                    if prepares.is_some() {
+                        let clock = Clock::start();
+                        let mut parts: Vec<_> = operand.parts(threads).collect();
+                        session.run_parts(&mut parts, |_, part| part.build(q));
+                        preparing += clock.us();
+                    }
+                    let operand = &*operand;
+                    session.run_parts(workers, |index, worker| {
+                        multiply(gemv, index, worker, operand, q);
+                    });
                 }
             }
-            clock.us()
+            let shared = prepares.map_or(0.0, |sharing| preparing * (1.0 - 1.0 / sharing));
+            clock.us() - shared
         });
         (
             us / products as f64,
@@ -230,12 +278,15 @@ impl Timer {
         let gemv = gemvs.remove(0);
         let operand = &self.operands[&candidate.kernel.packing];
         self.team.session(|session| {
-            let run = |worker, sums: &mut Vec<i32>| gemv.run_part(worker, &[operand], sums);
-            session.run_parts(&mut self.sums, run);
+            session.run_parts(&mut self.workers, |index, worker| {
+                multiply(&gemv, index, worker, operand, &case.activations);
+            });
         });
-        let wrong = self.sums.iter().enumerate().find_map(|(worker, sums)| {
-            let rows = gemv.part_rows(worker);
-            let mut pairs = rows.clone().zip(sums.iter().zip(&case.expected[rows]));
+        let wrong = self.workers.iter().enumerate().find_map(|(index, worker)| {
+            let rows = gemv.part_rows(index);
+            let mut pairs = rows
+                .clone()
+                .zip(worker.sums.iter().zip(&case.expected[rows]));
             pairs.find(|(_, (found, expected))| found != expected)
         });
         let result = match wrong {
@@ -271,10 +322,13 @@ impl Timer {
         &mut self,
         candidate: &Candidate,
         matrix: PackedMatrix,
+        case: &Case,
+        sharing: Option<f64>,
     ) -> (usize, PackedMatrix) {
         let mut matrices = vec![matrix];
         let repetitions = repetitions(|laps| {
-            let (us, back) = self.products(candidate, std::mem::take(&mut matrices), laps);
+            let taken = std::mem::take(&mut matrices);
+            let (us, back) = self.products(candidate, taken, laps, case, sharing);
             matrices = back;
             us
         });
@@ -291,8 +345,9 @@ impl Timer {
                     .expect("matrices are kept by packing, so the kernel reads this one")
             })
             .collect();
-        for (worker, sums) in self.sums.iter_mut().enumerate() {
-            sums.resize(gemvs.first().map_or(0, |gemv| gemv.part_len(worker)), 0);
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            let len = gemvs.first().map_or(0, |gemv| gemv.part_len(index));
+            worker.sums.resize(len, 0);
         }
         gemvs
     }
@@ -374,12 +429,15 @@ mod tests {
             rows: 70,
             cols: 300,
         });
-        for threads in [1, 3] {
+        for (threads, tables) in [(1, Tables::Shared), (3, Tables::Shared), (3, Tables::Own)] {
             let mut timer = Timer::new(threads).unwrap();
             for kernel in Cpu::detect().kernels() {
-                let tile = tern_kernels::plan::DEFAULT_TILE;
+                let tile = Tile {
+                    tables,
+                    ..tern_kernels::plan::DEFAULT_TILE
+                };
                 let candidate = Candidate { kernel, tile };
-                timer.prepare(kernel, &case).unwrap();
+                timer.prepare(&candidate, &case).unwrap();
                 let matrix = case.pack(kernel.packing, Pages::Small).unwrap();
                 let (result, matrix) = timer.check(&candidate, matrix, &case);
                 assert_eq!(result, Ok(()), "{}", kernel.id);

@@ -102,5 +102,6 @@ pub fn plural(count: usize, what: &str) -> String {
 
 /// A tile in few characters: `k1 c0 p4096`.
 pub fn tile_text(tile: &Tile) -> String {
-    format!("k{} c{} p{}", tile.k_blocks, tile.chunk, tile.prefetch)
+    let own = if tile.tables.is_shared() { "" } else { " own" };
+    format!("k{} c{} p{}{own}", tile.k_blocks, tile.chunk, tile.prefetch)
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bandwidth::Bandwidth;
-use tern_kernels::Tile;
+use tern_kernels::{Tables, Tile};
 
 fn row(
     shape: (usize, usize),
@@ -29,6 +29,7 @@ fn row(
             k_blocks: 1,
             chunk: 0,
             prefetch: 16384,
+            tables: Tables::Shared,
         },
         bits_per_weight: bits,
         time_us: spread(us),

@@ -185,18 +185,6 @@ impl Rotation {
         self.walked
     }
 
-    /// Reads all copies until fresh ones read as fast as old ones.
-    pub(crate) fn settle(&self) {
-        let copies: Vec<&PackedMatrix> = self.copies.values().flatten().collect();
-        let touch = |matrix: &&PackedMatrix| {
-            let lines = matrix.data().iter().step_by(CACHE_LINE);
-            lines.fold(0u8, |mix, byte| mix ^ byte)
-        };
-        settle(|| {
-            std::hint::black_box(copies.par_iter().map(touch).reduce(|| 0, |a, b| a ^ b));
-        });
-    }
-
     /// Bytes of one copy in a packing.
     fn matrix_bytes(&self, packing: Packing) -> usize {
         self.copies
@@ -216,14 +204,16 @@ impl Rotation {
     /// Adds copies up to the targets, all packings in turn: the order in which rounds will read them, so that the
     /// first to be read again are the first to have been written.
     fn grow(&mut self, targets: &[(Packing, usize)]) {
-        let mut batches: Vec<std::vec::IntoIter<PackedMatrix>> = Vec::new();
+        let mut batches = Vec::new();
         for (packing, target) in targets {
             let copies = &self.copies[packing];
             if let Some(matrix) = copies.back() {
                 let missing = target.saturating_sub(copies.len());
-                batches.push(duplicate(matrix, missing).into_iter());
+                batches.push(duplicate(matrix, missing));
             }
         }
+        settle_copies(&batches);
+        let mut batches: Vec<_> = batches.into_iter().map(Vec::into_iter).collect();
         let longest = batches
             .iter()
             .map(ExactSizeIterator::len)
@@ -248,6 +238,21 @@ fn duplicate(matrix: &PackedMatrix, count: usize) -> Vec<PackedMatrix> {
         .map(|_| matrix.duplicate())
         .collect();
     copies.into_iter().flatten().collect()
+}
+
+/// Reads fresh copies until they are read as fast as old ones: in a race nobody is to be slower for having got new memory.
+fn settle_copies(batches: &[Vec<PackedMatrix>]) {
+    let copies: Vec<&PackedMatrix> = batches.iter().flatten().collect();
+    if copies.is_empty() {
+        return;
+    }
+    let touch = |matrix: &&PackedMatrix| {
+        let lines = matrix.data().iter().step_by(CACHE_LINE);
+        lines.fold(0u8, |mix, byte| mix ^ byte)
+    };
+    settle(|| {
+        std::hint::black_box(copies.par_iter().map(touch).reduce(|| 0, |a, b| a ^ b));
+    });
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::bench::{GemvBench, Weights, cold_distance};
 use crate::error::TuneError;
 use crate::host;
 use crate::measure::Candidate;
-use crate::search::{Bench as _, run_off};
+use crate::search::{Bench as _, PAIRS_MAX, run_off};
 use crate::spread::Spread;
 
 /// How [`paired_runoff`] measures.
@@ -22,14 +22,17 @@ pub struct RunoffOptions {
     pub budget: Duration,
     /// Pages of the packed weights.
     pub pages: Pages,
+    /// Matrices that share prepared activations: a product bears one part in so many of what preparing them takes.
+    pub sharing: f64,
 }
 
 impl Default for RunoffOptions {
     fn default() -> RunoffOptions {
         RunoffOptions {
-            pairs: 61,
+            pairs: PAIRS_MAX,
             budget: Duration::from_secs(5),
             pages: Pages::Huge,
+            sharing: 1.0,
         }
     }
 }
@@ -59,7 +62,8 @@ pub fn paired_runoff(
     let never = AtomicBool::new(false);
     let (distance, limit) = (cold_distance(cpu), host::memory_allowance());
     let mut weights = Weights::in_memory(shape, options.pages, distance, limit);
-    let mut bench = GemvBench::new(&mut weights, &pair, threads, &never)?;
+    let mut bench =
+        GemvBench::new(&mut weights, &pair, threads, &never)?.with_preparation(options.sharing);
     for index in 0..pair.len() {
         bench
             .admit(index)
@@ -70,7 +74,6 @@ pub fn paired_runoff(
             })?;
     }
     bench.enter(&[0, 1]);
-    bench.settle();
     // The first samples only warm up.
     let _ = (bench.sample(0), bench.sample(1));
     bench.restart();

@@ -5,9 +5,14 @@
 //!
 //! 1. `kernels`: every kernel with its first two tiles, the default and the one without prefetch. Slow ones leave as soon
 //!    as they are clearly slow.
-//! 2. `tiles`: all tiles of the kernels that are left, under a bar that tightens from round to round.
+//! 2. `tiles`: all tiles of the kernels that are left, under a bar that tightens from round to round. It goes on until
+//!    the rest are known well enough or the time is up: a machine whose samples scatter by a tenth needs hundreds of
+//!    rounds to tell candidates apart that differ by a hundredth.
 //! 3. `run-off`: the last two in pairs A B, B A, A B, …, judged by the ratio inside each pair. Sequential measurements
 //!    of two good candidates drift by more than they differ; pairs do not.
+//!
+//! A candidate leaves a race by its ratio to the leader within each round, and only if that is beyond the bar and beyond
+//! the noise: who had bad luck in a few samples stays for more of them.
 //!
 //! The tie rule makes the result reproducible: candidates come in a fixed order (the default plan's choice first),
 //! and the later one of the last two wins only if it is faster by more than the noise and by more than 1 %.
@@ -30,8 +35,6 @@ pub(crate) trait Bench {
     fn sample(&mut self, candidate: Index) -> f64;
     /// Rounds over exactly these candidates come next, all of them admitted.
     fn enter(&mut self, candidates: &[Index]);
-    /// The rounds that come next decide: whatever is not the same for all candidates is to be made so.
-    fn settle(&mut self);
     /// Time since the search began.
     fn elapsed(&self) -> Duration;
     /// Whether the user wants to stop.
@@ -50,11 +53,11 @@ pub(crate) struct Rules {
     pub kernel_bar: f64,
     /// At most so many of the first stage's tiles, and their kernels, go on to the second.
     pub kernels_max: usize,
-    /// Bars of the second stage, each after `tile_rounds` more rounds.
+    /// Bars of the second stage, each after `tile_rounds` more rounds. The last one stays.
     pub tile_bars: &'static [f64],
     /// Rounds before each bar of the second stage.
     pub tile_rounds: usize,
-    /// Pairs in the run-off.
+    /// Pairs in the run-off, at most.
     pub pairs: usize,
 }
 
@@ -65,12 +68,9 @@ impl Rules {
             kernel_rounds: 5,
             kernel_bar: 1.3,
             kernels_max: 12,
-            // The last bars are many, not narrow: they give the few that are left the rounds that tell them apart.
-            tile_bars: &[
-                1.3, 1.15, 1.08, 1.05, 1.05, 1.05, 1.04, 1.04, 1.04, 1.04, 1.03, 1.03, 1.03, 1.03,
-            ],
+            tile_bars: &[1.3, 1.15, 1.08, 1.05, 1.03, 1.0 + TIE_BAND],
             tile_rounds: 4,
-            pairs: 61,
+            pairs: PAIRS_MAX,
         }
     }
 }
@@ -87,6 +87,16 @@ const TIE_BAND: f64 = 0.02;
 
 /// Standard errors that a difference in the run-off must exceed.
 const ERRORS_MIN: f64 = 2.0;
+
+/// Standard errors behind the leader at which a candidate leaves a race. More than in the run-off, since many candidates are
+/// judged many times, and the fastest must survive each of them.
+const ERRORS_OUT: f64 = 3.0;
+
+/// Known to this standard error, a candidate needs no more rounds: its place among those within [`TIE_BAND`] is clear.
+const ERROR_KNOWN: f64 = GAIN_MIN / 4.0;
+
+/// Pairs in a run-off at most: ratios that scatter by a tenth are then known to half a percent.
+pub(crate) const PAIRS_MAX: usize = 1000;
 
 /// Pairs after which a clear run-off may end early.
 const PAIRS_MIN: usize = 15;
@@ -239,9 +249,7 @@ pub(crate) fn search(
         };
         left = search.admit(&all_tiles, rules.budget.mul_f64(0.65));
         search.forget(&left);
-        for bar in rules.tile_bars {
-            left = search.race(&stage, left, rules.tile_rounds, *bar);
-        }
+        left = search.race_tiles(&stage, left);
     }
     search.finish(&left, stage.name, notify)
 }
@@ -328,7 +336,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Races `entered` for some rounds and returns those within `bar` of the best median, in their order. Every
+    /// Races `entered` for some rounds and returns those that are left by [`Search::drop_behind`], in their order. Every
     /// second round runs backwards, so that nobody always follows the same neighbour. When the time is up the race
     /// ends where it is; who had no turn in this stage leaves without a result.
     fn race(&mut self, stage: &Stage, entered: Vec<Index>, rounds: usize, bar: f64) -> Vec<Index> {
@@ -348,28 +356,84 @@ impl<'a> Search<'a> {
         });
         let taken: usize = entered.iter().map(|&c| self.samples[c].len()).sum();
         for (turn, candidate) in turns.enumerate() {
-            let late = self.bench.elapsed() >= stage.deadline || self.bench.cancelled();
-            if late && taken + turn >= stage.turns_min {
+            if taken + turn >= stage.turns_min && self.is_late(stage) {
                 break;
             }
             let sample = self.bench.sample(candidate);
             self.samples[candidate].push(sample);
         }
-        let best = entered
-            .iter()
-            .map(|&c| self.median(c))
-            .fold(f64::INFINITY, f64::min);
-        let (left, out): (Vec<Index>, Vec<Index>) = entered
+        self.drop_behind(stage, entered, bar)
+    }
+
+    /// Those of `entered` that have samples and are not behind the leader by more than `bar` and the noise, in their order.
+    fn drop_behind(&mut self, stage: &Stage, entered: Vec<Index>, bar: f64) -> Vec<Index> {
+        let Some(leader) = self.leader(&entered) else {
+            return entered;
+        };
+        entered
             .into_iter()
-            .partition(|&c| self.median(c) <= best * bar);
-        for candidate in out.into_iter().filter(|&c| !self.samples[c].is_empty()) {
-            let ratio = self.median(candidate) / best;
-            self.outcomes[candidate] = Some(Outcome::Eliminated {
-                stage: stage.name,
-                ratio,
-            });
+            .filter(|&candidate| {
+                let Some(ratio) = self.ratio(candidate, leader) else {
+                    return false;
+                };
+                let is_behind =
+                    ratio.median > bar && ratio.median - 1.0 > ERRORS_OUT * ratio.error();
+                if is_behind {
+                    self.outcomes[candidate] = Some(Outcome::Eliminated {
+                        stage: stage.name,
+                        ratio: ratio.median,
+                    });
+                }
+                !is_behind
+            })
+            .collect()
+    }
+
+    /// The second stage: bar after bar, then rounds at the last bar until all that are left are known, or time is up.
+    fn race_tiles(&mut self, stage: &Stage, mut left: Vec<Index>) -> Vec<Index> {
+        for bar in self.rules.tile_bars {
+            left = self.race(stage, left, self.rules.tile_rounds, *bar);
+        }
+        let bar = self
+            .rules
+            .tile_bars
+            .last()
+            .copied()
+            .unwrap_or(1.0 + TIE_BAND);
+        while left.len() > 1 && !self.is_late(stage) && !self.is_known(&left) {
+            // Judging costs more the more samples there are, so the rounds between two judgements grow with them.
+            let rounds = self.rules.tile_rounds + self.samples[left[0]].len() / 4;
+            left = self.race(stage, left, rounds, bar);
         }
         left
+    }
+
+    /// Whether more rounds would hardly change the order of `left`.
+    fn is_known(&self, left: &[Index]) -> bool {
+        let Some(leader) = self.leader(left) else {
+            return true;
+        };
+        left.iter().filter(|&&c| c != leader).all(|&c| {
+            self.ratio(c, leader)
+                .is_none_or(|ratio| ratio.error() <= ERROR_KNOWN)
+        })
+    }
+
+    fn is_late(&self, stage: &Stage) -> bool {
+        self.bench.elapsed() >= stage.deadline || self.bench.cancelled()
+    }
+
+    /// The one with the smallest median; `None` if nobody has samples.
+    fn leader(&self, candidates: &[Index]) -> Option<Index> {
+        let timed = candidates.iter().filter(|&&c| !self.samples[c].is_empty());
+        timed
+            .copied()
+            .min_by(|&a, &b| self.median(a).total_cmp(&self.median(b)).then(a.cmp(&b)))
+    }
+
+    /// Median and scatter of a candidate's time over the leader's within each round.
+    fn ratio(&self, candidate: Index, leader: Index) -> Option<Spread> {
+        Spread::ratio(&self.samples[candidate], &self.samples[leader])
     }
 
     /// The `most` fastest of `left`, in their order.
@@ -423,7 +487,6 @@ impl<'a> Search<'a> {
         }
         notify("run-off", 2);
         self.bench.enter(&[incumbent, challenger]);
-        self.bench.settle();
         let (rounds, budget) = (self.rules.pairs, self.rules.budget);
         let pairs = run_off(self.bench, incumbent, challenger, rounds, budget);
         let verdict = pairs.verdict();
@@ -469,12 +532,8 @@ impl<'a> Search<'a> {
 
     /// Whether a candidate is within the tie band, or within the noise, of the leader.
     fn is_close(&self, candidate: Index, leader: Index) -> bool {
-        let spread = |c: Index| Spread::of(self.samples[c].clone());
-        let Some((own, best)) = spread(candidate).zip(spread(leader)) else {
-            return false;
-        };
-        let noise = ERRORS_MIN * own.error().hypot(best.error());
-        own.median - best.median <= noise.max(TIE_BAND * best.median)
+        self.ratio(candidate, leader)
+            .is_some_and(|ratio| ratio.median - 1.0 <= TIE_BAND.max(ERRORS_MIN * ratio.error()))
     }
 
     fn ranking(

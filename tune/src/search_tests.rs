@@ -78,14 +78,6 @@ impl Bench for Fake {
         self.entered.push(candidates.to_vec());
     }
 
-    fn settle(&mut self) {
-        assert_eq!(
-            self.entered.last().map(Vec::len),
-            Some(2),
-            "only the run-off decides"
-        );
-    }
-
     fn elapsed(&self) -> Duration {
         self.clock
     }
@@ -102,7 +94,7 @@ fn three_kernels() -> (Vec<Vec<Index>>, Vec<f64>) {
     let kernels = vec![vec![0, 1, 2], vec![3, 4, 5], vec![6, 7, 8]];
     (
         kernels,
-        vec![100.0, 104.0, 98.0, 110.0, 82.0, 80.0, 300.0, 290.0, 10.0],
+        vec![100.0, 104.0, 98.0, 110.0, 81.0, 80.0, 300.0, 290.0, 10.0],
     )
 }
 
@@ -125,7 +117,7 @@ fn a_slow_kernel_leaves_before_its_tiles_are_tried() {
         ranking.rows[6].outcome,
         Outcome::Eliminated {
             stage: "kernels",
-            ratio: 300.0 / 82.0
+            ratio: 300.0 / 81.0
         }
     );
     // Candidate 8 would have been the fastest of all, but its kernel was 3 times too slow with its first two tiles.

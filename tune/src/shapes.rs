@@ -74,16 +74,34 @@ const EMBEDDED: &[(&str, &str)] = &[
 ];
 
 /// One distinct product and how often one token needs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Work {
     /// Rows x columns of the matrix.
     #[serde(serialize_with = "crate::report::as_text")]
     pub shape: Shape,
     /// Products of this shape per token.
     pub count: usize,
+    /// How often a token's activations are prepared for them: `count` if every product has an input of its own, less where products
+    /// share theirs. Of an input that products of several shapes share, each bears its part.
+    pub inputs: f64,
 }
 
 impl Work {
+    /// A product each of whose inputs is its own.
+    pub const fn alone(shape: Shape, count: usize) -> Work {
+        let inputs = count as f64;
+        Work {
+            shape,
+            count,
+            inputs,
+        }
+    }
+
+    /// Products that share one input, on average.
+    pub fn sharing(&self) -> f64 {
+        (self.count as f64 / self.inputs).max(1.0)
+    }
+
     /// Weights that one token reads for this shape: what the shape's share of a token's time is proportional to.
     pub fn weights(&self) -> u128 {
         self.shape.rows as u128 * self.shape.cols as u128 * self.count as u128
@@ -102,6 +120,9 @@ pub struct MatrixShape {
     pub cols: usize,
     /// Such matrices in one layer.
     pub count: usize,
+    /// What they are multiplied with: matrices that name the same input share its prepared form. Without a name each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
 }
 
 /// The ternary matrices of a model.
@@ -243,6 +264,18 @@ impl ModelShapes {
                 matrix.count,
                 COUNT_MAX,
             )?;
+            let other = model
+                .matrices
+                .iter()
+                .find(|other| other.input.is_some() && other.input == matrix.input);
+            if let Some(other) = other.filter(|other| other.cols != matrix.cols) {
+                return Err(ShapesError::Value {
+                    file: file.to_string(),
+                    what: format!("cols of `{}`", matrix.name),
+                    found: matrix.cols,
+                    expected: format!("{}, since `{}` has the same input", other.cols, other.name),
+                });
+            }
             let weights = matrix.rows.saturating_mul(matrix.cols);
             check(
                 format!("rows * cols of `{}`", matrix.name),
@@ -260,8 +293,25 @@ impl ModelShapes {
                 rows: matrix.rows,
                 cols: matrix.cols,
             };
-            (shape, matrix.count * self.layers)
+            let count = matrix.count * self.layers;
+            let inputs = count as f64 / self.sharing(matrix) as f64;
+            Work {
+                shape,
+                count,
+                inputs,
+            }
         }))
+    }
+
+    /// Matrices of a layer that have the same input as each of `matrix`.
+    fn sharing(&self, matrix: &MatrixShape) -> usize {
+        match &matrix.input {
+            None => 1,
+            Some(_) => {
+                let same = self.matrices.iter().filter(|m| m.input == matrix.input);
+                same.map(|m| m.count).sum()
+            }
+        }
     }
 }
 
@@ -292,18 +342,21 @@ pub(crate) fn check_shape(shape: Shape) -> Result<(), TuneError> {
     }
 }
 
-/// Adds up the counts of equal shapes and orders them by the weights that a token reads, most first (equal ones by
+/// Adds up the counts and inputs of equal shapes and orders them by the weights that a token reads, most first (equal ones by
 /// shape, so that the order never depends on the order of the input).
-pub fn merge_work(items: impl IntoIterator<Item = (Shape, usize)>) -> Vec<Work> {
-    let mut counts: BTreeMap<Shape, usize> = BTreeMap::new();
-    for (shape, count) in items {
-        let sum = counts.entry(shape).or_default();
-        *sum = sum.saturating_add(count);
+pub fn merge_work(items: impl IntoIterator<Item = Work>) -> Vec<Work> {
+    let mut sums: BTreeMap<Shape, Work> = BTreeMap::new();
+    for item in items {
+        let none = Work {
+            shape: item.shape,
+            count: 0,
+            inputs: 0.0,
+        };
+        let sum = sums.entry(item.shape).or_insert(none);
+        sum.count = sum.count.saturating_add(item.count);
+        sum.inputs += item.inputs;
     }
-    let mut work: Vec<Work> = counts
-        .into_iter()
-        .map(|(shape, count)| Work { shape, count })
-        .collect();
+    let mut work: Vec<Work> = sums.into_values().collect();
     work.sort_by_key(|item| std::cmp::Reverse(item.weights()));
     work
 }
@@ -375,13 +428,14 @@ mod tests {
         let work = ModelShapes::find("bitnet-2b4t").unwrap().work();
         let list: Vec<_> = work
             .iter()
-            .map(|w| (w.shape.rows, w.shape.cols, w.count))
+            .map(|w| (w.shape.rows, w.shape.cols, w.count, w.sharing()))
             .collect();
+        // q, k and v share an input, gate and up another; of the two 2560x2560 matrices o has its own.
         let expected = [
-            (6912, 2560, 60),
-            (2560, 6912, 30),
-            (2560, 2560, 60),
-            (640, 2560, 60),
+            (6912, 2560, 60, 2.0),
+            (2560, 6912, 30, 1.0),
+            (2560, 2560, 60, 1.5),
+            (640, 2560, 60, 3.0),
         ];
         assert_eq!(list, expected);
     }
@@ -408,6 +462,15 @@ mod tests {
             message(&zero).contains("rows of `q` is 0, expected 1 to"),
             "{}",
             message(&zero)
+        );
+        let other = format!(
+            "{head}[[matrix]]\nname = \"q\"\nrows = 8\ncols = 8\ncount = 1\ninput = \"x\"\n\
+             [[matrix]]\nname = \"k\"\nrows = 8\ncols = 16\ncount = 1\ninput = \"x\"\n"
+        );
+        assert!(
+            message(&other).contains("cols of `k` is 16, expected 8, since `q` has the same input"),
+            "{}",
+            message(&other)
         );
         let huge =
             format!("{head}[[matrix]]\nname = \"q\"\nrows = 262144\ncols = 262144\ncount = 1\n");

@@ -7,7 +7,7 @@ use crate::bandwidth::{Bandwidth, RulerRounds};
 use crate::environment::Environment;
 use crate::spread::Spread;
 use crate::write::WriteError;
-use tern_kernels::Tile;
+use tern_kernels::{Tables, Tile};
 
 /// Contenders: family, variant, code, a kernel of the registry or a made-up id, bits, speed from memory and in cache.
 type Contender = (
@@ -123,6 +123,7 @@ fn row(contender: &Contender, shape: Shape, residence: Residence, gw: f64) -> Co
             k_blocks: 1,
             chunk: 0,
             prefetch: 8192,
+            tables: Tables::Shared,
         },
         bits_per_weight,
         time_us: spread(weights / gw / 1e3),
@@ -227,6 +228,7 @@ fn standing(
             k_blocks: 1,
             chunk: 0,
             prefetch: 8192,
+            tables: Tables::Shared,
         },
         bits_per_weight,
         time_us: spread(100.0),
@@ -482,17 +484,17 @@ fn csv_lines_have_all_columns() {
 fn a_tiny_study_is_complete_and_is_not_overwritten() {
     let mut cpu = Cpu::detect().capped(tern_kernels::Isa::Scalar);
     cpu.caches.l3 = 1 << 20;
-    let work = [Work {
-        shape: Shape {
+    let work = [Work::alone(
+        Shape {
             rows: 48,
             cols: 100,
         },
-        count: 1,
-    }];
+        1,
+    )];
     let options = StudyOptions {
         threads: vec![2, 1, 2],
         pages: Pages::Small,
-        budget: Duration::from_secs(120),
+        budget: Duration::from_secs(30),
         rounds: 2,
     };
     let mut parts = Vec::new();
@@ -542,13 +544,13 @@ fn a_tiny_study_is_complete_and_is_not_overwritten() {
 #[test]
 fn a_stopped_study_says_so() {
     let cpu = Cpu::detect().capped(tern_kernels::Isa::Scalar);
-    let work = [Work {
-        shape: Shape {
+    let work = [Work::alone(
+        Shape {
             rows: 48,
             cols: 100,
         },
-        count: 1,
-    }];
+        1,
+    )];
     let stopped = AtomicBool::new(true);
     let study = study(&cpu, &work, &StudyOptions::new(&cpu), &mut |_| {}, &stopped).unwrap();
     assert!(study.cancelled && study.comparisons.is_empty());

@@ -1,14 +1,15 @@
 //! Tuning: for each matrix shape and thread count, find the fastest kernel and tile, and write down the evidence.
 //!
 //! The budget is shared out so that any budget helps: the shape on which a model spends most comes first and gets the
-//! larger part, and what a job leaves over goes to those after it. Weights are read cold: see `rotation.rs`.
+//! larger part, and what a job leaves over goes to those after it. Weights are read cold: see `rotation.rs`. A product's time includes its part of
+//! preparing the activations, so that tables that are quick to use but slow to build are judged by both.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 use tern_kernels::profile::FORMAT;
-use tern_kernels::{Cpu, Force, HostInfo, Kernel, Pages, Planner, Profile};
+use tern_kernels::{Cpu, Force, HostInfo, Kernel, Pages, Planner, Profile, Tables};
 
 use crate::bench::{GemvBench, Weights, cold_distance, distance_note};
 use crate::candidates::{Field, kernels};
@@ -141,7 +142,10 @@ pub(crate) fn tune_orders(
         let (mut job, kernel) = tuner.job(order, share(left, &orders[index - 1..]), progress)?;
         job.seconds = (clock.elapsed() - started).as_secs_f64();
         progress(&job.done());
-        tuning.profile.entries.push(job.entry(kernel));
+        tuning
+            .profile
+            .entries
+            .push(job.entry(kernel, order.work.sharing()));
         tuning.jobs.push(job);
         let note = tuner.note();
         tuning
@@ -224,9 +228,15 @@ impl Tuner<'_> {
             .screened
             .iter()
             .filter(|(_, outcome)| outcome.is_none());
-        let field = Field::new(passed.map(|(kernel, _)| *kernel), shape, threads);
+        let field = Field::of_tables(
+            passed.map(|(kernel, _)| *kernel),
+            shape,
+            threads,
+            &[Tables::Shared, Tables::Own],
+        );
         let weights = &mut present.weights;
-        let mut bench = GemvBench::new(weights, &field.candidates, threads, self.cancel)?;
+        let mut bench = GemvBench::new(weights, &field.candidates, threads, self.cancel)?
+            .with_preparation(order.work.sharing());
         let rules = Rules::with_budget(budget.saturating_sub(clock.elapsed()));
         let mut notify = |name, candidates| progress(&Progress::Stage { name, candidates });
         let ranking = search(&mut bench, &field.kernels, &rules, &mut notify);

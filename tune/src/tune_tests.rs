@@ -23,20 +23,20 @@ fn options(threads: &[usize], budget_ms: u64) -> TuneOptions {
 }
 
 const WORK: [Work; 2] = [
-    Work {
-        shape: Shape {
+    Work::alone(
+        Shape {
             rows: 200,
             cols: 330,
         },
-        count: 3,
-    },
-    Work {
-        shape: Shape {
+        3,
+    ),
+    Work::alone(
+        Shape {
             rows: 64,
             cols: 128,
         },
-        count: 1,
-    },
+        1,
+    ),
 ];
 
 fn run(cpu: &Cpu, options: &TuneOptions) -> (Tuning, Vec<Progress>) {
@@ -49,7 +49,7 @@ fn run(cpu: &Cpu, options: &TuneOptions) -> (Tuning, Vec<Progress>) {
 #[test]
 fn the_planner_uses_exactly_what_was_tuned_and_a_hand_edit_changes_it() {
     let cpu = small_cpu();
-    let (tuning, _) = run(&cpu, &options(&[2, 1, 2], 60_000));
+    let (tuning, _) = run(&cpu, &options(&[2, 1, 2], 5_000));
     assert_eq!(
         tuning.profile.entries.len(),
         4,
@@ -102,7 +102,7 @@ fn the_planner_uses_exactly_what_was_tuned_and_a_hand_edit_changes_it() {
 #[test]
 fn a_job_has_a_row_for_every_candidate_and_its_evidence() {
     let cpu = small_cpu();
-    let (tuning, steps) = run(&cpu, &options(&[1], 60_000));
+    let (tuning, steps) = run(&cpu, &options(&[1], 5_000));
     for (job, entry) in tuning.jobs.iter().zip(&tuning.profile.entries) {
         assert_eq!(job.trials[0].outcome, Outcome::Won);
         assert_eq!(job.trials[0].kernel, entry.kernel);
@@ -210,10 +210,7 @@ fn senseless_requests_are_refused() {
 #[test]
 fn time_is_shared_by_the_root_of_the_cost() {
     let order = |rows: usize, count: usize| Order {
-        work: Work {
-            shape: Shape { rows, cols: 100 },
-            count,
-        },
+        work: Work::alone(Shape { rows, cols: 100 }, count),
         threads: 1,
     };
     let left = Duration::from_secs(12);
@@ -255,9 +252,9 @@ fn a_runoff_between_two_kernels_is_paired() {
 #[test]
 fn a_profile_is_verified_entry_by_entry() {
     let cpu = small_cpu();
-    let (tuning, _) = run(&cpu, &options(&[1], 60_000));
+    let (tuning, _) = run(&cpu, &options(&[1], 5_000));
     let never = AtomicBool::new(false);
-    let options = options(&[], 60_000);
+    let options = options(&[], 5_000);
     let verification = crate::verify(&cpu, &tuning.profile, &options, &mut |_| {}, &never).unwrap();
     assert_eq!(verification.entries.len(), 2);
     for entry in &verification.entries {

@@ -58,10 +58,6 @@ pub fn verify(
 ) -> Result<Verification, TuneError> {
     let orders = orders(profile);
     let tuning = tune_orders(cpu, &orders, options, progress, cancel)?;
-    let runoff = RunoffOptions {
-        pages: options.pages,
-        ..RunoffOptions::default()
-    };
     let mut entries = Vec::new();
     for (job, renewed) in tuning.jobs.iter().zip(&tuning.profile.entries) {
         if cancel.load(Ordering::Relaxed) {
@@ -80,6 +76,11 @@ pub fn verify(
                 name: "saved against new",
                 candidates: 2,
             });
+            let runoff = RunoffOptions {
+                pages: options.pages,
+                sharing: renewed.sharing,
+                ..RunoffOptions::default()
+            };
             let result = paired_runoff(cpu, job.shape, job.threads, [new, saved], &runoff)?;
             (result.ratio.median, result.ratio.mad)
         };
@@ -113,7 +114,11 @@ fn orders(profile: &Profile) -> Vec<Order> {
                 cols: entry.cols,
             };
             Order {
-                work: Work { shape, count: 1 },
+                work: Work {
+                    shape,
+                    count: 1,
+                    inputs: 1.0 / entry.sharing,
+                },
                 threads: entry.threads,
             }
         })
@@ -125,7 +130,7 @@ fn orders(profile: &Profile) -> Vec<Order> {
             order.threads,
         )
     });
-    orders.dedup();
+    orders.dedup_by_key(|order| (order.work.shape, order.threads));
     orders
 }
 

@@ -154,6 +154,7 @@ fn merging_prefers_new_entries_and_keeps_the_others() {
         threads,
         kernel: "k".to_string(),
         fingerprint: "f".to_string(),
+        sharing: 1.0,
         tile: tern_kernels::plan::DEFAULT_TILE,
         median_us,
         mad_us: 0.0,

@@ -192,6 +192,7 @@ fn matrices(summary: &Summary) -> String {
                 k_blocks: matrix.tile_k_blocks,
                 chunk: matrix.tile_chunk,
                 prefetch: matrix.tile_prefetch,
+                tables: matrix.tile_tables,
             }),
             matrix.source.clone(),
         ]);

@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
 
 use tern_kernels::{
-    Choice, Cpu, Gemv, Isa, Kernel, Operand, PackedMatrix, Packing, Pages, Source, Tile, kernels,
-    reference,
+    Choice, Cpu, Gemv, Isa, Kernel, Operand, PackedMatrix, Packing, Pages, Source, Tables, Tile,
+    kernels, reference,
 };
 
 /// A small generator whose numbers never change (splitmix64).
@@ -140,6 +140,7 @@ pub const WHOLE: Tile = Tile {
     k_blocks: 0,
     chunk: 0,
     prefetch: 0,
+    tables: Tables::Shared,
 };
 
 /// The CPU and all the kernels that it runs. Says which kernels are skipped, and fails where `REQUIRE_ISA` (a list of ISA names

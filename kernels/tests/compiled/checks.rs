@@ -173,6 +173,12 @@ fn built_from_the_repository() -> bool {
 
 #[test]
 fn registers_and_waiting_vectors_are_those_of_the_record() {
+    if !cfg!(debug_assertions) {
+        eprintln!(
+            "nothing to compare: the record is of `cargo test` without --release, which allots registers a little differently"
+        );
+        return;
+    }
     if !built_from_the_repository() {
         eprintln!("nothing to compare: the kernels are built from other configs than the record");
         return;

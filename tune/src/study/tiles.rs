@@ -145,7 +145,6 @@ fn sample_all(bench: &mut GemvBench<'_>, count: usize, budget: Duration) -> Vec<
     }
     let mut samples = vec![Vec::new(); count];
     bench.enter(&admitted);
-    bench.settle();
     for round in 0..ROUNDS {
         for position in 0..admitted.len() {
             // Every second round runs backwards, so that nobody always follows the same neighbour.
