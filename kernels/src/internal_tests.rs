@@ -330,6 +330,30 @@ fn a_window_that_is_one_longer_is_caught() {
     );
 }
 
+/// Fails unless `kernel` returns the reference's sums for all residues of columns and of panels, and over the longest sums at both ends.
+#[cfg(target_arch = "x86_64")]
+fn matches_reference(kernel: &KernelDesc) {
+    let (step, lanes) = (kernel.packing.code.step_cols(), kernel.packing.lanes);
+    let block = kernel.packing.block * step;
+    for cols in (1..=2 * step + 1).chain([block - 1, block]) {
+        check(kernel, lanes + 1, cols);
+    }
+    for panels in 1..=kernel.packing.panels + 1 {
+        for rows in [panels * lanes - 1, panels * lanes, panels * lanes + 1] {
+            check(kernel, rows, 2 * step + 1);
+        }
+    }
+    for (trit, activation) in [(-1, -128), (1, -128), (-1, 127), (1, 127)] {
+        let (trits, q) = (vec![trit; block], vec![activation; block]);
+        assert_eq!(
+            fenced_sums(kernel, 1, &trits, &q),
+            expected(1, &trits, &q),
+            "{} on {block} columns of {trit} times {activation}",
+            kernel.id
+        );
+    }
+}
+
 /// CPUs with AVX-VNNI are rarer than those with AVX-512VL, and the same instructions have another encoding there.
 #[cfg(target_arch = "x86_64")]
 #[test]
@@ -344,28 +368,12 @@ fn the_kernels_of_avxvnni_are_right_in_the_encoding_of_avx512vl() {
         return;
     }
     for kernel in avx512vl::KERNELS {
-        let (step, lanes) = (kernel.packing.code.step_cols(), kernel.packing.lanes);
-        let (strip, block) = (lanes * kernel.packing.panels, kernel.packing.block * step);
-        for cols in (1..=2 * step + 1).chain([block - 1, block]) {
-            check(kernel, lanes + 1, cols);
-        }
-        for rows in 1..=strip + lanes + 1 {
-            check(kernel, rows, 2 * step + 1);
-        }
+        matches_reference(kernel);
+        assert!(survives(kernel), "{} overflows", kernel.id);
         for (rows, cols) in [(640, 2560), (2560, 6912)] {
+            let block = kernel.packing.block * kernel.packing.code.step_cols();
             check(kernel, rows, cols.min(block));
         }
-        // The longest sums at both ends, and every activation.
-        for (trit, activation) in [(-1, -128), (1, -128), (-1, 127), (1, 127)] {
-            let (trits, q) = (vec![trit; block], vec![activation; block]);
-            assert_eq!(
-                fenced_sums(kernel, 1, &trits, &q),
-                expected(1, &trits, &q),
-                "{}",
-                kernel.id
-            );
-        }
-        assert!(survives(kernel), "{}", kernel.id);
     }
     eprintln!("{} kernels ran", avx512vl::KERNELS.len());
 }

@@ -8,7 +8,7 @@ pub mod intrinsics;
 mod samples;
 mod vectors;
 
-use super::{batched, catch, stays_within};
+use super::{batched, catch, matches_reference, stays_within};
 use crate::cpu::Isa;
 use coverage::intrinsics_in;
 use samples::Samples;
@@ -84,6 +84,14 @@ fn every_intrinsic_that_kernels_use_is_compared() {
 fn kernels_touch_nothing_outside_their_buffers() {
     for kernel in kernels::KERNELS {
         stays_within(kernel);
+    }
+    says("kernels", kernels::KERNELS.len());
+}
+
+#[test]
+fn every_kernel_matches_the_reference() {
+    for kernel in kernels::KERNELS {
+        matches_reference(kernel);
     }
     says("kernels", kernels::KERNELS.len());
 }
