@@ -412,20 +412,16 @@ pub fn registers(spec: &KernelSpec) -> usize {
     if spec.isa == Isa::Scalar {
         return 0;
     }
+    if spec.batch > 1 {
+        return registers_of_batch(spec);
+    }
     // Two byte sums a panel, and four 16-bit sums: between windows these may wait in memory, but not if every step ends one.
     let sums = if spec.window == 1 { 6 } else { 2 };
     match (spec.family, spec.code) {
         // The sums of each panel, four activations, the masks, the codes and a field of them.
         (Family::Mad, _) => {
-            let variant = spec.variant.unwrap_or(Variant::Classic);
-            let accumulators = planes(spec.isa, variant).scales.len();
-            let masks = if variant == Variant::Shiftfree {
-                accumulators
-            } else {
-                1
-            };
-            let parts = spec.isa.vocabulary().map_or(1, |w| w.dot_parts());
-            spec.panels * accumulators * parts + 4 + masks + 2
+            let MadRegisters { sums, masks } = mad_registers(spec);
+            spec.panels * sums + 4 + masks + 2
         }
         // Three sums a panel, nine activations, a table, three picks, a mask for the rest, three masks; two words, what both have left,
         // a decoded byte and a field of it.
@@ -451,10 +447,67 @@ pub fn registers(spec: &KernelSpec) -> usize {
     }
 }
 
-/// Vector operations, loads and prefetches excluded, for one step of one panel, widening included.
+/// Registers of a multiply-add kernel that its variant decides.
+struct MadRegisters {
+    /// Sums of one panel and token.
+    sums: usize,
+    /// Constants that mask fields.
+    masks: usize,
+}
+
+fn mad_registers(spec: &KernelSpec) -> MadRegisters {
+    let variant = spec.variant.unwrap_or(Variant::Classic);
+    let accumulators = planes(spec.isa, variant).scales.len();
+    let masks = match variant {
+        Variant::Shiftfree => accumulators,
+        Variant::Classic => 1,
+    };
+    let parts = spec.isa.vocabulary().map_or(1, |w| w.dot_parts());
+    MadRegisters {
+        sums: accumulators * parts,
+        masks,
+    }
+}
+
+/// [`registers`] of a kernel that takes several tokens at once. Each has its own sums; what is unpacked of every panel stays until
+/// the last token has used it, and what is loaded of a token's activations or tables makes room for the next one's.
+fn registers_of_batch(spec: &KernelSpec) -> usize {
+    let (panels, batch) = (spec.panels, spec.batch);
+    match (spec.family, spec.code) {
+        // Codes and a field of them a panel; the masks, a run of activations, and a product where it is added in a step of its own.
+        (Family::Mad, _) => {
+            let MadRegisters { sums, masks } = mad_registers(spec);
+            panels * (batch * sums + 2) + masks + 1 + usize::from(is_narrow(spec))
+        }
+        // Both words, what they have left, decoded bytes (in a word's place) and a field a panel; a table, three picks, a mask for the
+        // rest, three masks; a run of activations.
+        (Family::Decode, Code::D3) => {
+            panels * (batch * DECODED_SCALES.len() + 4) + 1 + 3 + 1 + 3 + 1
+        }
+        // Two decoded bytes and a field of them a panel; four table vectors, three masks; a run of activations.
+        (Family::Decode, _) => panels * (batch * DECODED_SCALES.len() + 3) + 4 + 3 + 1,
+        // Byte sums, and codes and signs a panel; four tables, two values that were looked up.
+        (Family::Lut, Code::T5) => panels * (batch * 2 + 2) + 4 + 2,
+        // Byte sums, and signs, a pair of nibbles, codes and a sign a panel; two tables, a value. 16-bit sums wait in memory.
+        (Family::Lut, Code::T3) => panels * (batch * 2 + 4) + 2 + 1,
+        // Byte sums, and fifth bits, a pair of nibbles, its fifth bits and codes a panel; four tables, a mask, a value.
+        (Family::Lut, Code::F3) => panels * (batch * 2 + 4) + 4 + 2,
+        // A sum, and three words of codes a panel; three tables, two constants for the rows, a value.
+        (Family::Lut, Code::W3) => panels * (batch + 3) + 3 + 2 + 1,
+        // Byte sums, 16-bit sums since every step ends a window, and four codes a panel; two masks, two tables.
+        (Family::Lut, _) => panels * (batch * 6 + 4) + 2 + 2,
+        (Family::Bitserial | Family::Addsub, _) => {
+            unreachable!("rejected by `KernelSpec::validate`")
+        }
+    }
+}
+
+/// Vector operations, loads and prefetches excluded, for one step of one panel and all tokens of a batch, widening included.
 pub fn operations(spec: &KernelSpec) -> f64 {
+    // What is unpacked of the weights serves every token of a batch; sums, and products or lookups, are each token's own.
+    let batch = spec.batch as f64;
     // Words and odd bytes of two digits: an addition, a shift and an addition each.
-    let widening = 6.0 / spec.window as f64;
+    let widening = batch * 6.0 / spec.window as f64;
     let arm = spec.isa.arch() == Some("aarch64");
     match (spec.isa, spec.family, spec.code) {
         // Two loads, an addition and a share of the loop for each code; a shift, a mask, a product and a sum for each trit.
@@ -477,7 +530,7 @@ pub fn operations(spec: &KernelSpec) -> f64 {
                 Some(Variant::Shiftfree) => 8.0 + 1.0,
                 _ => 7.0 + 7.0,
             };
-            fields + 2.0 * 8.0
+            fields + batch * 2.0 * 8.0
         }
         // A mask and a product for each plane, a shift where it is not in place, a third operation where products are not summed in
         // place or where each half of the bytes has a product of its own. On ARM the shift that brings the highest plane down is its
@@ -488,8 +541,8 @@ pub fn operations(spec: &KernelSpec) -> f64 {
             let masked_too = shifted.clone().filter(|plane| arm && plane.shift == 6);
             let shifts = (shifted.count() - masked_too.count()) as f64;
             match is_narrow(spec) {
-                true => shifts + 12.0 + 4.0 / spec.window as f64,
-                false => shifts + 8.0,
+                true => shifts + 4.0 + batch * (8.0 + 4.0 / spec.window as f64),
+                false => shifts + 4.0 + batch * 4.0,
             }
         }
         // Masks of low nibbles, shifts of high ones; for each plane and digit a lookup and an addition or subtraction.
@@ -497,28 +550,28 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         // Two masks and a shift; for each plane and digit a lookup and an addition or subtraction.
         (_, Family::Bitserial, _) => 3.0 + 4.0 * 2.0 + widening,
         // Three picks and lookups, and the words merged; a mask and a product for each of nine trits.
-        (_, Family::Decode, Code::D3) => 7.0 + 9.0 * 2.0,
+        (_, Family::Decode, Code::D3) => 7.0 + 9.0 * (1.0 + batch),
         // A shift and two lookups; a mask and a product for each of five trits.
-        (_, Family::Decode, _) => 3.0 + 5.0 * 2.0,
+        (_, Family::Decode, _) => 3.0 + 5.0 * (1.0 + batch),
         // Two masks and a shift; for each group and digit a lookup and an addition.
         (_, Family::Lut, Code::T2) => 3.0 + 4.0 * 2.0 + widening,
         // For each digit a lookup, a complement and an addition; the signs themselves.
-        (_, Family::Lut, Code::T5) => 7.0 + widening,
+        (_, Family::Lut, Code::T5) => 1.0 + batch * 6.0 + widening,
         // The same for eight groups, a mask or a shift for each nibble, the signs moved up.
-        (_, Family::Lut, Code::T3) if arm => 8.0 * (7.0 + 1.0 + 1.0) + widening,
+        (_, Family::Lut, Code::T3) if arm => 8.0 * (1.0 + batch * 6.0 + 1.0 + 1.0) + widening,
         // The same for eight groups, a mask for each nibble, a shift for every other, the signs moved up. Without a bit matrix or
         // compared bytes a sign goes through a mask register and back.
         (isa, Family::Lut, Code::T3) => {
             let spread = if isa == Isa::Avx512bw { 1.0 } else { 0.0 };
-            8.0 * (7.0 + 1.0 + 0.5 + 1.0 + spread) + widening
+            8.0 * (1.0 + batch * 6.0 + 1.0 + 0.5 + 1.0 + spread) + widening
         }
         // Two lookups and two additions for each of eight codes, an insertion to put it together, and for three of four pairs a
         // shift and for all a mask to pick their fifth bits.
-        (_, Family::Lut, Code::F3) => 8.0 * (4.0 + 1.0) + 3.0 + 4.0 + widening,
+        (_, Family::Lut, Code::F3) => 8.0 * (batch * 4.0 + 1.0) + 3.0 + 4.0 + widening,
         // Three lookups and additions, two shifts; at the end of a window two products and two additions.
-        (_, Family::Lut, Code::W3) => 8.0 + 4.0 / spec.window as f64,
+        (_, Family::Lut, Code::W3) => 2.0 + batch * (6.0 + 4.0 / spec.window as f64),
         // Two lookups and two additions for each of eight codes, and the fourth codes put together.
-        (_, Family::Lut, _) => 8.0 * 4.0 + 2.0 * 5.0 + widening,
+        (_, Family::Lut, _) => batch * 8.0 * 4.0 + 2.0 * 5.0 + widening,
     }
 }
 
@@ -656,6 +709,7 @@ mod tests {
             window: 1,
             prefetch: Prefetch::Dense,
             scales: Scales::Whole,
+            batch: 1,
         };
         // Nine columns at an extreme each, all pulling the same way: 9 * 128 * 28 = 32256, and 33408 is no i16 on either side.
         let largest = 9 * 128;
@@ -675,11 +729,51 @@ mod tests {
             window: 1,
             prefetch: Prefetch::Dense,
             scales: Scales::Whole,
+            batch: 1,
         };
         // Four planes of pairs: 4 * 2 * 2 * 128 = 2048 a step, and -32768 is still an i16.
         assert_eq!(window_max(&spec(Variant::Classic)), Ok(16));
         // Two planes of pairs at weight 4: 2 * 2 * 8 * 128 = 4096 a step.
         assert_eq!(window_max(&spec(Variant::Shiftfree)), Ok(8));
+    }
+
+    #[test]
+    fn tokens_of_a_batch_need_registers_for_their_own_sums_alone() {
+        let with = |id: &str| registers(&KernelSpec::from_id(id).expect("it fits"));
+        let each = |one: &str, more: &str, tokens: usize, sums: usize| {
+            assert_eq!(with(more) - with(one), tokens * sums, "{more}");
+        };
+        // Two panels: a sum of each, and two of each where planes are masked in place.
+        each(
+            "gemv_mad_b2__avx512vnni_classic_p2k16n2",
+            "gemv_mad_b2__avx512vnni_classic_p2k16n8",
+            6,
+            2,
+        );
+        each(
+            "gemv_mad_b2__avx512vnni_shiftfree_p1k16n2",
+            "gemv_mad_b2__avx512vnni_shiftfree_p1k16n4",
+            2,
+            4,
+        );
+        each(
+            "gemv_decode_d3__avx512vbmi_p1k16n2",
+            "gemv_decode_d3__avx512vbmi_p1k16n4",
+            2,
+            3,
+        );
+        each(
+            "gemv_lut_t3__avx2_p1k16n2",
+            "gemv_lut_t3__avx2_p1k16n4",
+            2,
+            2,
+        );
+        // Two sums, codes and a field of each of four panels; a mask, a run of activations and a product.
+        let error = KernelSpec::from_id("gemv_mad_b2__avx2_classic_p4k16n2").unwrap_err();
+        assert_eq!(
+            error,
+            "panels = 4 with batch = 2 needs 19 vector registers, but avx2 has 16"
+        );
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Explanation {
     pub lanes: usize,
     /// Panels in a strip.
     pub panels: usize,
+    /// Tokens that share a step's weights.
+    pub batch: usize,
     /// Columns in a step.
     pub step_cols: usize,
     /// Weights in a step.
@@ -81,7 +83,7 @@ pub struct Prediction {
     pub cpu: &'static str,
     /// Where the model comes from.
     pub source: &'static str,
-    /// Weights in a cycle at best, a window's share of its end included.
+    /// Weights in a cycle at best, a window's share of its end included. A weight counts once for each token that it is for.
     pub weights_per_cycle: f64,
     /// The cycles of a step, and the pipes that are busy all the time.
     pub step: Bound,
@@ -107,6 +109,7 @@ pub fn explain(spec: &KernelSpec) -> Result<Explanation, String> {
         packing: spec.packing(),
         lanes: spec.lanes(),
         panels: spec.panels,
+        batch: spec.batch,
         step_cols: spec.code.step_cols(),
         weights_per_step,
         bits_per_weight,
@@ -119,7 +122,7 @@ pub fn explain(spec: &KernelSpec) -> Result<Explanation, String> {
         block_max: budget::block_max(spec),
         registers: budget::registers(spec),
         isa_registers: spec.isa.registers(),
-        predictions: predictions(spec, &operations, weights_per_step),
+        predictions: predictions(spec, &operations, spec.batch * weights_per_step),
         operations,
     })
 }

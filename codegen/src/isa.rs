@@ -327,6 +327,13 @@ pub trait Vocabulary {
     fn dot_high(&self, _sum: Tokens, _u: Tokens, _s: Tokens) -> Tokens {
         unreachable!("one part takes all the bytes")
     }
+    /// [`Vocabulary::dot`] onto a sum that does not overflow, spelled so that the compiler adds in the order of the text.
+    ///
+    /// It likes to add the products of a step to each other before it adds them to the sum, and each sum then takes two registers: too
+    /// many where several tokens share what was unpacked.
+    fn dot_in_order(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
+        self.dot(sum, u, s)
+    }
     /// Vectors of sums that the bytes of one vector need: 1, or 2 where [`Vocabulary::dot_high`] is spelled.
     fn dot_parts(&self) -> usize {
         1

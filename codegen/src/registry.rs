@@ -141,8 +141,14 @@ use crate::packing::{Code, Packing};
 use crate::registry::{Family, GemmDesc, KernelDesc, Operation, Scales};
 ";
 
-/// Adds a kernel to a file of kernels for a test, and its helpers and build function where the file has none of that name yet.
+/// Adds a kernel to a file of kernels for a test, and what it calls and its build function where the file has none of that name yet.
 fn push_kernel(text: &mut String, spec: &KernelSpec) -> Result<(), Error> {
+    if text.contains(&format!("fn {}(", spec.id())) {
+        return Ok(());
+    }
+    if spec.batch > 1 {
+        push_kernel(text, &spec.single())?;
+    }
     let kernel = kernel_text(spec)?;
     text.push_str(&kernel);
     for helper in helper_texts(spec.isa, &kernel)? {
@@ -169,7 +175,7 @@ pub fn overflowing(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
     for spec in isas.iter().flat_map(|isa| set.of_isa(*isa)) {
         let widest = budget::window_max(spec).ok() == Some(spec.window);
         // One kernel of a kind is enough.
-        let kind = (spec.isa, spec.code, spec.variant);
+        let kind = (spec.isa, spec.code, spec.variant, spec.batch);
         if spec.scales != Scales::Whole
             || !budget::is_narrow(spec)
             || !widest
@@ -287,10 +293,11 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
         &build_name(spec),
     ]
     .map(|name| format_ident!("{name}"));
-    let [lanes, panels, block, window, registers, operand] = [
+    let [lanes, panels, block, batch, window, registers, operand] = [
         spec.lanes(),
         spec.panels,
         spec.block,
+        spec.batch,
         spec.window,
         budget::registers(spec),
         skeleton::operand_step_bytes(spec),
@@ -302,7 +309,15 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
     let instructions = instructions(spec);
     let kernel = kernel_text(spec)?;
     let helpers = helper_texts(spec.isa, &kernel)?.concat();
-    let fingerprint = emit::fingerprint(&[&id, &(kernel + &helpers), &build_text(spec)?]);
+    let build_text = build_text(spec)?;
+    let fingerprint = match spec.batch {
+        1 => emit::fingerprint(&[&id, &(kernel + &helpers), &build_text]),
+        // What becomes of the last tokens is part of it.
+        _ => {
+            let single = kernel_text(&spec.single())?;
+            emit::fingerprint(&[&id, &(kernel + &helpers), &build_text, &single])
+        }
+    };
     Ok(quote! {
         KernelDesc {
             id: #id,
@@ -311,7 +326,7 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
             variant: #variant,
             isa: Isa::#isa,
             packing: Packing { code: Code::#code, lanes: #lanes, panels: #panels, block: #block, group: 0 },
-            batch: 1,
+            batch: #batch,
             scales: Scales::#scales,
             operand_step_bytes: #operand,
             biased: #biased,

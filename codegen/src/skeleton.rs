@@ -59,12 +59,33 @@ fn strided(base: &str, index: usize, stride: &str) -> TokenStream {
     }
 }
 
+/// The variable `name` as token `token` has it: with the token's number, in a kernel that takes several at once.
+fn of_token(spec: &KernelSpec, name: &str, token: usize) -> Ident {
+    match spec.batch {
+        1 => format_ident!("{name}"),
+        _ => format_ident!("{name}_t{token}"),
+    }
+}
+
+/// For every token of a batch, how it calls a variable.
+fn own_names(spec: &KernelSpec) -> impl Iterator<Item = impl Fn(&str) -> Ident> {
+    (0..spec.batch).map(move |token| move |name: &str| of_token(spec, name, token))
+}
+
+/// `base`, or `base.add(offset)`, where `base` is a pointer that every token has.
+fn at_token(spec: &KernelSpec, base: &str, token: usize, offset: usize) -> TokenStream {
+    at(&of_token(spec, base, token).to_string(), offset)
+}
+
 /// A comment line of the generated text: `emit` turns the marker into `// …`.
 fn comment(text: &str) -> TokenStream {
     quote!(comment!(#text);)
 }
 
 /// One algorithm, for the loops around it in [`gemv`].
+///
+/// Where a kernel takes several tokens at once, each of these is for all of them: a step loads and unpacks its weights once, and then
+/// serves token after token.
 trait Skeleton {
     /// Constants of the function: tables that are the same for all weights and activations.
     fn tables(&self) -> TokenStream {
@@ -76,11 +97,11 @@ trait Skeleton {
     fn open(&self, panels: usize) -> TokenStream;
     /// Statements that open a window: its narrow sums.
     fn open_window(&self, panels: usize) -> TokenStream;
-    /// Statements of one step. `weights` and `at` point to the step's weights and prepared activations.
+    /// Statements of one step. `weights` and, for every token, `at` point to the step's weights and prepared activations.
     fn step(&self, panels: usize) -> TokenStream;
     /// Statements that close a window: narrow sums into wide ones.
     fn close_window(&self, panels: usize) -> TokenStream;
-    /// Statements that close a strip: sums into `out`.
+    /// Statements that close a strip: sums into each token's `out`.
     fn close(&self, panels: usize) -> TokenStream;
 }
 
@@ -131,22 +152,14 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
         docs(spec),
         features(spec.isa),
     );
-    let (tables, constants) = (skeleton.tables(), skeleton.constants());
-    let correction = match spec.family.is_biased() {
-        true => quote!(correction),
-        false => quote!(..),
+    let tables = skeleton.tables();
+    let product = product(spec, words, skeleton.as_ref());
+    let tokens = match spec.batch {
+        1 => quote! {
+            for token in core::slice::from_raw_parts(tokens, count) { #product }
+        },
+        _ => batches(spec, product),
     };
-    let scales =
-        (spec.scales == Scales::Groups).then(|| quote!(let mut scales = args.scales.cast::<u8>();));
-    let strips = strip(spec, words, skeleton.as_ref(), spec.panels);
-    let singles = (spec.panels > 1).then(|| {
-        let body = strip(spec, words, skeleton.as_ref(), 1);
-        let note = comment("Panels that fill no strip follow one by one.");
-        quote! {
-            #note
-            for _ in 0..args.singles { #body }
-        }
-    });
     let safety = comment(
         "SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here, and the CPU's ISA.",
     );
@@ -160,18 +173,64 @@ pub fn gemv(spec: &KernelSpec) -> TokenStream {
             #tables
             let GemvArgs { tokens, count, steps, #prefetch .. } = *args;
             #safety
-            unsafe {
-                for token in core::slice::from_raw_parts(tokens, count) {
-                    let Token { operand, out, #correction } = *token;
-                    #constants
-                    let mut weights = args.weights;
-                    let mut out = out.cast::<u8>();
-                    #scales
-                    for _ in 0..args.strips { #strips }
-                    #singles
-                }
-            }
+            unsafe { #tokens }
         }
+    }
+}
+
+/// The product of the whole run of units with one token, or with one batch of them.
+fn product(spec: &KernelSpec, words: &dyn Vocabulary, skeleton: &dyn Skeleton) -> TokenStream {
+    let tokens = own_names(spec).enumerate().map(|(token, own)| {
+        let (operand, out, correction) = (own("operand"), own("out"), own("correction"));
+        let (from, fields) = match spec.batch {
+            1 => (format_ident!("token"), quote!(operand, out)),
+            _ => (ident("t", token), quote!(operand: #operand, out: #out)),
+        };
+        let correction = match (spec.family.is_biased(), spec.batch) {
+            (false, _) => quote!(..),
+            (true, 1) => quote!(correction),
+            (true, _) => quote!(correction: #correction),
+        };
+        quote!(let Token { #fields, #correction } = *#from;)
+    });
+    let outs = own_names(spec).map(|own| {
+        let out = own("out");
+        quote!(let mut #out = #out.cast::<u8>();)
+    });
+    let constants = skeleton.constants();
+    let scales =
+        (spec.scales == Scales::Groups).then(|| quote!(let mut scales = args.scales.cast::<u8>();));
+    let strips = strip(spec, words, skeleton, spec.panels);
+    let singles = (spec.panels > 1).then(|| {
+        let body = strip(spec, words, skeleton, 1);
+        let note = comment("Panels that fill no strip follow one by one.");
+        quote! {
+            #note
+            for _ in 0..args.singles { #body }
+        }
+    });
+    quote! {
+        #(#tokens)*
+        #constants
+        let mut weights = args.weights;
+        #(#outs)*
+        #scales
+        for _ in 0..args.strips { #strips }
+        #singles
+    }
+}
+
+/// `product` for every whole batch of tokens; the kernel for one token takes the rest.
+fn batches(spec: &KernelSpec, product: TokenStream) -> TokenStream {
+    let batch = number(spec.batch);
+    let names = (0..spec.batch).map(|token| ident("t", token));
+    let single = format_ident!("{}", spec.single().id());
+    let note = comment("Tokens that fill no batch follow one by one.");
+    quote! {
+        let (batches, rest) = core::slice::from_raw_parts(tokens, count).as_chunks::<#batch>();
+        for [#(#names),*] in batches { #product }
+        #note
+        #single(&GemvArgs { tokens: rest.as_ptr(), count: rest.len(), ..*args });
     }
 }
 
@@ -188,11 +247,15 @@ fn strip(
     let bytes = panels * spec.panel_step_bytes();
     let (of_window, of_step) = prefetches(spec, words, panels);
     let (bytes, operand_bytes) = (number(bytes), number(operand::step_bytes(spec)));
+    let next_at = own_names(spec).map(|own| {
+        let at = own("at");
+        quote!(#at = #at.add(#operand_bytes);)
+    });
     let step = quote! {
         #of_step
         #step
         weights = weights.add(#bytes);
-        at = at.add(#operand_bytes);
+        #(#next_at)*
     };
     let window = number(spec.window);
     let steps = match spec.window {
@@ -220,24 +283,33 @@ fn strip(
     let out_bytes = number(panels * spec.lanes() * 4);
     let next_scales =
         (spec.scales == Scales::Groups).then(|| quote!(scales = scales.add(#out_bytes);));
+    let first_at = own_names(spec).map(|own| {
+        let (at, operand) = (own("at"), own("operand"));
+        quote!(let mut #at = #operand;)
+    });
+    let next_out = own_names(spec).map(|own| {
+        let out = own("out");
+        quote!(#out = #out.add(#out_bytes);)
+    });
     quote! {
         #open
-        let mut at = operand;
+        #(#first_at)*
         #steps
         #close
-        out = out.add(#out_bytes);
+        #(#next_out)*
         #next_scales
     }
 }
 
-/// Adds a vector of 32-bit sums to the rows at byte `offset` of `out`, with their group's scales where the kernel has them.
+/// Adds a vector of 32-bit sums to the rows at byte `offset` of a token's `out`, with their group's scales where the kernel has them.
 fn add_to_rows(
     spec: &KernelSpec,
     words: &dyn Vocabulary,
+    token: usize,
     offset: usize,
     sums: TokenStream,
 ) -> TokenStream {
-    let rows = at("out", offset);
+    let rows = at_token(spec, "out", token, offset);
     let before = words.load(rows.clone());
     let after = match spec.scales {
         Scales::Whole => words.add(32, sums, before),
@@ -312,7 +384,11 @@ fn docs(spec: &KernelSpec) -> TokenStream {
         Scales::Whole => "Adds the `i32` sum of each row to `out`.",
         Scales::Groups => "Adds each row's sum times its scale, as `f32`, to `out`.",
     };
-    let numbers = format!("{numbers} {output}");
+    let batch = match spec.batch {
+        1 => String::new(),
+        n => format!(" Reads the weights once for {n} tokens."),
+    };
+    let numbers = format!("{numbers} {output}{batch}");
     let emitted =
         format!(" Emitted by `codegen/src/skeleton/{file}`. Change that file, not this text.");
     quote! {

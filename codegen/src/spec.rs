@@ -9,6 +9,7 @@
 //! panels = [1, 2]     # vectors of rows side by side
 //! block = [16, 32]    # steps in a K block
 //! prefetch = ["dense", "sparse"]  # left out: dense
+//! batch = [1, 2]      # tokens at once; left out: 1
 //! ```
 
 use std::fmt;
@@ -270,6 +271,8 @@ pub struct KernelSpec {
     pub prefetch: Prefetch,
     /// What it does with its sums.
     pub scales: Scales,
+    /// Tokens that it takes at once, from one reading of the weights.
+    pub batch: usize,
 }
 
 impl KernelSpec {
@@ -284,8 +287,12 @@ impl KernelSpec {
             Ok(max) if max == self.window => String::new(),
             _ => format!("w{}", self.window),
         };
+        let batch = match self.batch {
+            1 => String::new(),
+            n => format!("n{n}"),
+        };
         format!(
-            "gemv_{family}_{code}{}__{isa}_{variant}p{}k{}{window}{}",
+            "gemv_{family}_{code}{}__{isa}_{variant}p{}k{}{window}{batch}{}",
             self.scales.suffix(),
             self.panels,
             self.block,
@@ -320,6 +327,7 @@ impl KernelSpec {
             Some(tile) => (tile, Prefetch::Sparse),
             None => (tile, Prefetch::Dense),
         };
+        let (tile, batch) = tile.split_once('n').unwrap_or((tile, "1"));
         let (panels, rest) = tile.split_once('k').ok_or_else(unknown)?;
         let (block, window) = rest
             .split_once('w')
@@ -342,17 +350,26 @@ impl KernelSpec {
             window: 1,
             prefetch,
             scales,
+            batch: number(batch)?,
         };
         spec.window = match window {
             Some(window) => number(window)?,
             None => budget::window_max(&spec)?,
         };
         spec.validate()?;
-        // Leading zeros and a window that needs no saying would give a second name.
+        // Leading zeros, and a window or a batch that needs no saying, would give a second name.
         if spec.id() == id {
             Ok(spec)
         } else {
             Err(unknown())
+        }
+    }
+
+    /// The same kernel for one token at a time, which takes the tokens that fill no batch.
+    pub fn single(&self) -> KernelSpec {
+        KernelSpec {
+            batch: 1,
+            ..self.clone()
         }
     }
 
@@ -451,10 +468,15 @@ impl KernelSpec {
                 "scales = \"groups\", but {family} {code} has no such kernel"
             ));
         }
+        self.check_batch()?;
         let registers = budget::registers(self);
         if registers > self.isa.registers() {
+            let batch = match self.batch {
+                1 => String::new(),
+                n => format!(" with batch = {n}"),
+            };
             return Err(format!(
-                "panels = {} needs {registers} vector registers, but {isa} has {}",
+                "panels = {}{batch} needs {registers} vector registers, but {isa} has {}",
                 self.panels,
                 self.isa.registers()
             ));
@@ -462,7 +484,37 @@ impl KernelSpec {
         budget::check_window(self)?;
         budget::check_block(self)
     }
+
+    /// Checks that a skeleton takes so many tokens at once.
+    fn check_batch(&self) -> Result<(), String> {
+        if !(1..=BATCH_MAX).contains(&self.batch) {
+            return Err(format!(
+                "batch = {} is not a number of tokens from 1 to {BATCH_MAX}",
+                self.batch
+            ));
+        }
+        let (family, code) = (self.family.name(), self.code.name());
+        // Plain Rust is never short of memory bandwidth, which is what a batch saves. Two trits a nibble would need four tables and
+        // the sums of two tokens in 16 registers.
+        let fused = match self.family {
+            _ if self.isa == Isa::Scalar => false,
+            Family::Mad | Family::Decode => true,
+            Family::Lut => self.code != Code::T2,
+            Family::Bitserial | Family::Addsub => false,
+        };
+        match self.batch == 1 || fused {
+            true => Ok(()),
+            false => Err(format!(
+                "batch = {}, but {family} {code} kernels of {} take one token at a time",
+                self.batch,
+                self.isa.name()
+            )),
+        }
+    }
 }
+
+/// The most tokens that a kernel takes at once: beyond it batched products (`gemm`) are the better way.
+const BATCH_MAX: usize = 16;
 
 /// Rows that one vector of `isa` covers in code `code`: the lanes of its packings.
 pub fn lanes(isa: Isa, code: Code) -> usize {
@@ -492,6 +544,13 @@ struct Row {
     /// One scale for the whole of a row, or for each group of columns.
     #[serde(default = "whole")]
     scales: Scales,
+    /// Tokens at once.
+    #[serde(default = "one_token")]
+    batch: Vec<usize>,
+}
+
+fn one_token() -> Vec<usize> {
+    vec![1]
 }
 
 fn whole() -> Scales {
@@ -645,64 +704,80 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Specs, Error> {
 
 /// The specs of the `[[gemv]]` rows.
 fn gemv_specs(file: &str, isa: Isa, rows: &[Row]) -> Result<Vec<KernelSpec>, Error> {
-    let mut specs = Vec::new();
+    let bad = |index: usize, id: String, reason: String| Error::BadRow {
+        file: file.into(),
+        row: index + 1,
+        id,
+        reason,
+    };
+    let mut specs: Vec<KernelSpec> = Vec::new();
+    let mut fused = Vec::new();
     for (index, row) in rows.iter().enumerate() {
-        let bad = |id: String, reason: String| Error::BadRow {
-            file: file.into(),
-            row: index + 1,
-            id,
-            reason,
-        };
-        if row.panels.is_empty() || row.block.is_empty() || row.prefetch.is_empty() {
+        let lists = [&row.panels, &row.block, &row.batch];
+        if lists.iter().any(|list| list.is_empty()) || row.prefetch.is_empty() {
             return Err(bad(
+                index,
                 row.family.name().into(),
-                "panels, block and prefetch must not be empty".into(),
+                "panels, block, prefetch and batch must not be empty".into(),
             ));
         }
-        for (panels, block, prefetch) in tiles(row) {
-            let Row {
-                family,
-                code,
-                variant,
-                scales,
-                ..
-            } = *row;
-            let mut spec = KernelSpec {
-                isa,
-                family,
-                code,
-                variant,
-                panels,
-                block,
-                window: 1,
-                prefetch,
-                scales,
-            };
+        for mut spec in tiles(isa, row) {
             spec.window = match row.window {
                 Some(window) => window,
                 None => budget::window_max(&spec)
-                    .map_err(|e| bad(spec.id(), e))?
-                    .min(block),
+                    .map_err(|e| bad(index, spec.id(), e))?
+                    .min(spec.block),
             };
-            spec.validate().map_err(|reason| bad(spec.id(), reason))?;
+            spec.validate()
+                .map_err(|reason| bad(index, spec.id(), reason))?;
             if specs.contains(&spec) {
                 return Err(bad(
+                    index,
                     spec.id(),
                     "this kernel stands in the file twice".into(),
                 ));
             }
+            if spec.batch > 1 {
+                fused.push((index, spec.clone()));
+            }
             specs.push(spec);
+        }
+    }
+    for (index, spec) in fused {
+        let single = spec.single();
+        if !specs.contains(&single) {
+            let reason = format!(
+                "tokens that fill no batch are left to {}, which no row of this file asks for; batch = [1, {}] asks for both",
+                single.id(),
+                spec.batch
+            );
+            return Err(bad(index, spec.id(), reason));
         }
     }
     Ok(specs)
 }
 
-/// The product of a row's lists: panels, block, prefetch.
-fn tiles(row: &Row) -> impl Iterator<Item = (usize, usize, Prefetch)> {
+/// The product of a row's lists: panels, block, prefetch, batch. Their windows are not yet known.
+fn tiles(isa: Isa, row: &Row) -> impl Iterator<Item = KernelSpec> {
     let panels = row.panels.iter().copied();
     let with_blocks = panels.flat_map(|panels| row.block.iter().map(move |&block| (panels, block)));
-    with_blocks.flat_map(|(panels, block)| {
+    let with_prefetches = with_blocks.flat_map(|(panels, block)| {
         let prefetches = row.prefetch.iter().copied();
         prefetches.map(move |prefetch| (panels, block, prefetch))
+    });
+    with_prefetches.flat_map(move |(panels, block, prefetch)| {
+        let batches = row.batch.iter().copied();
+        batches.map(move |batch| KernelSpec {
+            isa,
+            family: row.family,
+            code: row.code,
+            variant: row.variant,
+            panels,
+            block,
+            window: 1,
+            prefetch,
+            scales: row.scales,
+            batch,
+        })
     })
 }

@@ -91,6 +91,56 @@ fn a_sparse_prefetch_asks_for_one_line_in_a_window() {
 }
 
 #[test]
+fn batches_need_their_registers_a_skeleton_and_a_kernel_for_the_rest() {
+    let row = t5("[2]", "[48]", "batch = [1, 2]");
+    let set = KernelSet::from_texts([("avx512vbmi.toml".to_owned(), row)]).unwrap();
+    let widths: Vec<usize> = set.specs().iter().map(|spec| spec.batch).collect();
+    assert_eq!(widths, [1, 2]);
+    let text = set.show("gemv_lut_t5__avx512vbmi_p2k48n2").unwrap();
+    assert_mentions(
+        &text,
+        &[".as_chunks::<2>()", "gemv_lut_t5__avx512vbmi_p2k48("],
+    );
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[2]", "[48]", "batch = [2]")),
+        &[
+            "avx512vbmi.toml",
+            "row 1",
+            "gemv_lut_t5__avx512vbmi_p2k48n2",
+            "left to gemv_lut_t5__avx512vbmi_p2k48, which no row",
+            "batch = [1, 2]",
+        ],
+    );
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[4]", "[48]", "batch = [1, 3]")),
+        &[
+            "row 1",
+            "panels = 4 with batch = 3 needs 38 vector registers",
+            "has 32",
+        ],
+    );
+    for batch in ["[0]", "[17]"] {
+        assert_mentions(
+            &refusal(
+                "avx512vbmi",
+                &t5("[1]", "[48]", &format!("batch = {batch}")),
+            ),
+            &["from 1 to 16"],
+        );
+    }
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[1]", "[48]", "batch = []")),
+        &["batch must not be empty"],
+    );
+    assert_mentions(
+        &refusal("scalar", &t5("[1]", "[48]", "batch = [1, 2]")),
+        &["lut t5 kernels of scalar take one token at a time"],
+    );
+    let addsub = "[[gemv]]\nfamily = \"addsub\"\ncode = \"planes\"\npanels = [1]\nblock = [8]\nbatch = [1, 2]\n";
+    assert_mentions(&refusal("avx2", addsub), &["addsub planes kernels of avx2"]);
+}
+
+#[test]
 fn only_some_families_take_scales_by_groups() {
     let row = "[[gemv]]\nfamily = \"addsub\"\ncode = \"planes\"\npanels = [1]\nblock = [32]\nscales = \"groups\"\n";
     assert_mentions(
@@ -172,6 +222,11 @@ fn ids_are_distinct_and_named_after_their_parts() {
             what,
             format!("gemv_{}_{}{groups}", spec.family.name(), spec.code.name())
         );
+        let batch = match spec.batch {
+            1 => String::new(),
+            n => format!("n{n}"),
+        };
+        assert!(how.trim_end_matches('s').ends_with(&batch), "{id}");
         assert!(
             how.starts_with(spec.isa.name())
                 && how.contains(&format!("p{}k{}", spec.panels, spec.block))
@@ -186,7 +241,7 @@ fn ids_are_distinct_and_named_after_their_parts() {
         let built = |spec: &&KernelSpec| spec.isa.arch().is_none_or(|of| of == arch);
         let kernels = set.specs().iter().filter(built).count();
         assert!(
-            kernels <= 120,
+            kernels <= 140,
             "{kernels} kernels for {arch}: the build time is bounded"
         );
     }
@@ -299,6 +354,11 @@ fn ids_that_name_nothing_do_not_parse() {
         "gemv_lut_t5__scalar_p1k48s",
         "gemv_lut_t5__avx2_p1k48",
         "gemm_lut_t5__avx512vbmi_p1k48",
+        "gemv_lut_t5__avx512vbmi_p1k48n",
+        "gemv_lut_t5__avx512vbmi_p1k48n1",
+        "gemv_lut_t5__avx512vbmi_p1k48n02",
+        "gemv_lut_t5__avx512vbmi_p1k48n2w5",
+        "gemv_lut_t5__scalar_p1k48n2",
     ] {
         assert!(KernelSpec::from_id(id).is_err(), "{id}");
     }
@@ -306,6 +366,8 @@ fn ids_that_name_nothing_do_not_parse() {
         "gemv_lut_t5__avx512vbmi_p1k45w5",
         "gemv_lut_t5__avx512vbmi_p1k45w5s",
         "gemv_lut_t5_groups__avx512vbmi_p1k54",
+        "gemv_lut_t5__avx512vbmi_p1k45w5n2s",
+        "gemv_mad_b2__avx2_classic_p2k1024n4",
     ] {
         assert_eq!(KernelSpec::from_id(id).unwrap().id(), id);
     }

@@ -5,6 +5,8 @@
 //!     cargo bench -p tern-kernels --bench registry -- 'product/.*avx512'    # a regular expression works too
 //!     cargo bench -p tern-kernels --bench registry -- --save-baseline before # then change it, then --baseline before
 //!
+//! A kernel that takes several tokens at once gets that many, and its weights count once for each.
+//!
 //! One thread and one matrix that stays in cache: this shows what a kernel's instructions cost. What it is worth from
 //! memory, where a model's weights are, is the business of `tern compare`, and which kernel to use that of `tern tune`.
 //! `TERN_BENCH_SHAPE=ROWSxCOLS` sets another shape than 1280x2560.
@@ -64,8 +66,9 @@ fn kernels(cpu: &Cpu) -> Vec<Kernel> {
 fn products(criterion: &mut Criterion) {
     let (cpu, shape) = (Cpu::detect(), shape());
     let mut group = criterion.benchmark_group("product");
-    group.throughput(Throughput::Elements((shape.rows * shape.cols) as u64));
     for kernel in kernels(&cpu) {
+        let products = shape.rows * shape.cols * kernel.batch;
+        group.throughput(Throughput::Elements(products as u64));
         group.bench_function(BenchmarkId::new(kernel.id, shape), |bencher| {
             // Inside, so that a filter also saves the packing of what it leaves out.
             let fill = |row: usize, trits: &mut [i8]| {
@@ -83,10 +86,15 @@ fn products(criterion: &mut Criterion) {
                 source: Source::Forced,
             };
             let gemv = Gemv::new(matrix, choice, 1).expect("packed for this kernel");
-            let mut operand = Operand::new(kernel, shape.cols).expect("memory for one operand");
-            operand.build(&activations(shape.cols));
-            let mut sums = vec![0; gemv.part_len(0)];
-            bencher.iter(|| gemv.run_part(0, black_box(&[&operand]), black_box(&mut sums)));
+            let mut tokens: Vec<Operand> = (0..kernel.batch)
+                .map(|_| Operand::new(kernel, shape.cols).expect("memory for an operand"))
+                .collect();
+            for operand in &mut tokens {
+                operand.build(&activations(shape.cols));
+            }
+            let tokens: Vec<&Operand> = tokens.iter().collect();
+            let mut sums = vec![0; kernel.batch * gemv.part_len(0)];
+            bencher.iter(|| gemv.run_part(0, black_box(&tokens), black_box(&mut sums)));
         });
     }
     group.finish();

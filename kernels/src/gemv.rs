@@ -12,7 +12,7 @@ use crate::operand::{BlockOperand, Operand, PreparedBlock};
 use crate::pack::{Layout, PackedMatrix};
 use crate::packing::Packing;
 use crate::plan::Choice;
-use crate::registry::Scales;
+use crate::registry::{Kernel, Scales};
 
 /// The part of a kernel's blocking that is decided at run time: it never changes the packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,11 +72,16 @@ pub struct PackingMismatch {
 pub struct Gemv {
     matrix: PackedMatrix,
     choice: Choice,
+    /// Kernels that read the matrix for more tokens at once, the widest first.
+    wider: Vec<Kernel>,
     parts: Parts,
 }
 
 impl Gemv {
     /// Joins a matrix with the plan's choice and splits its rows over `threads` workers.
+    ///
+    /// Several tokens at once go to the kernels of the same packing that take that many ([`Kernel::wider`]), as long as there are
+    /// enough of them, and to the chosen kernel only where there are not.
     ///
     /// # Errors
     ///
@@ -96,10 +101,24 @@ impl Gemv {
         }
         let parts = Parts::new(matrix.layout(), threads);
         Ok(Gemv {
+            wider: kernel.wider(matrix.packing()),
             matrix,
             choice,
             parts,
         })
+    }
+
+    /// The same with the chosen kernel for any number of tokens: for whoever tests or times that very kernel.
+    pub fn alone(self) -> Self {
+        Gemv {
+            wider: Vec::new(),
+            ..self
+        }
+    }
+
+    /// The kernels that `tokens` tokens at once (at most 16) go to, in order, and how many each takes.
+    pub fn shares(&self, tokens: usize) -> impl Iterator<Item = (Kernel, usize)> {
+        shares(&self.wider, self.choice.kernel, tokens)
     }
 
     /// The matrix.
@@ -148,6 +167,7 @@ impl Gemv {
     pub fn run_part(&self, worker: usize, operands: &[&Operand], sums: &mut [i32]) {
         let call = Call {
             choice: &self.choice,
+            wider: &self.wider,
             matrix: &self.matrix,
             layout: self.parts.layout,
             scales: None,
@@ -176,6 +196,7 @@ impl Gemv {
         }
         let call = Call {
             choice: &self.choice,
+            wider: &[],
             matrix: &self.matrix,
             layout: self.parts.layout,
             scales: None,
@@ -215,6 +236,8 @@ impl Gemv {
 pub struct GroupGemv {
     matrix: PackedMatrix,
     choice: Choice,
+    /// Kernels that read the matrix for more tokens at once, the widest first.
+    wider: Vec<Kernel>,
     parts: Parts,
     /// For each K block the scale of each row, padded with zeros to whole panels.
     scales: Vec<f32>,
@@ -286,11 +309,20 @@ impl GroupGemv {
         }
         let parts = Parts::new(matrix.layout(), threads);
         Ok(GroupGemv {
+            wider: choice.kernel.wider(packing),
             matrix,
             choice,
             parts,
             scales: by_block,
         })
+    }
+
+    /// As [`Gemv::alone`].
+    pub fn alone(self) -> Self {
+        GroupGemv {
+            wider: Vec::new(),
+            ..self
+        }
     }
 
     /// The matrix.
@@ -339,6 +371,7 @@ impl GroupGemv {
     pub fn run_part(&self, worker: usize, operands: &[&Operand], out: &mut [f32]) {
         let call = Call {
             choice: &self.choice,
+            wider: &self.wider,
             matrix: &self.matrix,
             layout: self.parts.layout,
             scales: Some(&self.scales),
@@ -403,6 +436,8 @@ const BATCH: usize = 16;
 /// One product: everything that its loops need.
 struct Call<'a> {
     choice: &'a Choice,
+    /// Kernels for more tokens at once, the widest first.
+    wider: &'a [Kernel],
     matrix: &'a PackedMatrix,
     layout: Layout,
     /// For each K block the scale of each padded row, where the kernel's outputs are `f32`.
@@ -512,18 +547,40 @@ impl Call<'_> {
             .end
             .min(layout.full_strips())
             .saturating_sub(units.start);
-        let args = GemvArgs {
-            weights: weights.as_ptr(),
-            scales,
-            tokens: tokens.as_ptr(),
-            count,
-            steps,
-            strips,
-            singles: units.len() - strips,
-            prefetch: self.choice.tile.prefetch,
-        };
-        // SAFETY: the slices were cut to the lengths of the contract from a matrix and operands that the kernel reads, every `out`
-        // is borrowed alone, there are scales where the kernel wants them (`GroupGemv::new`), and a `Kernel` proves the ISA.
-        unsafe { (kernel.gemv)(&args) };
+        let mut left = &tokens[..count];
+        for (kernel, share) in shares(self.wider, kernel, count) {
+            let (tokens, rest) = left.split_at(share);
+            left = rest;
+            let args = GemvArgs {
+                weights: weights.as_ptr(),
+                scales,
+                tokens: tokens.as_ptr(),
+                count: share,
+                steps,
+                strips,
+                singles: units.len() - strips,
+                prefetch: self.choice.tile.prefetch,
+            };
+            // SAFETY: the slices were cut to the lengths of the contract from a matrix and operands that the kernel reads, every `out`
+            // is borrowed alone, there are scales where the kernel wants them (`GroupGemv::new`), and a `Kernel` proves the ISA.
+            unsafe { (kernel.gemv)(&args) };
+        }
     }
+}
+
+/// The kernels that `tokens` tokens go to, in order, and how many each takes: all whole batches of the widest that they fill, then of
+/// the next, and `single` whatever is left.
+fn shares(
+    wider: &[Kernel],
+    single: Kernel,
+    tokens: usize,
+) -> impl Iterator<Item = (Kernel, usize)> {
+    let mut left = tokens;
+    let batches = wider.iter().map(|&kernel| (kernel, kernel.batch));
+    let shares = batches.chain([(single, 1)]).map(move |(kernel, batch)| {
+        let share = left - left % batch;
+        left -= share;
+        (kernel, share)
+    });
+    shares.filter(|&(_, share)| share > 0)
 }

@@ -124,9 +124,59 @@ fn check_after(map: &Map, end: usize, what: &str) {
     );
 }
 
-/// The sums of `trits` (row by row) and `q` by one kernel through its raw contract, in one K block, in fenced buffers.
-fn fenced_sums(kernel: &KernelDesc, rows: usize, trits: &[i8], q: &[i8]) -> Vec<i32> {
-    let (packing, cols) = (kernel.packing, q.len());
+/// One token's buffers, each fenced.
+struct FencedToken {
+    activations: Fenced,
+    operand: Fenced,
+    out: Fenced,
+    /// What a biased code's kernel gets to take back.
+    bias: i32,
+}
+
+impl FencedToken {
+    /// The token of activations `q`, prepared for `kernel`, with outputs for `rows` padded rows.
+    fn new(kernel: &KernelDesc, rows: usize, q: &[i8]) -> FencedToken {
+        let (steps, step_cols) = (
+            kernel.packing.steps(q.len()),
+            kernel.packing.code.step_cols(),
+        );
+        let mut activations = Fenced::new(steps * step_cols);
+        activations.bytes().fill(0);
+        for (byte, &q) in activations.bytes().iter_mut().zip(q) {
+            *byte = q as u8;
+        }
+        let mut operand = Fenced::new(steps * kernel.operand_step_bytes);
+        let build = BuildArgs {
+            activations: activations.bytes().as_ptr().cast(),
+            operand: operand.bytes().as_mut_ptr(),
+            steps,
+        };
+        // SAFETY: the buffers have the lengths of the contract, and the callers check the ISA.
+        unsafe { (kernel.build)(&build) };
+        let mut out = Fenced::new(rows * 4);
+        out.bytes().fill(0);
+        let bias = match kernel.biased {
+            true => -q.iter().map(|&q| i32::from(q)).sum::<i32>(),
+            false => 0,
+        };
+        FencedToken {
+            activations,
+            operand,
+            out,
+            bias,
+        }
+    }
+}
+
+/// The sums of `trits` (row by row) and each token's activations by one kernel through its raw contract, in one K block, in fenced
+/// buffers.
+fn fenced_sums(
+    kernel: &KernelDesc,
+    rows: usize,
+    trits: &[i8],
+    tokens: &[Vec<i8>],
+) -> Vec<Vec<i32>> {
+    let (packing, cols) = (kernel.packing, tokens[0].len());
     let fill = |row: usize, out: &mut [i8]| out.copy_from_slice(&trits[row * cols..][..cols]);
     let matrix = PackedMatrix::pack(packing, rows, cols, Pages::Small, &fill).expect("packs");
     let (steps, panels) = (packing.steps(cols), packing.panels_for(rows));
@@ -134,14 +184,9 @@ fn fenced_sums(kernel: &KernelDesc, rows: usize, trits: &[i8], q: &[i8]) -> Vec<
 
     let mut weights = Fenced::new(matrix.bytes());
     weights.bytes().copy_from_slice(matrix.data());
-    let mut activations = Fenced::new(packing.steps(cols) * packing.code.step_cols());
-    activations.bytes().fill(0);
-    for (byte, &q) in activations.bytes().iter_mut().zip(q) {
-        *byte = q as u8;
-    }
-    let mut operand = Fenced::new(steps * kernel.operand_step_bytes);
-    let mut out = Fenced::new(panels * packing.lanes * 4);
-    out.bytes().fill(0);
+    let padded = panels * packing.lanes;
+    let each = tokens.iter().map(|q| FencedToken::new(kernel, padded, q));
+    let mut fenced: Vec<FencedToken> = each.collect();
 
     // Scales of one: the sums of a kernel that scales are then whole numbers, exact in `f32`.
     let mut scales = Fenced::new(panels * packing.lanes * 4);
@@ -149,59 +194,64 @@ fn fenced_sums(kernel: &KernelDesc, rows: usize, trits: &[i8], q: &[i8]) -> Vec<
         scale.copy_from_slice(&1f32.to_ne_bytes());
     }
 
-    let build = BuildArgs {
-        activations: activations.bytes().as_ptr().cast(),
-        operand: operand.bytes().as_mut_ptr(),
-        steps,
-    };
-    // SAFETY: the buffers have the lengths of the contract, and the callers check the ISA.
-    unsafe { (kernel.build)(&build) };
-    let bias = if kernel.biased {
-        -q.iter().map(|&q| i32::from(q)).sum::<i32>()
-    } else {
-        0
-    };
-    let token = Token {
-        operand: operand.bytes().as_ptr(),
-        out: out.bytes().as_mut_ptr().cast(),
-        correction: bias,
-    };
+    let pointers = fenced.iter_mut().map(|token| Token {
+        operand: token.operand.bytes().as_ptr(),
+        out: token.out.bytes().as_mut_ptr().cast(),
+        correction: token.bias,
+    });
+    let pointers: Vec<Token> = pointers.collect();
     let args = GemvArgs {
         weights: weights.bytes().as_ptr(),
         scales: scales.bytes().as_ptr().cast(),
-        tokens: &raw const token,
-        count: 1,
+        tokens: pointers.as_ptr(),
+        count: pointers.len(),
         steps,
         strips: panels / packing.panels,
         singles: panels % packing.panels,
         prefetch: usize::MAX,
     };
-    // SAFETY: as above; the weights are packed for this kernel.
+    // SAFETY: as for the build functions; the weights are packed for this kernel, and every token has buffers of its own.
     unsafe { (kernel.gemv)(&args) };
-    for (buffer, name) in [
-        (&weights, "weights"),
-        (&activations, "activations"),
-        (&operand, "operand"),
-        (&scales, "scales"),
-        (&out, "out"),
-    ] {
+    for (buffer, name) in [(&weights, "weights"), (&scales, "scales")] {
         buffer.check(&format!("{} {name}", kernel.id));
     }
-    let words = out
-        .bytes()
-        .chunks_exact(4)
-        .map(|b| [b[0], b[1], b[2], b[3]]);
     let sum = |word| match kernel.scales {
         Scales::Whole => i32::from_ne_bytes(word),
         Scales::Groups => f32::from_ne_bytes(word) as i32,
     };
-    words.take(rows).map(sum).collect()
+    let sums = fenced.iter_mut().enumerate().map(|(number, token)| {
+        for (buffer, name) in [
+            (&token.activations, "activations"),
+            (&token.operand, "operand"),
+            (&token.out, "out"),
+        ] {
+            buffer.check(&format!("{} {name} of token {number}", kernel.id));
+        }
+        let words = token.out.bytes().chunks_exact(4);
+        let words = words.map(|b| [b[0], b[1], b[2], b[3]]);
+        words.take(rows).map(sum).collect()
+    });
+    sums.collect()
 }
 
-fn expected(rows: usize, trits: &[i8], q: &[i8]) -> Vec<i32> {
-    let mut sums = vec![0; rows];
-    reference::gemv(rows, q.len(), |m, k| trits[m * q.len() + k], q, &mut sums);
-    sums
+fn expected(rows: usize, trits: &[i8], tokens: &[Vec<i8>]) -> Vec<Vec<i32>> {
+    let of = |q: &Vec<i8>| {
+        let mut sums = vec![0; rows];
+        reference::gemv(rows, q.len(), |m, k| trits[m * q.len() + k], q, &mut sums);
+        sums
+    };
+    tokens.iter().map(of).collect()
+}
+
+/// Numbers of tokens at which something changes for `kernel`: one; for kernels that take several at once those around a batch too.
+fn token_counts(kernel: &KernelDesc) -> Vec<usize> {
+    let mut counts = vec![1];
+    if kernel.batch > 1 {
+        let batch = kernel.batch;
+        counts.extend([batch - 1, batch, batch + 1, 2 * batch + 1]);
+        counts.dedup();
+    }
+    counts
 }
 
 /// Whether `REQUIRE_ISA`, a list with commas, names `isa`.
@@ -225,19 +275,22 @@ fn name_skipped<'a>(cpu: &Cpu, kernels: impl Iterator<Item = (&'a str, Isa)>) {
     }
 }
 
-/// Fails unless `kernel` returns the reference's sums for some weights and activations of `rows` and `cols`, in fenced buffers.
+/// Fails unless `kernel` returns the reference's sums for some weights of `rows` and `cols` and activations that differ from token to
+/// token, in fenced buffers, for every number of tokens around a batch.
 fn check(kernel: &KernelDesc, rows: usize, cols: usize) {
     let trits: Vec<i8> = (0..rows * cols)
         .map(|i| (i * 7 % 11 % 3) as i8 - 1)
         .collect();
-    let q: Vec<i8> = (0..cols).map(|k| (k * 37) as i8).collect();
-    let sums = fenced_sums(kernel, rows, &trits, &q);
-    assert_eq!(
-        sums,
-        expected(rows, &trits, &q),
-        "{} {rows}x{cols}",
-        kernel.id
-    );
+    for count in token_counts(kernel) {
+        let q = |token: usize| (0..cols).map(|k| (k * 37 + token * 59) as i8).collect();
+        let tokens: Vec<Vec<i8>> = (0..count).map(q).collect();
+        assert_eq!(
+            fenced_sums(kernel, rows, &trits, &tokens),
+            expected(rows, &trits, &tokens),
+            "{} {rows}x{cols} with {count} tokens",
+            kernel.id
+        );
+    }
 }
 
 /// Fails unless `kernel` returns the reference's sums in fenced buffers where rows, steps, windows and blocks end.
@@ -290,21 +343,19 @@ fn extremes(kernel: &KernelDesc) -> Vec<(Vec<i8>, Vec<i8>)> {
     cases
 }
 
-/// Whether `kernel` returns the reference's sums for all of [`extremes`].
+/// Whether `kernel` returns the reference's sums for all of [`extremes`], each in every place of a batch.
 fn survives(kernel: &KernelDesc) -> bool {
-    extremes(kernel)
-        .iter()
-        .all(|(trits, q)| fenced_sums(kernel, 1, trits, q) == expected(1, trits, q))
+    extremes(kernel).iter().all(|(trits, q)| {
+        let tokens = vec![q.clone(); kernel.batch];
+        fenced_sums(kernel, 1, trits, &tokens) == expected(1, trits, &tokens)
+    })
 }
 
 /// Fails unless `wrong`, whose window is a step too long, overflows, and the kernel of `kernels` with the right one does not.
 fn catch(wrong: &KernelDesc, mut kernels: impl Iterator<Item = &'static KernelDesc>) {
-    let same = |k: &&KernelDesc| {
-        (k.isa, k.packing.code, k.variant, k.window + 1)
-            == (wrong.isa, wrong.packing.code, wrong.variant, wrong.window)
-    };
+    let kind = |k: &KernelDesc| (k.isa, k.packing.code, k.variant, k.batch);
     let right = kernels
-        .find(same)
+        .find(|k| kind(k) == kind(wrong) && k.window + 1 == wrong.window)
         .expect("a kernel whose window is one shorter");
     assert!(survives(right), "{} overflows within its window", right.id);
     assert!(
@@ -344,10 +395,11 @@ fn matches_reference(kernel: &KernelDesc) {
         }
     }
     for (trit, activation) in [(-1, -128), (1, -128), (-1, 127), (1, 127)] {
-        let (trits, q) = (vec![trit; block], vec![activation; block]);
+        let trits = vec![trit; block];
+        let tokens = vec![vec![activation; block]; kernel.batch];
         assert_eq!(
-            fenced_sums(kernel, 1, &trits, &q),
-            expected(1, &trits, &q),
+            fenced_sums(kernel, 1, &trits, &tokens),
+            expected(1, &trits, &tokens),
             "{} on {block} columns of {trit} times {activation}",
             kernel.id
         );

@@ -1,7 +1,8 @@
 //! The planner: the only place that chooses a kernel.
 //!
 //! The chain is: what the user forced, the profile's entry for the shape and thread count, the entry of the nearest shape, and last a
-//! closed-form default. A plan is made once, when a model is loaded; the hot path calls a stored function pointer.
+//! closed-form default. It is a choice for one token: kernels that take several at once from the same packing come with it
+//! ([`Kernel::wider`]). A plan is made once, when a model is loaded; the hot path calls a stored function pointer.
 
 use std::fmt;
 use std::str::FromStr;
@@ -199,10 +200,12 @@ impl Planner {
             }
             return choice;
         }
+        // One that takes several tokens at once serves a single one no better; `Gemv` finds those for the tokens it gets.
+        let by_id = matches!(self.force, Some(Force::Id(_)));
         let kernel = self
             .cpu
             .kernels()
-            .filter(wanted)
+            .filter(|k| wanted(k) && (k.batch == 1 || by_id))
             .min_by(|a, b| estimate(a).total_cmp(&estimate(b)).then(a.id.cmp(b.id)))
             // The reference runs everywhere, and `new` refused a forced kernel or family that does not.
             .expect("every CPU runs a kernel of every accepted choice");

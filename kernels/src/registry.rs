@@ -111,7 +111,8 @@ pub struct KernelDesc {
     pub isa: Isa,
     /// The bytes it reads.
     pub packing: Packing,
-    /// Tokens that it works on at once; more are taken one batch after another.
+    /// Tokens that it works on at once, from one reading of the weights. It takes any number: one batch after another, and the rest one
+    /// by one.
     pub batch: usize,
     /// What it does with its sums.
     pub scales: Scales,
@@ -124,7 +125,7 @@ pub struct KernelDesc {
     /// Vector registers that one step needs at once, by the generator's arithmetic. The compiler may use more, and where a strip has
     /// more sums than registers, some wait in memory: `kernels/tests/compiled/record.txt` has what it made of each kernel.
     pub registers: usize,
-    /// Vector operations, loads excluded, for one step of one panel.
+    /// Vector operations, loads excluded, for one step of one panel and all tokens of a batch.
     pub ops_per_step: f64,
     /// The x86-64 instructions that its innermost loop exists for, alternatives behind a bar, `{k}` for one under a mask. Empty for
     /// plain Rust and for other architectures.
@@ -212,6 +213,27 @@ impl PartialEq for Kernel {
 }
 
 impl Eq for Kernel {}
+
+impl Kernel {
+    /// The kernels that read matrices of `packing` for more tokens at once than this one does, of the same ISA, so that whoever may call
+    /// this one may call those: the widest first, and of one width only that with the fewest operations.
+    ///
+    /// They read the same weights and the same operands, and return the same sums, so which of them multiplies some tokens changes
+    /// nothing but the time.
+    pub fn wider(self, packing: Packing) -> Vec<Kernel> {
+        let kernels = generated::KERNELS.iter().map(Kernel);
+        let wider = |k: &Kernel| {
+            (k.isa, k.scales) == (self.isa, self.scales) && k.batch > self.batch && k.reads(packing)
+        };
+        let mut wider: Vec<Kernel> = kernels.filter(wider).collect();
+        wider.sort_by(|a, b| {
+            let cost = a.ops_per_step.total_cmp(&b.ops_per_step);
+            b.batch.cmp(&a.batch).then(cost).then(a.id.cmp(b.id))
+        });
+        wider.dedup_by_key(|k| k.batch);
+        wider
+    }
+}
 
 impl Cpu {
     /// The kernels that this CPU runs, within its cap.

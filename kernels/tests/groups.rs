@@ -2,13 +2,13 @@
 
 mod common;
 
-use common::{Case, Rng};
+use common::{Case, Rng, several};
 use tern_kernels::{
     Choice, Cpu, GroupError, GroupGemv, Kernel, Operand, Source, Tables, Tile, group_kernels,
     reference,
 };
 
-/// A random matrix, its scales and one token.
+/// A random matrix, its scales and some tokens.
 struct Grouped {
     case: Case,
     group: usize,
@@ -16,8 +16,8 @@ struct Grouped {
 }
 
 impl Grouped {
-    fn random(rows: usize, cols: usize, group: usize) -> Grouped {
-        let case = Case::random(rows, cols, 2, (rows * 4099 + cols) as u64);
+    fn random(rows: usize, cols: usize, group: usize, tokens: usize) -> Grouped {
+        let case = Case::random(rows, cols, tokens, (rows * 4099 + cols) as u64);
         let mut rng = Rng(cols as u64);
         // Neither powers of two nor alike, so that another order of additions or a fused product shows.
         let scale = |_| (rng.below(1 << 20) as f32 - 300_000.0) / 7e5;
@@ -49,8 +49,12 @@ impl Grouped {
         GroupGemv::new(matrix, &self.scales, choice, threads)
     }
 
+    /// The products of that very kernel.
     fn run(&self, kernel: Kernel, tile: Tile, threads: usize) -> Vec<f32> {
-        let gemv = self.gemv(kernel, tile, threads).unwrap();
+        self.run_on(&self.gemv(kernel, tile, threads).unwrap().alone())
+    }
+
+    fn run_on(&self, gemv: &GroupGemv) -> Vec<f32> {
         let operands: Vec<Operand> = self
             .case
             .tokens
@@ -101,8 +105,16 @@ fn every_kernel_returns_the_references_bits() {
                 (strip - 1, 3 * group + 7),
                 (70, 2560),
             ] {
-                let grouped = Grouped::random(rows, cols, group);
+                let tokens = several(&kernel).max(2);
+                let grouped = Grouped::random(rows, cols, group, tokens);
                 let expected = bits(&grouped.reference());
+                let tile = tern_kernels::plan::DEFAULT_TILE;
+                let shared = grouped.run_on(&grouped.gemv(kernel, tile, 1).unwrap());
+                assert!(
+                    bits(&shared) == expected,
+                    "{} and the kernels for more tokens, on {rows}x{cols} in groups of {group}",
+                    kernel.id
+                );
                 for (k_blocks, chunk, threads) in [(1, 0, 1), (0, 1, 2), (2, 2, 3)] {
                     let tile = Tile {
                         k_blocks,
@@ -129,7 +141,7 @@ fn what_does_not_fit_is_refused() {
     let cpu = Cpu::detect();
     let kernel = cpu.group_kernels().next().unwrap();
     let tile = tern_kernels::plan::DEFAULT_TILE;
-    let mut grouped = Grouped::random(5, 300, 128);
+    let mut grouped = Grouped::random(5, 300, 128, 1);
     grouped.scales.pop();
     let error = grouped.gemv(kernel, tile, 1).err().unwrap().to_string();
     assert!(
@@ -138,7 +150,7 @@ fn what_does_not_fit_is_refused() {
     );
 
     // A kernel that sums over all of K does not read it, nor does one with scales read a matrix without groups.
-    let grouped = Grouped::random(5, 300, 128);
+    let grouped = Grouped::random(5, 300, 128, 1);
     let whole = cpu.kernels().find(|k| k.id.contains("scalar_p1")).unwrap();
     assert!(grouped.gemv(whole, tile, 1).is_err());
     let choice = Choice {

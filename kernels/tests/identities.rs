@@ -4,7 +4,7 @@
 mod bitlinear;
 mod common;
 
-use common::{Case, Rng, WHOLE, most_weights, runnable};
+use common::{Case, Rng, WHOLE, most_weights, runnable, several};
 use tern_kernels::{Operand, quantize::quantize_row};
 
 #[test]
@@ -47,6 +47,13 @@ fn sums_are_linear_in_activations_and_weights() {
         case.tokens
             .push(a.iter().zip(&b).map(|(a, b)| a + b).collect());
         case.tokens.push(a.iter().map(|a| -a).collect());
+        // The same four again, until they fill a batch.
+        let four = case.tokens.clone();
+        case.tokens = four
+            .into_iter()
+            .cycle()
+            .take(several(&kernel).max(4))
+            .collect();
         let sums = case.run(kernel, WHOLE, 1);
         let of = |token: usize| &sums[token * rows..][..rows];
         for m in 0..rows {
@@ -76,7 +83,8 @@ fn permuted_rows_permute_the_sums() {
             2 * kernel.packing.lanes + 1,
             kernel.packing.code.step_cols() + 1,
         );
-        let case = Case::random(rows, cols, 1, 17);
+        let tokens = several(&kernel);
+        let case = Case::random(rows, cols, tokens, 17);
         let mut reversed = case.clone();
         reversed.trits = case
             .trits
@@ -86,7 +94,7 @@ fn permuted_rows_permute_the_sums() {
             .copied()
             .collect();
         let mut sums = reversed.run(kernel, WHOLE, 1);
-        sums.reverse();
+        sums.chunks_exact_mut(rows).for_each(<[i32]>::reverse);
         assert_eq!(sums, case.run(kernel, WHOLE, 1), "{}", kernel.id);
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Case, Rng, WHOLE, most_weights, runnable};
+use common::{Case, Rng, WHOLE, counts, most_weights, runnable, several};
 use tern_kernels::{BlockOperand, Choice, Gemv, Kernel, Source, Tables, Tile};
 
 /// A seed that differs from case to case and never from run to run.
@@ -35,8 +35,8 @@ fn edges(kernel: &Kernel) -> Vec<usize> {
 fn all_residues_of_columns() {
     for kernel in runnable("columns").1 {
         for cols in edges(&kernel) {
-            let rows = kernel.packing.lanes + 1;
-            Case::random(rows, cols, 1, seed(&kernel, rows, cols)).check(kernel, WHOLE, 1);
+            let (rows, tokens) = (kernel.packing.lanes + 1, several(&kernel));
+            Case::random(rows, cols, tokens, seed(&kernel, rows, cols)).check(kernel, WHOLE, 1);
         }
     }
 }
@@ -47,20 +47,85 @@ fn all_residues_of_rows() {
         let strip = kernel.packing.lanes * kernel.packing.panels;
         let cols = 2 * kernel.packing.code.step_cols() + 1;
         for rows in 1..=strip + kernel.packing.lanes + 1 {
-            Case::random(rows, cols, 1, seed(&kernel, rows, cols)).check(kernel, WHOLE, 1);
+            let tokens = several(&kernel);
+            Case::random(rows, cols, tokens, seed(&kernel, rows, cols)).check(kernel, WHOLE, 1);
         }
     }
+}
+
+#[test]
+fn all_numbers_of_tokens_around_a_batch() {
+    for kernel in runnable("tokens").1 {
+        let (strip, step) = (
+            kernel.packing.lanes * kernel.packing.panels,
+            kernel.packing.code.step_cols(),
+        );
+        for tokens in counts(kernel.batch.max(2)) {
+            for cols in [1, 2 * step + 1, kernel.window.min(64) * step + 3] {
+                for rows in [1, 2 * strip + kernel.packing.lanes + 1] {
+                    let case = Case::random(rows, cols, tokens, seed(&kernel, rows, cols));
+                    case.check(kernel, WHOLE, 1);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn several_tokens_share_the_weights_and_change_nothing() {
+    let mut shared = 0;
+    for kernel in runnable("shares").1 {
+        let case = Case::random(kernel.packing.lanes + 1, 300, 16, 41);
+        let choice = Choice {
+            kernel,
+            tile: WHOLE,
+            source: Source::Default,
+        };
+        let gemv = Gemv::new(case.pack(kernel), choice, 1).unwrap();
+        let (operands, expected) = (case.operands(kernel), case.reference());
+        for tokens in 1..=operands.len() {
+            let shares: Vec<(Kernel, usize)> = gemv.shares(tokens).collect();
+            // The widest that there is, then narrower ones, and no kernel for more tokens than there are.
+            assert!(shares.is_sorted_by(|(a, _), (b, _)| a.batch > b.batch));
+            assert_eq!(shares.iter().map(|(_, share)| share).sum::<usize>(), tokens);
+            for (taker, share) in &shares {
+                assert_eq!((taker.isa, taker.packing), (kernel.isa, kernel.packing));
+                assert!(
+                    *taker == kernel || share % taker.batch == 0,
+                    "{share} tokens for {}",
+                    taker.id
+                );
+            }
+            shared += usize::from(shares[0].0 != kernel);
+            let operands: Vec<_> = operands[..tokens].iter().collect();
+            let mut sums = vec![i32::MIN; tokens * case.rows];
+            gemv.run(&operands, &mut sums);
+            assert!(
+                sums == expected[..sums.len()],
+                "{} with {tokens} tokens: {shares:?}",
+                kernel.id
+            );
+        }
+    }
+    // Plain Rust has no kernels for several tokens.
+    let fused =
+        |k: &tern_kernels::KernelDesc| k.batch > 1 && tern_kernels::Cpu::detect().has(k.isa);
+    assert_eq!(shared > 0, tern_kernels::kernels().any(fused));
 }
 
 #[test]
 fn shapes_of_real_models() {
     let (_, kernels) = runnable("model shapes");
     let most = most_weights();
+    let widest = kernels.iter().map(several).max().unwrap_or(1);
     for (rows, cols) in [(640, 2560), (6912, 2560), (2560, 6912), (3200, 8640)] {
         let rows = rows.min(most / cols);
-        let case = Case::random(rows, cols, 1, rows as u64);
-        let expected = case.reference();
+        let all = Case::random(rows, cols, widest, rows as u64);
+        let all_expected = all.reference();
         for &kernel in &kernels {
+            let mut case = all.clone();
+            case.tokens.truncate(several(&kernel));
+            let expected = &all_expected[..case.tokens.len() * rows];
             let tile = Tile {
                 k_blocks: 1,
                 chunk: 0,
@@ -84,11 +149,19 @@ fn extremes_over_the_longest_sums() {
             (3 * kernel.packing.block.min(1024) * kernel.packing.code.step_cols()).min(40_000);
         for activation in [-128, 127] {
             for trit in [-1, 0, 1] {
+                // Of several tokens every second has the other extreme: 127 is the complement of -128.
+                let of = |token: usize| {
+                    if token.is_multiple_of(2) {
+                        activation
+                    } else {
+                        !activation
+                    }
+                };
                 let case = Case {
                     rows: 2,
                     cols,
                     trits: vec![trit; 2 * cols],
-                    tokens: vec![vec![activation; cols]],
+                    tokens: (0..several(&kernel)).map(|t| vec![of(t); cols]).collect(),
                 };
                 case.check(kernel, WHOLE, 1);
             }
@@ -100,11 +173,13 @@ fn extremes_over_the_longest_sums() {
             .collect();
         let follow = x.iter().map(|&x| x.signum());
         let trits = follow.clone().chain(follow.map(|t| -t)).collect();
+        let other: Vec<i8> = x.iter().map(|&x| !x).collect();
+        let tokens = [&x, &other].into_iter().cycle().take(several(&kernel));
         Case {
             rows: 2,
             cols,
             trits,
-            tokens: vec![x],
+            tokens: tokens.cloned().collect(),
         }
         .check(kernel, WHOLE, 1);
     }
@@ -121,18 +196,19 @@ fn every_code_of_every_group() {
         };
         let trits = (0..rows * cols).map(|i| trit(i / cols, i % cols)).collect();
         let mut rng = Rng(7);
-        let tokens = vec![
+        let tokens: [Vec<i8>; 3] = [
             (0..cols).map(|_| rng.activation()).collect(),
             (0..cols)
                 .map(|k| if k % 2 == 0 { -128 } else { 127 })
                 .collect(),
             vec![-128; cols],
         ];
+        let tokens = tokens.iter().cycle().take(several(&kernel).max(3));
         Case {
             rows,
             cols,
             trits,
-            tokens,
+            tokens: tokens.cloned().collect(),
         }
         .check(kernel, WHOLE, 1);
     }
@@ -145,7 +221,8 @@ fn tiles_threads_and_batches_change_nothing() {
         let rows = 3 * strip + kernel.packing.lanes + 3;
         let cols =
             (5 * kernel.packing.block * kernel.packing.code.step_cols() / 2).clamp(100, 3000);
-        let case = Case::random(rows, cols, 3, seed(&kernel, rows, cols));
+        let tokens = several(&kernel).max(3);
+        let case = Case::random(rows, cols, tokens, seed(&kernel, rows, cols));
         for k_blocks in [0, 1, 2] {
             for chunk in [0, 1, 2] {
                 let tile = Tile {

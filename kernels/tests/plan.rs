@@ -61,6 +61,35 @@ fn a_profile_survives_its_own_text() {
 }
 
 #[test]
+fn kernels_for_several_tokens_are_chosen_only_by_name() {
+    let cpu = Cpu::detect();
+    let mut forces: Vec<Option<Force>> = vec![None];
+    let families = Family::ALL.into_iter();
+    let here = families.filter(|family| cpu.kernels().any(|k| k.family == *family));
+    forces.extend(here.map(|family| Some(Force::Family(family))));
+    for force in forces {
+        let planner = Planner::new(cpu.clone(), None, force.clone()).unwrap();
+        assert_eq!(planner.choose(SHAPE, 1).kernel.batch, 1, "{force:?}");
+    }
+    for kernel in cpu.kernels().filter(|k| k.batch > 1) {
+        let by_name = Some(Force::Id(kernel.id.to_owned()));
+        let planner = Planner::new(cpu.clone(), None, by_name).unwrap();
+        assert_eq!(planner.choose(SHAPE, 1).kernel, kernel);
+        // Its packing is also that of a kernel for one token, which finds it.
+        let single = cpu
+            .kernels()
+            .find(|k| k.batch == 1 && (k.isa, k.packing) == (kernel.isa, kernel.packing))
+            .expect("a kernel for the tokens that fill no batch");
+        let wider = single.wider(kernel.packing);
+        assert!(
+            wider.iter().any(|k| k.batch == kernel.batch),
+            "{}",
+            kernel.id
+        );
+    }
+}
+
+#[test]
 fn an_entry_decides_for_its_shape_and_the_nearest_for_others() {
     let cpu = Cpu::detect();
     let kernel = unlikely(&cpu);

@@ -43,9 +43,10 @@ pub(crate) fn kernels(
     shape: Shape,
     threads: usize,
 ) -> Vec<Kernel> {
+    // Kernels for several tokens at once are no candidates for a single one.
     let wanted = |kernel: &Kernel| match force {
-        None => kernel.family != Family::Reference,
-        Some(Force::Family(family)) => kernel.family == *family,
+        None => kernel.family != Family::Reference && kernel.batch == 1,
+        Some(Force::Family(family)) => kernel.family == *family && kernel.batch == 1,
         Some(Force::Id(id)) => kernel.id == id,
     };
     let preferred = planner.choose(shape, threads).kernel;
@@ -188,7 +189,7 @@ mod tests {
         let expected = planner
             .cpu()
             .kernels()
-            .filter(|k| k.family != Family::Reference)
+            .filter(|k| k.family != Family::Reference && k.batch == 1)
             .count();
         assert_eq!(all.len(), expected);
 

@@ -198,6 +198,8 @@ struct Listed {
     #[serde(skip_serializing_if = "Option::is_none")]
     block: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     registers: Option<usize>,
@@ -229,6 +231,7 @@ impl Listed {
             packing: Some(spec.packing()),
             panels: Some(spec.panels),
             block: Some(spec.block),
+            batch: Some(spec.batch),
             window: Some(spec.window),
             registers: Some(budget::registers(spec)),
             bits_per_weight: Some(bits(spec.code)),
@@ -247,6 +250,7 @@ impl Listed {
 
     fn gemm(spec: &GemmSpec, cpu: &Cpu) -> Listed {
         Listed {
+            batch: Some(spec.tokens),
             window: spec.window,
             registers: Some(budget::gemm_registers(spec)),
             ..Listed::new(spec.id(), "gemm", spec.isa, cpu)
@@ -271,6 +275,7 @@ fn list(kernels: &KernelSet, isa: Option<&str>, json: bool) -> anyhow::Result<()
         ("id", Align::Left),
         ("packing", Align::Left),
         ("bits", Align::Right),
+        ("tokens", Align::Right),
         ("window", Align::Right),
         ("registers", Align::Right),
         ("runs here", Align::Left),
@@ -282,6 +287,7 @@ fn list(kernels: &KernelSet, isa: Option<&str>, json: bool) -> anyhow::Result<()
             kernel
                 .bits_per_weight
                 .map_or_else(String::new, |bits| format!("{bits:.3}")),
+            count(kernel.batch),
             count(kernel.window),
             count(kernel.registers),
             if kernel.runs_here { "yes" } else { "no" }.to_owned(),

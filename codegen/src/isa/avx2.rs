@@ -105,6 +105,13 @@ impl Vocabulary for Avx2 {
             false => quote!(_mm256_add_epi16(#sum, _mm256_maddubs_epi16(#u, #s))),
         }
     }
+    fn dot_in_order(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
+        match self.vnni {
+            true => self.dot(sum, u, s),
+            // Saturating additions are no slower, and their order matters.
+            false => quote!(_mm256_adds_epi16(#sum, _mm256_maddubs_epi16(#u, #s))),
+        }
+    }
     fn dot_bits(&self) -> u32 {
         if self.vnni { 32 } else { 16 }
     }

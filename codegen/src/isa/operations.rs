@@ -89,7 +89,7 @@ impl Operation {
             "permutexvar" | "multishift" => Operation::Lookup,
             "permutex2var" => Operation::LookupInTwo,
             "and" | "andnot" | "or" | "xor" | "ternarylogic" => Operation::Logic,
-            "add" | "sub" => Operation::Add,
+            "add" | "adds" | "sub" => Operation::Add,
             "slli" | "srli" | "srai" => Operation::Shift,
             "cmpgt" => Operation::Compare,
             "movepi8" => Operation::ToMask,

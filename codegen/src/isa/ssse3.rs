@@ -92,6 +92,10 @@ impl Vocabulary for Ssse3 {
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
         quote!(_mm_add_epi16(#sum, _mm_maddubs_epi16(#u, #s)))
     }
+    fn dot_in_order(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
+        // Saturating additions are no slower, and their order matters.
+        quote!(_mm_adds_epi16(#sum, _mm_maddubs_epi16(#u, #s)))
+    }
     fn dot_bits(&self) -> u32 {
         16
     }

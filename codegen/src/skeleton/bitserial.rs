@@ -29,11 +29,11 @@ impl Skeleton for Bitserial<'_> {
     }
 
     fn open(&self, panels: usize) -> TokenStream {
-        bytes::open(self.words, panels)
+        bytes::open(self.words, self.spec, panels)
     }
 
     fn open_window(&self, panels: usize) -> TokenStream {
-        bytes::open_window(self.words, self.spec.code, panels)
+        bytes::open_window(self.words, self.spec, panels)
     }
 
     fn step(&self, panels: usize) -> TokenStream {
@@ -62,7 +62,7 @@ impl Skeleton for Bitserial<'_> {
     }
 
     fn close_window(&self, panels: usize) -> TokenStream {
-        bytes::close_window(self.words, panels)
+        bytes::close_window(self.words, self.spec, panels)
     }
 
     fn close(&self, panels: usize) -> TokenStream {

@@ -8,7 +8,7 @@
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
 
-use super::{add_to_rows, ident, number};
+use super::{add_to_rows, number, of_token};
 use crate::budget::{self, BYTE_EXCESS, Digits};
 use crate::isa::Vocabulary;
 use crate::spec::{Code, KernelSpec};
@@ -16,11 +16,46 @@ use crate::spec::{Code, KernelSpec};
 /// The names of the two digits.
 pub const DIGITS: [&str; 2] = ["low", "high"];
 
-/// The 16-bit sums of a strip: words and odd bytes of each digit and panel.
-pub fn open(words: &dyn Vocabulary, panels: usize) -> TokenStream {
-    let sums = (0..panels).flat_map(|panel| {
+/// The panels of every token.
+fn all(spec: &KernelSpec, panels: usize) -> impl Iterator<Item = Own<'_>> {
+    let tokens = 0..spec.batch;
+    tokens.flat_map(move |token| (0..panels).map(move |panel| Own { spec, token, panel }))
+}
+
+/// One panel of one token, and what its sums are called.
+#[derive(Clone, Copy)]
+pub struct Own<'a> {
+    pub spec: &'a KernelSpec,
+    pub token: usize,
+    pub panel: usize,
+}
+
+impl Own<'_> {
+    /// The byte sums of a digit.
+    pub fn bytes(self, digit: &str) -> Ident {
+        self.named(digit)
+    }
+
+    /// The 16-bit sums of a digit's byte pairs, taken as words.
+    fn words(self, digit: &str) -> Ident {
+        self.named(&format!("{digit}_words"))
+    }
+
+    /// The 16-bit sums of a digit's odd bytes.
+    fn odd(self, digit: &str) -> Ident {
+        self.named(&format!("{digit}_odd"))
+    }
+
+    fn named(self, name: &str) -> Ident {
+        of_token(self.spec, &format!("{name}{}", self.panel), self.token)
+    }
+}
+
+/// The 16-bit sums of a strip: words and odd bytes of each digit, panel and token.
+pub fn open(words: &dyn Vocabulary, spec: &KernelSpec, panels: usize) -> TokenStream {
+    let sums = all(spec, panels).flat_map(|own| {
         DIGITS.map(|digit| {
-            let (all, odd) = (words_name(digit, panel), odd_name(digit, panel));
+            let (all, odd) = (own.words(digit), own.odd(digit));
             let (zero, zero_too) = (words.zero(), words.zero());
             quote! {
                 let mut #all = #zero;
@@ -40,11 +75,11 @@ fn window_start(code: Code) -> i32 {
 }
 
 /// The byte sums of a window.
-pub fn open_window(words: &dyn Vocabulary, code: Code, panels: usize) -> TokenStream {
-    let sums = (0..panels).flat_map(|panel| {
+pub fn open_window(words: &dyn Vocabulary, spec: &KernelSpec, panels: usize) -> TokenStream {
+    let sums = all(spec, panels).flat_map(|own| {
         DIGITS.map(|digit| {
-            let sum = ident(digit, panel);
-            let start = match window_start(code) {
+            let sum = own.bytes(digit);
+            let start = match window_start(spec.code) {
                 0 => words.zero(),
                 start => words.splat8(start as u8),
             };
@@ -55,11 +90,10 @@ pub fn open_window(words: &dyn Vocabulary, code: Code, panels: usize) -> TokenSt
 }
 
 /// Widens the byte sums of a window into the 16-bit sums.
-pub fn close_window(words: &dyn Vocabulary, panels: usize) -> TokenStream {
-    let sums = (0..panels).flat_map(|panel| {
+pub fn close_window(words: &dyn Vocabulary, spec: &KernelSpec, panels: usize) -> TokenStream {
+    let sums = all(spec, panels).flat_map(|own| {
         DIGITS.map(|digit| {
-            let sum = ident(digit, panel);
-            let (all, odd) = (words_name(digit, panel), odd_name(digit, panel));
+            let (sum, all, odd) = (own.bytes(digit), own.words(digit), own.odd(digit));
             let add_all = words.add(16, quote!(#all), quote!(#sum));
             let add_odd = words.add(16, quote!(#odd), words.shift_right(16, quote!(#sum), 8));
             quote! {
@@ -71,7 +105,7 @@ pub fn close_window(words: &dyn Vocabulary, panels: usize) -> TokenStream {
     quote!(#(#sums)*)
 }
 
-/// Adds the 16-bit sums of a strip to `out`: four vectors of neighbouring rows a panel.
+/// Adds the 16-bit sums of a strip to each token's `out`: four vectors of neighbouring rows a panel.
 pub fn close(words: &dyn Vocabulary, spec: &KernelSpec, panels: usize) -> TokenStream {
     let digits = Digits::of(spec.code).expect("byte sums belong to codes with digits");
     // Every entry carries the same excess; every window of signed digits, full or not, starts both at 128.
@@ -104,24 +138,25 @@ fn close_narrow(
     );
     // Products with these pick one of two neighbouring 16-bit lanes and widen it.
     let (first, second) = (words.splat32(quote!(1)), words.splat32(quote!(1 << 16)));
-    let whole = |panel: usize, part: fn(&str, usize) -> Ident| {
-        let (low, high) = (part("low", panel), part("high", panel));
+    let whole = |low: Ident, high: Ident| {
         words.add(
             16,
             quote!(#low),
             words.multiply16(quote!(#high), quote!(radix)),
         )
     };
-    let panels = (0..panels).map(|panel| {
-        let (both, odd) = (whole(panel, words_name), whole(panel, odd_name));
+    let panels = all(spec, panels).map(|own| {
+        let both = whole(own.words("low"), own.words("high"));
+        let odd = whole(own.odd("low"), own.odd("high"));
         let even = words.sub(16, quote!(both), words.shift_left(16, quote!(odd), 8));
         let even = words.add(16, even, quote!(total));
         let odd_too = words.add(16, quote!(odd), quote!(total));
         let stores = (0..4).map(|quarter| {
             let sums = [quote!(even), quote!(odd)][quarter % 2].clone();
             let pick = [quote!(first), quote!(second)][quarter / 2].clone();
-            let offset = (panel * 4 + quarter) * spec.lanes();
-            add_to_rows(spec, words, offset, words.multiply_pairs16(sums, pick))
+            let offset = (own.panel * 4 + quarter) * spec.lanes();
+            let rows = words.multiply_pairs16(sums, pick);
+            add_to_rows(spec, words, own.token, offset, rows)
         });
         quote! {
             let (both, odd) = (#both, #odd);
@@ -149,12 +184,12 @@ fn close_wide(
     );
     let (radix, low16) = (words.splat32(quote!(#radix)), words.splat32(quote!(#low16)));
     let total = words.splat32(total);
-    let quarters = (0..panels).flat_map(|panel| (0..4).map(move |quarter| (panel, quarter)));
-    let stores = quarters.map(|(panel, quarter)| widen(words, spec, panel, quarter));
-    let evens = (0..panels).flat_map(|panel| {
+    let quarters = all(spec, panels).flat_map(|own| (0..4).map(move |quarter| (own, quarter)));
+    let stores = quarters.map(|(own, quarter)| widen(words, own, quarter));
+    let evens = all(spec, panels).flat_map(|own| {
         DIGITS.map(|digit| {
-            let (all, odd) = (words_name(digit, panel), odd_name(digit, panel));
-            let even = ident(&format!("{digit}_even"), panel);
+            let (all, odd) = (own.words(digit), own.odd(digit));
+            let even = own.named(&format!("{digit}_even"));
             let value = words.sub(16, quote!(#all), words.shift_left(16, quote!(#odd), 8));
             quote!(let #even = #value;)
         })
@@ -167,11 +202,11 @@ fn close_wide(
 }
 
 /// The sums of a quarter of a panel's rows, which lie in the low or high half of each 32-bit lane.
-fn widen(words: &dyn Vocabulary, spec: &KernelSpec, panel: usize, quarter: usize) -> TokenStream {
+fn widen(words: &dyn Vocabulary, own: Own<'_>, quarter: usize) -> TokenStream {
     let half = |digit: &str| {
         let name = match quarter % 2 {
-            0 => ident(&format!("{digit}_even"), panel),
-            _ => odd_name(digit, panel),
+            0 => own.named(&format!("{digit}_even")),
+            _ => own.odd(digit),
         };
         match quarter / 2 {
             0 => words.and(quote!(#name), quote!(low16)),
@@ -183,16 +218,7 @@ fn widen(words: &dyn Vocabulary, spec: &KernelSpec, panel: usize, quarter: usize
         half("low"),
         words.multiply32(half("high"), quote!(radix)),
     );
-    let offset = (panel * 4 + quarter) * spec.lanes();
-    add_to_rows(spec, words, offset, words.add(32, value, quote!(total)))
-}
-
-/// The 16-bit sums of a digit's byte pairs, taken as words.
-fn words_name(digit: &str, panel: usize) -> Ident {
-    ident(&format!("{digit}_words"), panel)
-}
-
-/// The 16-bit sums of a digit's odd bytes.
-fn odd_name(digit: &str, panel: usize) -> Ident {
-    ident(&format!("{digit}_odd"), panel)
+    let offset = (own.panel * 4 + quarter) * own.spec.lanes();
+    let rows = words.add(32, value, quote!(total));
+    add_to_rows(own.spec, words, own.token, offset, rows)
 }

@@ -12,11 +12,11 @@
 //!   Intel's cores. Neither a pick nor the lookup needs a mask: what a byte holds beside its code the lookup ignores, bits 6 and 7
 //!   by itself and bit 5 because the table stands there twice.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use super::fields::Sums;
-use super::{Skeleton, at, comment};
+use super::{Skeleton, at, comment, ident};
 use crate::budget::DECODED_SCALES;
 use crate::isa::Vocabulary;
 use crate::spec::{Code, KernelSpec};
@@ -53,9 +53,11 @@ impl Skeleton for Decode<'_> {
     }
 
     fn step(&self, panels: usize) -> TokenStream {
-        match self.spec.code {
-            Code::D3 => self.step_d3(panels),
-            _ => self.step_d5(panels),
+        match (self.spec.code, self.spec.batch) {
+            (Code::D3, 1) => self.step_d3(panels),
+            (Code::D3, _) => self.step_d3_for_all(panels),
+            (_, 1) => self.step_d5(panels),
+            _ => self.step_d5_for_all(panels),
         }
     }
 
@@ -65,7 +67,9 @@ impl Skeleton for Decode<'_> {
 
     fn close(&self, panels: usize) -> TokenStream {
         let sums = self.sums();
-        let stores = (0..panels).map(|panel| sums.add_to_rows(panel, sums.whole(panel)));
+        let stores = sums
+            .tokens_and_panels(panels)
+            .map(|(token, panel)| sums.add_to_rows(token, panel, sums.whole(token, panel)));
         quote!(#(#stores)*)
     }
 }
@@ -98,33 +102,17 @@ impl Decode<'_> {
 
     /// Five trits a byte: two decoded bytes, and five products.
     fn step_d5(&self, panels: usize) -> TokenStream {
-        let (w, sums) = (self.words, self.sums());
+        let sums = self.sums();
         let activations = sums.activations(5);
         let dots = (0..panels).map(|panel| {
-            let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
-            let first = w.lookup(&[quote!(first0), quote!(first1)], quote!(codes));
-            // The bit that a shift of words brings in from the next byte is the eighth, which the lookup ignores.
-            let upper = w.shift_right(16, quote!(codes), 1);
-            let last = w.lookup(&[quote!(last0), quote!(last1)], upper);
-            let [first_field, last_field] = ["first", "last"].map(|name| {
-                let name = format_ident!("{name}");
-                move |field: usize| w.and(quote!(#name), self.mask(field))
-            });
-            let middle = w.or_and(quote!(first), quote!(last), self.mask(2));
-            let fields = [
-                (first_field(0), 0),
-                (first_field(1), 1),
-                (middle, 2),
-                (last_field(1), 1),
-                (last_field(0), 0),
-            ];
+            let decoded = self.decoded_d5(panel, [quote!(first), quote!(last)]);
+            let fields = self.fields_d5(quote!(first), quote!(last));
             let products = fields
                 .into_iter()
                 .enumerate()
-                .map(|(group, (field, scale))| sums.add(panel, scale, field, group));
+                .map(|(group, (field, scale))| sums.add((0, panel), scale, field, group));
             quote! {
-                let codes = #codes;
-                let (first, last) = (#first, #last);
+                #decoded
                 #(#products)*
             }
         });
@@ -132,6 +120,60 @@ impl Decode<'_> {
             #activations
             #(#dots)*
         }
+    }
+
+    /// The same for several tokens: every panel is decoded once.
+    fn step_d5_for_all(&self, panels: usize) -> TokenStream {
+        let names = |panel: usize| {
+            ["first", "last"].map(|name| {
+                let name = ident(name, panel);
+                quote!(#name)
+            })
+        };
+        let decoded = (0..panels).map(|panel| self.decoded_d5(panel, names(panel)));
+        let products = (0..5).map(|group| {
+            let field = |panel: usize| {
+                let [first, last] = names(panel);
+                self.fields_d5(first, last)[group].clone()
+            };
+            let scale = field(0).1;
+            let sums = self.sums();
+            sums.add_for_all(panels, scale, |panel| field(panel).0, group)
+        });
+        quote! {
+            #(#decoded)*
+            #(#products)*
+        }
+    }
+
+    /// `let (<first>, <last>) = …;`: both decoded bytes of every code of a panel.
+    fn decoded_d5(&self, panel: usize, [first_name, last_name]: [TokenStream; 2]) -> TokenStream {
+        let w = self.words;
+        let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
+        let first = w.lookup(&[quote!(first0), quote!(first1)], quote!(codes));
+        // The bit that a shift of words brings in from the next byte is the eighth, which the lookup ignores.
+        let upper = w.shift_right(16, quote!(codes), 1);
+        let last = w.lookup(&[quote!(last0), quote!(last1)], upper);
+        quote! {
+            let codes = #codes;
+            let (#first_name, #last_name) = (#first, #last);
+        }
+    }
+
+    /// The five fields of both decoded bytes, in the order of columns, each with the number of its scale.
+    fn fields_d5(&self, first: TokenStream, last: TokenStream) -> [(TokenStream, usize); 5] {
+        let field = |decoded: &TokenStream, field: usize| {
+            let masked = self.words.and(decoded.clone(), self.mask(field));
+            (masked, field)
+        };
+        let middle = self.words.or_and(first.clone(), last.clone(), self.mask(2));
+        [
+            field(&first, 0),
+            field(&first, 1),
+            (middle, 2),
+            field(&last, 1),
+            field(&last, 0),
+        ]
     }
 
     /// The table, and where the codes stand in the words of a step.
@@ -159,18 +201,13 @@ impl Decode<'_> {
         let (w, sums) = (self.words, self.sums());
         let activations = sums.activations(9);
         let dots = (0..panels).map(|panel| {
-            let start = panel * self.spec.panel_step_bytes();
-            let low = w.load(at("weights", start));
-            let high = w.load(at("weights", start + 4 * self.spec.lanes()));
-            let rest = w.merge_bits(quote!(rest_of_low), quote!(low), quote!(high));
+            let words = self.words_d3(panel, ["low", "high", "rest"].map(|n| format_ident!("{n}")));
             let vectors = ["low", "high", "rest"].into_iter().enumerate();
             let products = vectors.map(|(vector, name)| {
-                let (name, pick) = (format_ident!("{name}"), format_ident!("pick_{name}"));
-                let codes = w.pick_bytes(quote!(#pick), quote!(#name));
-                let decoded = w.lookup(&[quote!(fields)], codes);
+                let decoded = self.decoded_d3(name, format_ident!("{name}"));
                 let adds = (0..3).map(|field| {
                     let masked = w.and(quote!(decoded), self.mask(field));
-                    sums.add(panel, field, masked, 3 * vector + field)
+                    sums.add((0, panel), field, masked, 3 * vector + field)
                 });
                 quote! {
                     let decoded = #decoded;
@@ -178,8 +215,7 @@ impl Decode<'_> {
                 }
             });
             quote! {
-                let (low, high) = (#low, #high);
-                let rest = #rest;
+                #words
                 #(#products)*
             }
         });
@@ -187,6 +223,59 @@ impl Decode<'_> {
             #activations
             #(#dots)*
         }
+    }
+
+    /// The same for several tokens: every vector of every panel is decoded once.
+    fn step_d3_for_all(&self, panels: usize) -> TokenStream {
+        let (w, sums) = (self.words, self.sums());
+        let words = (0..panels)
+            .map(|panel| self.words_d3(panel, ["low", "high", "rest"].map(|n| ident(n, panel))));
+        let vectors = ["low", "high", "rest"].into_iter().enumerate();
+        let products = vectors.map(|(vector, name)| {
+            let decoded = (0..panels).map(|panel| {
+                let (own, decoded) = (
+                    ident("decoded", panel),
+                    self.decoded_d3(name, ident(name, panel)),
+                );
+                quote!(let #own = #decoded;)
+            });
+            let adds = (0..3).map(|field| {
+                let masked = |panel: usize| {
+                    let decoded = ident("decoded", panel);
+                    w.and(quote!(#decoded), self.mask(field))
+                };
+                sums.add_for_all(panels, field, masked, 3 * vector + field)
+            });
+            quote! {
+                #(#decoded)*
+                #(#adds)*
+            }
+        });
+        quote! {
+            #(#words)*
+            #(#products)*
+        }
+    }
+
+    /// `let (<low>, <high>) = …; let <rest> = …;`: both words of a step of every row of a panel, and what they have left.
+    fn words_d3(&self, panel: usize, [low_name, high_name, rest_name]: [Ident; 3]) -> TokenStream {
+        let w = self.words;
+        let start = panel * self.spec.panel_step_bytes();
+        let low = w.load(at("weights", start));
+        let high = w.load(at("weights", start + 4 * self.spec.lanes()));
+        let rest = w.merge_bits(quote!(rest_of_low), quote!(#low_name), quote!(#high_name));
+        quote! {
+            let (#low_name, #high_name) = (#low, #high);
+            let #rest_name = #rest;
+        }
+    }
+
+    /// The fields of the codes in `words`, which stand where `pick_<place>` says.
+    fn decoded_d3(&self, place: &str, words: Ident) -> TokenStream {
+        let pick = format_ident!("pick_{place}");
+        let codes = self.words.pick_bytes(quote!(#pick), quote!(#words));
+        // `fields` is the table here.
+        self.words.lookup(&[quote!(fields)], codes)
     }
 }
 

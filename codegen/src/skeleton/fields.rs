@@ -8,7 +8,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
-use super::{add_to_rows, at, ident};
+use super::{add_to_rows, at_token, ident, of_token, own_names};
 use crate::isa::Vocabulary;
 use crate::spec::KernelSpec;
 
@@ -21,15 +21,20 @@ pub struct Sums<'a> {
 }
 
 impl Sums<'_> {
-    /// `let total = …;`: what is added to every row.
+    /// `let total = …;`: what is added to every row of a token.
     pub fn constants(&self) -> TokenStream {
-        let total = self.words.splat32(quote!(correction));
-        quote!(let total = #total;)
+        let totals = own_names(self.spec).map(|own| {
+            let (total, correction) = (own("total"), own("correction"));
+            let value = self.words.splat32(quote!(#correction));
+            quote!(let #total = #value;)
+        });
+        quote!(#(#totals)*)
     }
 
-    /// The sum number `accumulator` of a panel, or of one of the two parts that some ISAs' products come in.
-    pub fn name(&self, panel: usize, accumulator: usize, part: usize) -> Ident {
-        ident(&format!("{}sum{panel}_", self.part(part)), accumulator)
+    /// A token's sum number `accumulator` of a panel, or of one of the two parts that some ISAs' products come in.
+    pub fn name(&self, token: usize, panel: usize, accumulator: usize, part: usize) -> Ident {
+        let name = format!("{}sum{panel}_{accumulator}", self.part(part));
+        of_token(self.spec, &name, token)
     }
 
     /// How the names of a part's sums start.
@@ -41,13 +46,16 @@ impl Sums<'_> {
         }
     }
 
-    /// `let mut <sum> = 0;` for every panel, accumulator and part.
+    /// `let mut <sum> = 0;` for every token, panel, accumulator and part.
     pub fn zero(&self, panels: usize) -> TokenStream {
         let mut sums = TokenStream::new();
-        for panel in 0..panels {
+        for (token, panel) in self.tokens_and_panels(panels) {
             for accumulator in 0..self.scales.len() {
                 for part in 0..self.words.dot_parts() {
-                    let (sum, zero) = (self.name(panel, accumulator, part), self.words.zero());
+                    let (sum, zero) = (
+                        self.name(token, panel, accumulator, part),
+                        self.words.zero(),
+                    );
                     sums.extend(quote!(let mut #sum = #zero;));
                 }
             }
@@ -55,30 +63,74 @@ impl Sums<'_> {
         sums
     }
 
+    /// Every token with every panel.
+    pub fn tokens_and_panels(&self, panels: usize) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.spec.batch).flat_map(move |token| (0..panels).map(move |panel| (token, panel)))
+    }
+
     /// `let activations<i> = …;` for `groups` runs of four neighbouring activations, each in every 32-bit lane.
     pub fn activations(&self, groups: usize) -> TokenStream {
-        let loads = (0..groups).map(|group| {
-            let name = ident("activations", group);
-            let load = self.words.load_splat32(at("at", 4 * group));
-            quote!(let #name = #load;)
-        });
+        let loads = (0..groups).map(|group| self.activations_of(0, group));
         quote!(#(#loads)*)
     }
 
-    /// `<sum> += fields * activations<group>`, four neighbouring products at a time.
+    /// One of [`Sums::activations`] of one token.
+    fn activations_of(&self, token: usize, group: usize) -> TokenStream {
+        let name = ident("activations", group);
+        let load = self
+            .words
+            .load_splat32(at_token(self.spec, "at", token, 4 * group));
+        quote!(let #name = #load;)
+    }
+
+    /// `<sum> += fields * activations<group>`, four neighbouring products at a time; `fields` is a name where products come in parts.
     pub fn add(
         &self,
-        panel: usize,
+        (token, panel): (usize, usize),
         accumulator: usize,
         fields: TokenStream,
         group: usize,
     ) -> TokenStream {
-        let (sum, activations) = (
-            self.name(panel, accumulator, 0),
-            ident("activations", group),
-        );
-        let dot = self.words.dot(quote!(#sum), fields, quote!(#activations));
-        quote!(#sum = #dot;)
+        let w = self.words;
+        let activations = ident("activations", group);
+        let parts = (0..w.dot_parts()).map(|part| {
+            let sum = self.name(token, panel, accumulator, part);
+            let (fields, activations) = (fields.clone(), quote!(#activations));
+            let dot = match part {
+                0 if self.spec.batch > 1 => w.dot_in_order(quote!(#sum), fields, activations),
+                0 => w.dot(quote!(#sum), fields, activations),
+                _ => w.dot_high(quote!(#sum), fields, activations),
+            };
+            quote!(#sum = #dot;)
+        });
+        quote!(#(#parts)*)
+    }
+
+    /// Adds a group's products for all tokens of a batch: `fields` of every panel once, then token after token. So it takes
+    /// registers for one group of activations, and the sums get the rest.
+    pub fn add_for_all(
+        &self,
+        panels: usize,
+        accumulator: usize,
+        fields: impl Fn(usize) -> TokenStream,
+        group: usize,
+    ) -> TokenStream {
+        let unpacked = (0..panels).map(|panel| {
+            let (name, value) = (ident("fields", panel), fields(panel));
+            quote!(let #name = #value;)
+        });
+        let products = (0..self.spec.batch).map(|token| {
+            let load = self.activations_of(token, group);
+            let adds = (0..panels).map(|panel| {
+                let fields = ident("fields", panel);
+                self.add((token, panel), accumulator, quote!(#fields), group)
+            });
+            quote!(#load #(#adds)*)
+        });
+        quote! {
+            #(#unpacked)*
+            #(#products)*
+        }
     }
 
     /// `sum / 2^scale`, exact.
@@ -89,10 +141,10 @@ impl Sums<'_> {
         }
     }
 
-    /// The sums of a panel, scaled down and added.
-    pub fn whole(&self, panel: usize) -> TokenStream {
+    /// A token's sums of a panel, scaled down and added.
+    pub fn whole(&self, token: usize, panel: usize) -> TokenStream {
         let parts = self.scales.iter().enumerate().map(|(accumulator, &scale)| {
-            let sum = self.name(panel, accumulator, 0);
+            let sum = self.name(token, panel, accumulator, 0);
             self.scaled_down(quote!(#sum), scale)
         });
         parts
@@ -100,9 +152,11 @@ impl Sums<'_> {
             .unwrap_or_else(|| self.words.zero())
     }
 
-    /// Adds `value` and the constant to a panel's rows.
-    pub fn add_to_rows(&self, panel: usize, value: TokenStream) -> TokenStream {
-        let value = self.words.add(32, value, quote!(total));
-        add_to_rows(self.spec, self.words, panel * self.spec.lanes() * 4, value)
+    /// Adds `value` and the constant to a token's rows of a panel.
+    pub fn add_to_rows(&self, token: usize, panel: usize, value: TokenStream) -> TokenStream {
+        let total = of_token(self.spec, "total", token);
+        let value = self.words.add(32, value, quote!(#total));
+        let offset = panel * self.spec.lanes() * 4;
+        add_to_rows(self.spec, self.words, token, offset, value)
     }
 }

@@ -11,10 +11,10 @@
 //! * `f3`: all 27 sums of three trits in a table of 32 entries, where an ISA looks up two vectors at once: nothing to negate.
 //! * `t7`: groups of three and a half trits. The half is what makes 54 sums of the 64 that one byte shuffle can hold, without a sign.
 
-use proc_macro2::TokenStream;
-use quote::quote;
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
 
-use super::{Skeleton, at, bytes, ident};
+use super::{Skeleton, at, at_token, bytes, ident};
 use crate::isa::Vocabulary;
 use crate::spec::{Code, KernelSpec};
 
@@ -30,11 +30,11 @@ impl Skeleton for Lut<'_> {
     }
 
     fn open(&self, panels: usize) -> TokenStream {
-        bytes::open(self.words, panels)
+        bytes::open(self.words, self.spec, panels)
     }
 
     fn open_window(&self, panels: usize) -> TokenStream {
-        bytes::open_window(self.words, self.spec.code, panels)
+        bytes::open_window(self.words, self.spec, panels)
     }
 
     fn step(&self, panels: usize) -> TokenStream {
@@ -51,7 +51,7 @@ impl Skeleton for Lut<'_> {
     }
 
     fn close_window(&self, panels: usize) -> TokenStream {
-        bytes::close_window(self.words, panels)
+        bytes::close_window(self.words, self.spec, panels)
     }
 
     fn close(&self, panels: usize) -> TokenStream {
@@ -66,22 +66,61 @@ impl Lut<'_> {
         self.words.load(at("weights", offset))
     }
 
-    /// The table vector at `offset` bytes of the step's tables.
-    fn table(&self, offset: usize) -> TokenStream {
-        self.words.load_table(at("at", offset))
+    /// The table vector at `offset` bytes of a token's tables of the step.
+    fn table(&self, token: usize, offset: usize) -> TokenStream {
+        self.words
+            .load_table(at_token(self.spec, "at", token, offset))
     }
 
     /// `<digit sum> += <looked up, with its sign>;`
-    fn add(&self, digit: &str, panel: usize, value: TokenStream) -> TokenStream {
-        let sum = ident(digit, panel);
+    fn add(&self, digit: &str, token: usize, panel: usize, value: TokenStream) -> TokenStream {
+        let own = bytes::Own {
+            spec: self.spec,
+            token,
+            panel,
+        };
+        let sum = own.bytes(digit);
         let added = self.words.add(8, quote!(#sum), value);
         quote!(#sum = #added;)
+    }
+
+    /// What the tokens of a batch share of a panel, called `name` where no other panel's is needed at the same time.
+    fn shared(&self, name: &str, panel: usize) -> Ident {
+        match self.spec.batch {
+            1 => format_ident!("{name}"),
+            _ => ident(name, panel),
+        }
+    }
+
+    /// Tables and what is looked up in them: for one token panel after panel, each taken apart by `codes` as it is needed; for several
+    /// all panels are taken apart once, and then comes token after token, each with its own tables.
+    fn look_up(
+        &self,
+        panels: usize,
+        tables: impl Fn(usize) -> TokenStream,
+        codes: impl Fn(usize) -> TokenStream,
+        adds: impl Fn(usize, usize) -> TokenStream,
+    ) -> TokenStream {
+        if self.spec.batch == 1 {
+            let panels = (0..panels).map(|panel| {
+                let (codes, adds) = (codes(panel), adds(0, panel));
+                quote!(#codes #adds)
+            });
+            let tables = tables(0);
+            return quote!(#tables #(#panels)*);
+        }
+        let codes = (0..panels).map(codes);
+        let tokens = (0..self.spec.batch).map(|token| {
+            let (tables, adds) = (tables(token), (0..panels).map(|panel| adds(token, panel)));
+            quote!(#tables #(#adds)*)
+        });
+        quote!(#(#codes)* #(#tokens)*)
     }
 
     /// Two trits a nibble, the first two of a step in the low one.
     fn step_t2(&self, panels: usize) -> TokenStream {
         let w = self.words;
-        let [low0, high0, low1, high1] = [0, 1, 2, 3].map(|i| self.table(i * w.table_bytes()));
+        let [low0, high0, low1, high1] = [0, 1, 2, 3].map(|i| self.table(0, i * w.table_bytes()));
         let lookups = (0..panels).map(|panel| {
             let pair = self.weights(panel, 0);
             let groups = (0..2).map(|group| {
@@ -92,7 +131,7 @@ impl Lut<'_> {
                 let codes = w.and(nibbles, quote!(nibble));
                 let adds = bytes::DIGITS.map(|digit| {
                     let table = ident(&format!("{digit}_table"), group);
-                    self.add(digit, panel, w.lookup(&[quote!(#table)], quote!(codes)))
+                    self.add(digit, 0, panel, w.lookup(&[quote!(#table)], quote!(codes)))
                 });
                 quote! {
                     let codes = #codes;
@@ -116,27 +155,39 @@ impl Lut<'_> {
     /// Five trits a byte: seven bits of magnitude index two table vectors (the lookup ignores the eighth), which is the sign.
     fn step_t5(&self, panels: usize) -> TokenStream {
         let w = self.words;
-        let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| self.table(i * w.table_bytes()));
-        let lookups = (0..panels).map(|panel| {
-            let codes = self.weights(panel, 0);
-            let signs = w.spread_highest_bit(quote!(codes));
-            let low = w.lookup(&[quote!(low_table0), quote!(low_table1)], quote!(codes));
-            let high = w.lookup(&[quote!(high_table0), quote!(high_table1)], quote!(codes));
-            let add_low = self.add("low", panel, w.xor(quote!(found_low), quote!(signs)));
-            let add_high = self.add("high", panel, w.xor(quote!(found_high), quote!(signs)));
+        let tables = |token: usize| {
+            let [low0, low1, high0, high1] =
+                [0, 1, 2, 3].map(|i| self.table(token, i * w.table_bytes()));
             quote! {
-                let codes = #codes;
-                let signs = #signs;
+                let (low_table0, low_table1) = (#low0, #low1);
+                let (high_table0, high_table1) = (#high0, #high1);
+            }
+        };
+        let names = |panel: usize| ["codes", "signs"].map(|name| self.shared(name, panel));
+        let codes = |panel: usize| {
+            let ([codes, signs], load) = (names(panel), self.weights(panel, 0));
+            let spread = w.spread_highest_bit(quote!(#codes));
+            quote! {
+                let #codes = #load;
+                let #signs = #spread;
+            }
+        };
+        let adds = |token: usize, panel: usize| {
+            let [codes, signs] = names(panel);
+            let low = w.lookup(&[quote!(low_table0), quote!(low_table1)], quote!(#codes));
+            let high = w.lookup(&[quote!(high_table0), quote!(high_table1)], quote!(#codes));
+            let add = |digit: &str, found: TokenStream| {
+                self.add(digit, token, panel, w.xor(found, quote!(#signs)))
+            };
+            let add_low = add("low", quote!(found_low));
+            let add_high = add("high", quote!(found_high));
+            quote! {
                 let (found_low, found_high) = (#low, #high);
                 #add_low
                 #add_high
             }
-        });
-        quote! {
-            let (low_table0, low_table1) = (#low0, #low1);
-            let (high_table0, high_table1) = (#high0, #high1);
-            #(#lookups)*
-        }
+        };
+        self.look_up(panels, tables, codes, adds)
     }
 
     /// Three trits a nibble: four bytes of nibble pairs, then a byte of signs, shifted up from group to group.
@@ -158,38 +209,49 @@ impl Lut<'_> {
     /// One group of [`Lut::step_t3`].
     fn group_t3(&self, panels: usize, group: usize) -> TokenStream {
         let w = self.words;
-        let start = group * 2 * w.table_bytes();
-        let (low, high) = (self.table(start), self.table(start + w.table_bytes()));
-        let lookups = (0..panels).map(|panel| {
+        let tables = |token: usize| {
+            let start = group * 2 * w.table_bytes();
+            let (low, high) = (
+                self.table(token, start),
+                self.table(token, start + w.table_bytes()),
+            );
+            quote!(let (low_table, high_table) = (#low, #high);)
+        };
+        let names = |panel: usize| ["codes", "sign"].map(|name| self.shared(name, panel));
+        let next = |panel: usize| {
+            let signs = ident("signs", panel);
+            let doubled = w.add(8, quote!(#signs), quote!(#signs));
+            (group < 7).then(|| quote!(#signs = #doubled;))
+        };
+        let taken_apart = |panel: usize| {
             let (pair, signs) = (ident("pair", panel), ident("signs", panel));
             let load = group.is_multiple_of(2).then(|| {
                 let codes = self.weights(panel, group / 2);
                 quote!(let #pair = #codes;)
             });
             let place = 4 * (group % 2) as u32;
-            let codes = w.byte_bits(quote!(#pair), place, 0x0f, quote!(nibble));
-            let sign = w.spread_highest_bit(quote!(#signs));
-            let low = w.lookup(&[quote!(low_table)], quote!(codes));
-            let high = w.lookup(&[quote!(high_table)], quote!(codes));
-            let add_low = self.add("low", panel, w.xor(low, quote!(sign)));
-            let add_high = self.add("high", panel, w.xor(high, quote!(sign)));
-            let next = (group < 7).then(|| {
-                let doubled = w.add(8, quote!(#signs), quote!(#signs));
-                quote!(#signs = #doubled;)
-            });
+            let ([codes, sign], nibbles) = (
+                names(panel),
+                w.byte_bits(quote!(#pair), place, 0x0f, quote!(nibble)),
+            );
+            let spread = w.spread_highest_bit(quote!(#signs));
             quote! {
                 #load
-                let codes = #codes;
-                let sign = #sign;
-                #add_low
-                #add_high
-                #next
+                let #codes = #nibbles;
+                let #sign = #spread;
             }
-        });
-        quote! {
-            let (low_table, high_table) = (#low, #high);
-            #(#lookups)*
-        }
+        };
+        let adds = |token: usize, panel: usize| {
+            let [codes, sign] = names(panel);
+            let low = w.lookup(&[quote!(low_table)], quote!(#codes));
+            let high = w.lookup(&[quote!(high_table)], quote!(#codes));
+            let add_low = self.add("low", token, panel, w.xor(low, quote!(#sign)));
+            let add_high = self.add("high", token, panel, w.xor(high, quote!(#sign)));
+            // The signs move up when the last token has taken its own.
+            let next = (token + 1 == self.spec.batch).then(|| next(panel));
+            quote!(#add_low #add_high #next)
+        };
+        self.look_up(panels, tables, taken_apart, adds)
     }
 
     /// Three trits in five bits: four bytes of nibble pairs, then a byte of fifth bits, four of low nibbles and four of high ones.
@@ -212,34 +274,40 @@ impl Lut<'_> {
     /// One group of [`Lut::step_f3`].
     fn group_f3(&self, panels: usize, group: usize) -> TokenStream {
         let w = self.words;
-        let tables = [0, 1, 2, 3].map(|i| self.table((4 * group + i) * w.table_bytes()));
-        let [low0, low1, high0, high1] = tables;
-        let lookups = (0..panels).map(|panel| {
+        let tables = |token: usize| {
+            let tables = [0, 1, 2, 3].map(|i| self.table(token, (4 * group + i) * w.table_bytes()));
+            let [low0, low1, high0, high1] = tables;
+            quote! {
+                let (low_table0, low_table1) = (#low0, #low1);
+                let (high_table0, high_table1) = (#high0, #high1);
+            }
+        };
+        let taken_apart = |panel: usize| {
             let (pair, bits) = (ident("pair", panel), ident("bits", panel));
             let load = group.is_multiple_of(2).then(|| {
                 let (codes, fifths) = (self.weights(panel, group / 2), ident("fifths", panel));
                 let picked = w.byte_bits(quote!(#fifths), group as u32 / 2, 0x11, quote!(places));
                 quote!(let (#pair, #bits) = (#codes, #picked);)
             });
-            let codes = match group % 2 {
+            let inserted = match group % 2 {
                 0 => w.low_nibbles(quote!(#pair), quote!(#bits)),
                 _ => w.high_nibbles(quote!(#pair), quote!(#bits)),
             };
-            let low = w.lookup(&[quote!(low_table0), quote!(low_table1)], quote!(codes));
-            let high = w.lookup(&[quote!(high_table0), quote!(high_table1)], quote!(codes));
-            let (add_low, add_high) = (self.add("low", panel, low), self.add("high", panel, high));
+            let codes = self.shared("codes", panel);
             quote! {
                 #load
-                let codes = #codes;
-                #add_low
-                #add_high
+                let #codes = #inserted;
             }
-        });
-        quote! {
-            let (low_table0, low_table1) = (#low0, #low1);
-            let (high_table0, high_table1) = (#high0, #high1);
-            #(#lookups)*
-        }
+        };
+        let adds = |token: usize, panel: usize| {
+            let codes = self.shared("codes", panel);
+            let low = w.lookup(&[quote!(low_table0), quote!(low_table1)], quote!(#codes));
+            let high = w.lookup(&[quote!(high_table0), quote!(high_table1)], quote!(#codes));
+            let add_low = self.add("low", token, panel, low);
+            let add_high = self.add("high", token, panel, high);
+            quote!(#add_low #add_high)
+        };
+        self.look_up(panels, tables, taken_apart, adds)
     }
 
     /// Seven trits in two codes of six bits: three vectors hold four codes, the fourth in their highest two bits.
@@ -251,18 +319,23 @@ impl Lut<'_> {
             let codes = (0..panels).map(|panel| self.codes_t7(panel, half));
             let lookups = (0..4).map(|code| {
                 let start = (4 * half + code) * 2 * w.table_bytes();
-                let (low, high) = (self.table(start), self.table(start + w.table_bytes()));
-                let adds = (0..panels).map(|panel| {
+                let tables = |token: usize| {
+                    let (low, high) = (
+                        self.table(token, start),
+                        self.table(token, start + w.table_bytes()),
+                    );
+                    quote!(let (low_table, high_table) = (#low, #high);)
+                };
+                let adds = |token: usize, panel: usize| {
                     let codes = ident(&format!("codes{panel}_"), code);
                     let low = w.lookup(&[quote!(low_table)], quote!(#codes));
                     let high = w.lookup(&[quote!(high_table)], quote!(#codes));
-                    let (low, high) = (self.add("low", panel, low), self.add("high", panel, high));
+                    let low = self.add("low", token, panel, low);
+                    let high = self.add("high", token, panel, high);
                     quote!(#low #high)
-                });
-                quote! {
-                    let (low_table, high_table) = (#low, #high);
-                    #(#adds)*
-                }
+                };
+                // The codes of all panels are taken apart before.
+                self.look_up(panels, tables, |_| TokenStream::new(), adds)
             });
             quote!(#(#codes)* #(#lookups)*)
         });

@@ -7,10 +7,10 @@
 //! A window's sums are widened straight into their rows in memory. That happens once in 28 steps and saves the registers that
 //! 32-bit sums would take.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
-use super::{Skeleton, add_to_rows, at, ident};
+use super::{Skeleton, add_to_rows, at, at_token, ident, of_token};
 use crate::isa::Vocabulary;
 use crate::spec::KernelSpec;
 
@@ -35,31 +35,23 @@ impl Skeleton for Lut16<'_> {
     }
 
     fn open_window(&self, panels: usize) -> TokenStream {
-        let sums = (0..panels).map(|panel| {
-            let (sum, zero) = (ident("sum", panel), self.words.zero());
+        let sums = self.tokens_and_panels(panels).map(|(token, panel)| {
+            let (sum, zero) = (self.sum(token, panel), self.words.zero());
             quote!(let mut #sum = #zero;)
         });
         quote!(#(#sums)*)
     }
 
     fn step(&self, panels: usize) -> TokenStream {
-        let w = self.words;
-        let tables = (0..CODES).map(|code| {
-            let table = ident("table", code);
-            let load = w.load(at("at", code * self.spec.isa.vector_bytes()));
-            quote!(let #table = #load;)
-        });
+        if self.spec.batch > 1 {
+            return self.step_for_all(panels);
+        }
+        let tables = self.tables_of(0);
         let lookups = (0..panels).map(|panel| {
-            let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
-            let sum = ident("sum", panel);
+            let codes = self.codes(panel);
             let adds = (0..CODES).map(|code| {
-                let table = ident("table", code);
-                let index = match code {
-                    0 => quote!(codes),
-                    _ => w.shift_right(16, quote!(codes), 5 * code as u32),
-                };
-                let added = w.add(16, quote!(#sum), w.lookup16(quote!(#table), index));
-                quote!(#sum = #added;)
+                let index = self.index(quote!(codes), code);
+                self.add(0, panel, code, index)
             });
             quote! {
                 let codes = #codes;
@@ -67,24 +59,96 @@ impl Skeleton for Lut16<'_> {
             }
         });
         quote! {
-            #(#tables)*
+            #tables
             #(#lookups)*
         }
     }
 
     fn close_window(&self, panels: usize) -> TokenStream {
         let w = self.words;
-        let vectors = (0..panels).flat_map(|panel| [(panel, "first"), (panel, "second")]);
-        let stores = vectors.enumerate().map(|(vector, (panel, pick))| {
-            let (sum, pick) = (ident("sum", panel), quote::format_ident!("{pick}"));
+        let sums = self.tokens_and_panels(panels);
+        let vectors = sums.flat_map(|sum| [(sum, 0, "first"), (sum, 1, "second")]);
+        let stores = vectors.map(|((token, panel), half, pick)| {
+            let (sum, pick) = (self.sum(token, panel), quote::format_ident!("{pick}"));
             // Two vectors of 32-bit sums for the panel's one of 16-bit lanes.
             let widened = w.multiply_pairs16(quote!(#sum), quote!(#pick));
-            add_to_rows(self.spec, w, vector * 2 * self.spec.lanes(), widened)
+            let offset = (2 * panel + half) * 2 * self.spec.lanes();
+            add_to_rows(self.spec, w, token, offset, widened)
         });
         quote!(#(#stores)*)
     }
 
     fn close(&self, _panels: usize) -> TokenStream {
         TokenStream::new()
+    }
+}
+
+impl Lut16<'_> {
+    fn tokens_and_panels(&self, panels: usize) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.spec.batch).flat_map(move |token| (0..panels).map(move |panel| (token, panel)))
+    }
+
+    /// A token's sums of a panel.
+    fn sum(&self, token: usize, panel: usize) -> Ident {
+        of_token(self.spec, &format!("sum{panel}"), token)
+    }
+
+    /// `let table<code> = …;` for a token's tables of the step.
+    fn tables_of(&self, token: usize) -> TokenStream {
+        let tables = (0..CODES).map(|code| {
+            let offset = code * self.spec.isa.vector_bytes();
+            let load = self.words.load(at_token(self.spec, "at", token, offset));
+            let table = ident("table", code);
+            quote!(let #table = #load;)
+        });
+        quote!(#(#tables)*)
+    }
+
+    /// The words of a panel.
+    fn codes(&self, panel: usize) -> TokenStream {
+        let offset = panel * self.spec.panel_step_bytes();
+        self.words.load(at("weights", offset))
+    }
+
+    /// The words `codes` with code `code` at their lowest bits.
+    fn index(&self, codes: TokenStream, code: usize) -> TokenStream {
+        match code {
+            0 => codes,
+            _ => self.words.shift_right(16, codes, 5 * code as u32),
+        }
+    }
+
+    /// `<sum> += <looked up>;`
+    fn add(&self, token: usize, panel: usize, code: usize, index: TokenStream) -> TokenStream {
+        let (w, sum, table) = (self.words, self.sum(token, panel), ident("table", code));
+        let added = w.add(16, quote!(#sum), w.lookup16(quote!(#table), index));
+        quote!(#sum = #added;)
+    }
+
+    /// The step of several tokens: every panel's words are shifted once.
+    fn step_for_all(&self, panels: usize) -> TokenStream {
+        let name = |panel: usize, code: usize| ident(&format!("codes{panel}_"), code);
+        let codes = (0..panels).map(|panel| {
+            let [first, second, third] = [0, 1, 2].map(|code| name(panel, code));
+            let codes = self.codes(panel);
+            let [next, last] = [1, 2].map(|code| self.index(quote!(#first), code));
+            quote! {
+                let #first = #codes;
+                let (#second, #third) = (#next, #last);
+            }
+        });
+        let tokens = (0..self.spec.batch).map(|token| {
+            let tables = self.tables_of(token);
+            let lookups = (0..panels).flat_map(|panel| (0..CODES).map(move |code| (panel, code)));
+            let adds = lookups.map(|(panel, code)| {
+                let index = name(panel, code);
+                self.add(token, panel, code, quote!(#index))
+            });
+            quote!(#tables #(#adds)*)
+        });
+        quote! {
+            #(#codes)*
+            #(#tokens)*
+        }
     }
 }

@@ -9,7 +9,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
 use super::fields::Sums;
-use super::{Skeleton, at, ident};
+use super::{Skeleton, at, ident, of_token};
 use crate::budget::{Plane, Planes, planes};
 use crate::isa::Vocabulary;
 use crate::spec::{KernelSpec, Variant};
@@ -43,26 +43,51 @@ impl Mad<'_> {
         self.planes().scales.iter().copied().max().unwrap_or(0)
     }
 
-    /// The 32-bit sum of a panel, or of one of its parts, where products are added into 16 bits first.
-    fn wide(&self, panel: usize, part: usize) -> Ident {
-        ident(&format!("{}wide", self.sums().part(part)), panel)
+    /// A token's 32-bit sum of a panel, or of one of its parts, where products are added into 16 bits first.
+    fn wide(&self, token: usize, panel: usize, part: usize) -> Ident {
+        let name = format!("{}wide{panel}", self.sums().part(part));
+        of_token(self.spec, &name, token)
+    }
+
+    /// The fields of a plane of `codes`, where they stand.
+    fn fields(&self, codes: TokenStream, plane: Plane) -> TokenStream {
+        let w = self.words;
+        w.byte_bits(codes, plane.shift, plane.mask, w.splat8(plane.mask))
     }
 
     /// `<sum> += <fields of plane index> * <its activations>;`
     fn plane(&self, panel: usize, index: usize, plane: Plane) -> TokenStream {
-        let (w, sums) = (self.words, self.sums());
-        let fields = w.byte_bits(quote!(codes), plane.shift, plane.mask, w.splat8(plane.mask));
-        if w.dot_parts() == 1 {
-            return sums.add(panel, plane.accumulator, fields, index);
+        let (sums, fields) = (self.sums(), self.fields(quote!(codes), plane));
+        if self.words.dot_parts() == 1 {
+            return sums.add((0, panel), plane.accumulator, fields, index);
         }
-        let rest = sums.name(panel, plane.accumulator, 1);
-        let activations = ident("activations", index);
-        let add = sums.add(panel, plane.accumulator, quote!(fields), index);
-        let dot_high = w.dot_high(quote!(#rest), quote!(fields), quote!(#activations));
+        let adds = sums.add((0, panel), plane.accumulator, quote!(fields), index);
         quote! {
             let fields = #fields;
-            #add
-            #rest = #dot_high;
+            #adds
+        }
+    }
+
+    /// The step of several tokens: plane by plane, for all of them.
+    fn step_for_all(&self, panels: usize) -> TokenStream {
+        let (w, sums) = (self.words, self.sums());
+        let codes = |panel: usize| ident("codes", panel);
+        let loads = (0..panels).map(|panel| {
+            let load = w.load(at("weights", panel * self.spec.panel_step_bytes()));
+            let codes = codes(panel);
+            quote!(let #codes = #load;)
+        });
+        let planes = self.planes().planes.into_iter().enumerate();
+        let planes = planes.map(|(index, plane)| {
+            let fields = |panel: usize| {
+                let codes = codes(panel);
+                self.fields(quote!(#codes), plane)
+            };
+            sums.add_for_all(panels, plane.accumulator, fields, index)
+        });
+        quote! {
+            #(#loads)*
+            #(#planes)*
         }
     }
 }
@@ -76,10 +101,11 @@ impl Skeleton for Mad<'_> {
         if !self.narrow() {
             return self.sums().zero(panels);
         }
-        let parts = self.words.dot_parts();
-        let sums = (0..panels).flat_map(|panel| (0..parts).map(move |part| (panel, part)));
-        let sums = sums.map(|(panel, part)| {
-            let (wide, zero) = (self.wide(panel, part), self.words.zero());
+        let (parts, sums) = (self.words.dot_parts(), self.sums());
+        let sums = sums.tokens_and_panels(panels);
+        let sums = sums.flat_map(|sum| (0..parts).map(move |part| (sum, part)));
+        let sums = sums.map(|((token, panel), part)| {
+            let (wide, zero) = (self.wide(token, panel, part), self.words.zero());
             quote!(let mut #wide = #zero;)
         });
         quote!(#(#sums)*)
@@ -94,6 +120,9 @@ impl Skeleton for Mad<'_> {
     }
 
     fn step(&self, panels: usize) -> TokenStream {
+        if self.spec.batch > 1 {
+            return self.step_for_all(panels);
+        }
         let activations = self.sums().activations(4);
         let dots = (0..panels).map(|panel| {
             let codes = at("weights", panel * self.spec.panel_step_bytes());
@@ -117,12 +146,15 @@ impl Skeleton for Mad<'_> {
         }
         let (w, sums) = (self.words, self.sums());
         let mut widened = TokenStream::new();
-        for panel in 0..panels {
+        for (token, panel) in sums.tokens_and_panels(panels) {
             for (accumulator, &scale) in sums.scales.iter().enumerate() {
                 // Widening brings every sum to the largest scale of all.
                 let up = self.top_scale() - scale;
                 for part in 0..w.dot_parts() {
-                    let (wide, sum) = (self.wide(panel, part), sums.name(panel, accumulator, part));
+                    let (wide, sum) = (
+                        self.wide(token, panel, part),
+                        sums.name(token, panel, accumulator, part),
+                    );
                     let added = w.add_pairs16(quote!(#wide), quote!(#sum), up);
                     widened.extend(quote!(#wide = #added;));
                 }
@@ -133,11 +165,11 @@ impl Skeleton for Mad<'_> {
 
     fn close(&self, panels: usize) -> TokenStream {
         let (w, sums) = (self.words, self.sums());
-        let stores = (0..panels).map(|panel| {
+        let stores = sums.tokens_and_panels(panels).map(|(token, panel)| {
             let value = match (self.narrow(), w.dot_parts()) {
-                (false, _) => sums.whole(panel),
+                (false, _) => sums.whole(token, panel),
                 (true, parts) => {
-                    let (wide, rest) = (self.wide(panel, 0), self.wide(panel, 1));
+                    let [wide, rest] = [0, 1].map(|part| self.wide(token, panel, part));
                     let rows = match parts {
                         1 => quote!(#wide),
                         _ => w.join_parts(quote!(#wide), quote!(#rest)),
@@ -145,7 +177,7 @@ impl Skeleton for Mad<'_> {
                     sums.scaled_down(rows, self.top_scale())
                 }
             };
-            sums.add_to_rows(panel, value)
+            sums.add_to_rows(token, panel, value)
         });
         quote!(#(#stores)*)
     }

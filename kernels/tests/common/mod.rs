@@ -87,7 +87,7 @@ impl Case {
         PackedMatrix::pack(packing, self.rows, self.cols, Pages::Small, &fill).unwrap()
     }
 
-    /// The kernel's sums, with the rows split over `threads` workers.
+    /// That very kernel's sums, whatever the number of tokens, with the rows split over `threads` workers.
     pub fn run(&self, kernel: Kernel, tile: Tile, threads: usize) -> Vec<i32> {
         let choice = Choice {
             kernel,
@@ -95,6 +95,7 @@ impl Case {
             source: Source::Forced,
         };
         let gemv = Gemv::new(self.pack(kernel), choice, threads).unwrap();
+        let gemv = gemv.alone();
         let mut out = vec![i32::MIN; self.rows * self.tokens.len()];
         gemv.run(&self.operands(kernel).iter().collect::<Vec<_>>(), &mut out);
         out
@@ -125,6 +126,21 @@ impl Case {
             );
         }
     }
+}
+
+/// Tokens that show all that a kernel does with them: one, or two whole batches and one more.
+pub fn several(kernel: &Kernel) -> usize {
+    match kernel.batch {
+        1 => 1,
+        batch => 2 * batch + 1,
+    }
+}
+
+/// Numbers of tokens at which something changes for a kernel that takes several at once.
+pub fn counts(batch: usize) -> Vec<usize> {
+    let mut counts = vec![1, batch - 1, batch, batch + 1, 2 * batch + 1];
+    counts.dedup();
+    counts
 }
 
 /// The most weights of a matrix in the tests of large shapes, by `TERN_TEST_WEIGHTS`: for CPUs that are slow because they are emulated.

@@ -109,6 +109,10 @@ fn facts(kernel: &Explanation) -> String {
         }
         None => "none: sums are 32 bits wide throughout".to_owned(),
     };
+    let tokens = match kernel.batch {
+        1 => "one after another".to_owned(),
+        batch => format!("{batch} at once, from one reading of the weights"),
+    };
     let lines = [
         ("kernel", kernel.id.clone()),
         (
@@ -141,6 +145,7 @@ fn facts(kernel: &Explanation) -> String {
                 kernel.weight_bytes_per_weight, kernel.operand_bytes_per_weight
             ),
         ),
+        ("tokens", tokens),
         ("window", window),
         (
             "K block",

@@ -47,6 +47,11 @@ pub fn add16<const N: usize>(a: Integers<N>, b: Integers<N>) -> Integers<N> {
     Integers::each(|i| a.u16(i).wrapping_add(b.u16(i)))
 }
 
+/// Sums that leave a signed word stay at its end.
+pub fn add_saturated16<const N: usize>(a: Integers<N>, b: Integers<N>) -> Integers<N> {
+    Integers::each(|i| a.i16(i).saturating_add(b.i16(i)))
+}
+
 pub fn add32<const N: usize>(a: Integers<N>, b: Integers<N>) -> Integers<N> {
     Integers::each(|i| a.u32(i).wrapping_add(b.u32(i)))
 }

@@ -14,6 +14,7 @@ intrinsics! {
     ["sse2"] fn _mm_andnot_si128(a: __m128i, b: __m128i) -> __m128i { and_not(a, b) }
     ["sse2"] fn _mm_add_epi8(a: __m128i, b: __m128i) -> __m128i { add8(a, b) }
     ["sse2"] fn _mm_add_epi16(a: __m128i, b: __m128i) -> __m128i { add16(a, b) }
+    ["sse2"] fn _mm_adds_epi16(a: __m128i, b: __m128i) -> __m128i { add_saturated16(a, b) }
     ["sse2"] fn _mm_add_epi32(a: __m128i, b: __m128i) -> __m128i { add32(a, b) }
     ["sse2"] fn _mm_sub_epi8(a: __m128i, b: __m128i) -> __m128i { sub8(a, b) }
     ["sse2"] fn _mm_sub_epi16(a: __m128i, b: __m128i) -> __m128i { sub16(a, b) }

@@ -14,6 +14,7 @@ intrinsics! {
     ["avx2"] fn _mm256_andnot_si256(a: __m256i, b: __m256i) -> __m256i { and_not(a, b) }
     ["avx2"] fn _mm256_add_epi8(a: __m256i, b: __m256i) -> __m256i { add8(a, b) }
     ["avx2"] fn _mm256_add_epi16(a: __m256i, b: __m256i) -> __m256i { add16(a, b) }
+    ["avx2"] fn _mm256_adds_epi16(a: __m256i, b: __m256i) -> __m256i { add_saturated16(a, b) }
     ["avx2"] fn _mm256_add_epi32(a: __m256i, b: __m256i) -> __m256i { add32(a, b) }
     ["avx2"] fn _mm256_sub_epi8(a: __m256i, b: __m256i) -> __m256i { sub8(a, b) }
     ["avx2"] fn _mm256_sub_epi16(a: __m256i, b: __m256i) -> __m256i { sub16(a, b) }

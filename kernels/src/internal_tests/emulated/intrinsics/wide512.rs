@@ -55,6 +55,7 @@ intrinsics! {
     ["avx512f"] fn _mm512_andnot_si512(a: __m512i, b: __m512i) -> __m512i { and_not(a, b) }
     ["avx512bw"] fn _mm512_add_epi8(a: __m512i, b: __m512i) -> __m512i { add8(a, b) }
     ["avx512bw"] fn _mm512_add_epi16(a: __m512i, b: __m512i) -> __m512i { add16(a, b) }
+    ["avx512bw"] fn _mm512_adds_epi16(a: __m512i, b: __m512i) -> __m512i { add_saturated16(a, b) }
     ["avx512f"] fn _mm512_add_epi32(a: __m512i, b: __m512i) -> __m512i { add32(a, b) }
     ["avx512bw"] fn _mm512_sub_epi8(a: __m512i, b: __m512i) -> __m512i { sub8(a, b) }
     ["avx512bw"] fn _mm512_sub_epi16(a: __m512i, b: __m512i) -> __m512i { sub16(a, b) }

@@ -1,0 +1,153 @@
+/// `gemv_mad_b2__avx512vnni_shiftfree_p1k12n2`: two-bit multiply-add, shiftfree on avx512vnni.
+///
+/// Packing `b2_l16_p1_k12`: 16 rows x 16 columns in 64 bytes a step and panel, 2.000 bits a weight.
+/// 15 of 32 vector registers. Sums are `i32` throughout. Steps in a K block: 12 (bound 32767). Adds the `i32` sum of each row to `out`. Reads the weights once for 2 tokens.
+/// Emitted by `codegen/src/skeleton/mad.rs`. Change that file, not this text.
+///
+/// # Safety
+///
+/// `args` meets the contract of [`GemvArgs`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub unsafe fn gemv_mad_b2__avx512vnni_shiftfree_p1k12n2(args: &GemvArgs) {
+    let GemvArgs { tokens, count, steps, prefetch, .. } = *args;
+    // SAFETY: by the contract of `GemvArgs`, which gives every byte that is read or written here,
+    // and the CPU's ISA.
+    unsafe {
+        let (batches, rest) = core::slice::from_raw_parts(tokens, count)
+            .as_chunks::<2>();
+        for [t0, t1] in batches {
+            let Token { operand: operand_t0, out: out_t0, correction: correction_t0 } = *t0;
+            let Token { operand: operand_t1, out: out_t1, correction: correction_t1 } = *t1;
+            let total_t0 = _mm512_set1_epi32(correction_t0);
+            let total_t1 = _mm512_set1_epi32(correction_t1);
+            let mut weights = args.weights;
+            let mut out_t0 = out_t0.cast::<u8>();
+            let mut out_t1 = out_t1.cast::<u8>();
+            for _ in 0..args.strips {
+                let mut sum0_0_t0 = _mm512_setzero_si512();
+                let mut sum0_1_t0 = _mm512_setzero_si512();
+                let mut sum0_2_t0 = _mm512_setzero_si512();
+                let mut sum0_3_t0 = _mm512_setzero_si512();
+                let mut sum0_0_t1 = _mm512_setzero_si512();
+                let mut sum0_1_t1 = _mm512_setzero_si512();
+                let mut sum0_2_t1 = _mm512_setzero_si512();
+                let mut sum0_3_t1 = _mm512_setzero_si512();
+                let mut at_t0 = operand_t0;
+                let mut at_t1 = operand_t1;
+                for _ in 0..steps {
+                    let ahead = weights.wrapping_add(prefetch);
+                    _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                    let codes0 = _mm512_loadu_si512(weights.cast());
+                    let fields0 = _mm512_and_si512(codes0, _mm512_set1_epi8(3));
+                    let activations0 = _mm512_set1_epi32(
+                        at_t0.cast::<i32>().read_unaligned(),
+                    );
+                    sum0_0_t0 = _mm512_dpbusd_epi32(sum0_0_t0, fields0, activations0);
+                    let activations0 = _mm512_set1_epi32(
+                        at_t1.cast::<i32>().read_unaligned(),
+                    );
+                    sum0_0_t1 = _mm512_dpbusd_epi32(sum0_0_t1, fields0, activations0);
+                    let fields0 = _mm512_and_si512(codes0, _mm512_set1_epi8(12));
+                    let activations1 = _mm512_set1_epi32(
+                        at_t0.add(4).cast::<i32>().read_unaligned(),
+                    );
+                    sum0_1_t0 = _mm512_dpbusd_epi32(sum0_1_t0, fields0, activations1);
+                    let activations1 = _mm512_set1_epi32(
+                        at_t1.add(4).cast::<i32>().read_unaligned(),
+                    );
+                    sum0_1_t1 = _mm512_dpbusd_epi32(sum0_1_t1, fields0, activations1);
+                    let fields0 = _mm512_and_si512(codes0, _mm512_set1_epi8(48));
+                    let activations2 = _mm512_set1_epi32(
+                        at_t0.add(8).cast::<i32>().read_unaligned(),
+                    );
+                    sum0_2_t0 = _mm512_dpbusd_epi32(sum0_2_t0, fields0, activations2);
+                    let activations2 = _mm512_set1_epi32(
+                        at_t1.add(8).cast::<i32>().read_unaligned(),
+                    );
+                    sum0_2_t1 = _mm512_dpbusd_epi32(sum0_2_t1, fields0, activations2);
+                    let fields0 = _mm512_and_si512(codes0, _mm512_set1_epi8(-64));
+                    let activations3 = _mm512_set1_epi32(
+                        at_t0.add(12).cast::<i32>().read_unaligned(),
+                    );
+                    sum0_3_t0 = _mm512_dpbusd_epi32(sum0_3_t0, fields0, activations3);
+                    let activations3 = _mm512_set1_epi32(
+                        at_t1.add(12).cast::<i32>().read_unaligned(),
+                    );
+                    sum0_3_t1 = _mm512_dpbusd_epi32(sum0_3_t1, fields0, activations3);
+                    weights = weights.add(64);
+                    at_t0 = at_t0.add(16);
+                    at_t1 = at_t1.add(16);
+                }
+                _mm512_storeu_si512(
+                    out_t0.cast(),
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_add_epi32(
+                                _mm512_add_epi32(
+                                    _mm512_add_epi32(
+                                        sum0_0_t0,
+                                        _mm512_srai_epi32::<2>(sum0_1_t0),
+                                    ),
+                                    _mm512_srai_epi32::<4>(sum0_2_t0),
+                                ),
+                                _mm512_srai_epi32::<6>(sum0_3_t0),
+                            ),
+                            total_t0,
+                        ),
+                        _mm512_loadu_si512(out_t0.cast()),
+                    ),
+                );
+                _mm512_storeu_si512(
+                    out_t1.cast(),
+                    _mm512_add_epi32(
+                        _mm512_add_epi32(
+                            _mm512_add_epi32(
+                                _mm512_add_epi32(
+                                    _mm512_add_epi32(
+                                        sum0_0_t1,
+                                        _mm512_srai_epi32::<2>(sum0_1_t1),
+                                    ),
+                                    _mm512_srai_epi32::<4>(sum0_2_t1),
+                                ),
+                                _mm512_srai_epi32::<6>(sum0_3_t1),
+                            ),
+                            total_t1,
+                        ),
+                        _mm512_loadu_si512(out_t1.cast()),
+                    ),
+                );
+                out_t0 = out_t0.add(64);
+                out_t1 = out_t1.add(64);
+            }
+        }
+        // Tokens that fill no batch follow one by one.
+        gemv_mad_b2__avx512vnni_shiftfree_p1k12(
+            &GemvArgs {
+                tokens: rest.as_ptr(),
+                count: rest.len(),
+                ..*args
+            },
+        );
+    }
+}
+
+/// Prepares activations for the kernels of packing `b2_l16_p1_k12`.
+///
+/// Emitted by `codegen/src/skeleton/operand.rs`. Change that file, not this text.
+///
+/// # Safety
+///
+/// `args` meets the contract of [`BuildArgs`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub unsafe fn build_b2__avx512vnni(args: &BuildArgs) {
+    // SAFETY: by the contract of `BuildArgs`, which gives both ranges, apart from each other.
+    let (activations, operand) = unsafe {
+        (
+            core::slice::from_raw_parts(args.activations.cast::<u8>(), args.steps * 16),
+            core::slice::from_raw_parts_mut(args.operand, args.steps * 16),
+        )
+    };
+    for (step, out) in activations.chunks_exact(16).zip(operand.chunks_exact_mut(16)) {
+        out.copy_from_slice(step);
+    }
+}
