@@ -10,6 +10,8 @@ use crate::pack::PackedMatrix;
 use crate::packing::Code;
 use crate::registry::{KernelDesc, Scales};
 use crate::{Pages, group_kernels, kernels, reference};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// Kernels whose window is one step too long. They exist only for the test that must find them wrong.
 mod overflowing {
@@ -35,7 +37,8 @@ mod avx512vl {
 
 /// A buffer between two pages: the one before is full of canary bytes, the one after must not be touched at all.
 struct Fenced {
-    map: Map,
+    /// There until the buffer is dropped.
+    map: Option<Map>,
     start: usize,
     len: usize,
 }
@@ -45,29 +48,44 @@ const CANARY: u8 = 0xa5;
 
 const PAGE: usize = 4096;
 
+thread_local! {
+    /// Memory of buffers that were dropped, by its size: most tests want the same sizes a thousand times, and mapping is slow.
+    static SPARE: RefCell<BTreeMap<usize, Vec<Map>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
 impl Fenced {
     fn new(len: usize) -> Fenced {
         let whole = len.next_multiple_of(PAGE) + PAGE;
-        let mut map = fenced_map(whole);
+        let spare = SPARE.with_borrow_mut(|spare| spare.get_mut(&whole).and_then(Vec::pop));
+        let mut map = spare.unwrap_or_else(|| fenced_map(whole));
         map[..whole].fill(CANARY);
         Fenced {
-            map,
+            map: Some(map),
             start: whole - len,
             len,
         }
     }
 
     fn bytes(&mut self) -> &mut [u8] {
-        &mut self.map[self.start..][..self.len]
+        let map = self.map.as_mut().expect("memory until it is dropped");
+        &mut map[self.start..][..self.len]
     }
 
     fn check(&self, what: &str) {
-        let before = &self.map[..self.start];
+        let map = self.map.as_ref().expect("memory until it is dropped");
         assert!(
-            before.iter().all(|&b| b == CANARY),
+            map[..self.start].iter().all(|&b| b == CANARY),
             "{what}: bytes before the buffer changed"
         );
-        check_after(&self.map, self.start + self.len, what);
+        check_after(map, self.start + self.len, what);
+    }
+}
+
+impl Drop for Fenced {
+    fn drop(&mut self) {
+        let map = self.map.take().expect("memory until it is dropped");
+        let whole = self.start + self.len;
+        SPARE.with_borrow_mut(|spare| spare.entry(whole).or_default().push(map));
     }
 }
 
