@@ -142,6 +142,9 @@ fn check_after(map: &Map, end: usize, what: &str) {
     );
 }
 
+/// The bytes of a sum, or of a scaled product.
+type Word = [u8; 4];
+
 /// One token's buffers, each fenced.
 struct FencedToken {
     activations: Fenced,
@@ -152,8 +155,8 @@ struct FencedToken {
 }
 
 impl FencedToken {
-    /// The token of activations `q`, prepared for `kernel`, with outputs for `rows` padded rows.
-    fn new(kernel: &KernelDesc, rows: usize, q: &[i8]) -> FencedToken {
+    /// The token of activations `q`, prepared for `kernel`, with outputs for `rows` padded rows that hold `before`.
+    fn new(kernel: &KernelDesc, rows: usize, q: &[i8], before: Word) -> FencedToken {
         let (steps, step_cols) = (
             kernel.packing.steps(q.len()),
             kernel.packing.code.step_cols(),
@@ -172,7 +175,7 @@ impl FencedToken {
         // SAFETY: the buffers have the lengths of the contract, and the callers check the ISA.
         unsafe { (kernel.build)(&build) };
         let mut out = Fenced::new(rows * 4);
-        out.bytes().fill(0);
+        out.bytes().as_chunks_mut().0.fill(before);
         let bias = match kernel.biased {
             true => -q.iter().map(|&q| i32::from(q)).sum::<i32>(),
             false => 0,
@@ -186,14 +189,16 @@ impl FencedToken {
     }
 }
 
-/// The sums of `trits` (row by row) and each token's activations by one kernel through its raw contract, in one K block, in fenced
-/// buffers.
-fn fenced_sums(
+/// The outputs of `trits` (row by row) and each token's activations by one kernel through its raw contract, in one K block, in fenced
+/// buffers, where every output was `before` and each row has a scale.
+fn fenced_outputs(
     kernel: &KernelDesc,
     rows: usize,
     trits: &[i8],
     tokens: &[Vec<i8>],
-) -> Vec<Vec<i32>> {
+    before: Word,
+    scale: impl Fn(usize) -> f32,
+) -> Vec<Vec<Word>> {
     let (packing, cols) = (kernel.packing, tokens[0].len());
     let fill = |row: usize, out: &mut [i8]| out.copy_from_slice(&trits[row * cols..][..cols]);
     let matrix = PackedMatrix::pack(packing, rows, cols, Pages::Small, &fill).expect("packs");
@@ -203,13 +208,14 @@ fn fenced_sums(
     let mut weights = Fenced::new(matrix.bytes());
     weights.bytes().copy_from_slice(matrix.data());
     let padded = panels * packing.lanes;
-    let each = tokens.iter().map(|q| FencedToken::new(kernel, padded, q));
+    let each = tokens
+        .iter()
+        .map(|q| FencedToken::new(kernel, padded, q, before));
     let mut fenced: Vec<FencedToken> = each.collect();
 
-    // Scales of one: the sums of a kernel that scales are then whole numbers, exact in `f32`.
     let mut scales = Fenced::new(panels * packing.lanes * 4);
-    for scale in scales.bytes().chunks_exact_mut(4) {
-        scale.copy_from_slice(&1f32.to_ne_bytes());
+    for (row, bytes) in scales.bytes().chunks_exact_mut(4).enumerate() {
+        bytes.copy_from_slice(&scale(row).to_ne_bytes());
     }
 
     let pointers = fenced.iter_mut().map(|token| Token {
@@ -233,11 +239,7 @@ fn fenced_sums(
     for (buffer, name) in [(&weights, "weights"), (&scales, "scales")] {
         buffer.check(&format!("{} {name}", kernel.id));
     }
-    let sum = |word| match kernel.scales {
-        Scales::Whole => i32::from_ne_bytes(word),
-        Scales::Groups => f32::from_ne_bytes(word) as i32,
-    };
-    let sums = fenced.iter_mut().enumerate().map(|(number, token)| {
+    let outputs = fenced.iter_mut().enumerate().map(|(number, token)| {
         for (buffer, name) in [
             (&token.activations, "activations"),
             (&token.operand, "operand"),
@@ -245,10 +247,27 @@ fn fenced_sums(
         ] {
             buffer.check(&format!("{} {name} of token {number}", kernel.id));
         }
-        let words = token.out.bytes().chunks_exact(4);
-        let words = words.map(|b| [b[0], b[1], b[2], b[3]]);
-        words.take(rows).map(sum).collect()
+        token.out.bytes().as_chunks().0[..rows].to_vec()
     });
+    outputs.collect()
+}
+
+/// The sums by one kernel as [`fenced_outputs`] has them. Scales are one: the sums of a kernel that scales are then whole numbers, exact
+/// in `f32`.
+fn fenced_sums(
+    kernel: &KernelDesc,
+    rows: usize,
+    trits: &[i8],
+    tokens: &[Vec<i8>],
+) -> Vec<Vec<i32>> {
+    let sum = |word| match kernel.scales {
+        Scales::Whole => i32::from_ne_bytes(word),
+        Scales::Groups => f32::from_ne_bytes(word) as i32,
+    };
+    let outputs = fenced_outputs(kernel, rows, trits, tokens, [0; 4], |_| 1.0);
+    let sums = outputs
+        .into_iter()
+        .map(|words| words.into_iter().map(sum).collect());
     sums.collect()
 }
 
@@ -311,6 +330,33 @@ fn check(kernel: &KernelDesc, rows: usize, cols: usize) {
     }
 }
 
+/// Fails unless `kernel` adds to what its outputs hold: sums, or `f32` products of sums and scales, first multiplied and then added.
+fn check_adds(kernel: &KernelDesc) {
+    let rows = kernel.packing.lanes * (kernel.packing.panels + 1);
+    let cols = kernel.packing.block.min(33) * kernel.packing.code.step_cols();
+    let trits: Vec<i8> = (0..rows * cols)
+        .map(|i| (i * 5 % 7 % 3) as i8 - 1)
+        .collect();
+    let q = |token: usize| (0..cols).map(|k| (k * 91 + token * 17) as i8).collect();
+    let tokens: Vec<Vec<i8>> = (0..=kernel.batch).map(q).collect();
+    // Neither powers of two nor alike, so that a fused product or another row's scale shows.
+    let scale = |row: usize| (row as f32 - 20.5) / 7e3;
+    let before = match kernel.scales {
+        Scales::Whole => (-1_234_567_i32).to_ne_bytes(),
+        Scales::Groups => 0.3f32.to_ne_bytes(),
+    };
+    let added = |(row, sum): (usize, i32)| match kernel.scales {
+        Scales::Whole => (i32::from_ne_bytes(before) + sum).to_ne_bytes(),
+        Scales::Groups => (f32::from_ne_bytes(before) + sum as f32 * scale(row)).to_ne_bytes(),
+    };
+    let sums = expected(rows, &trits, &tokens).into_iter();
+    let sums: Vec<Vec<Word>> = sums
+        .map(|sums| sums.into_iter().enumerate().map(added).collect())
+        .collect();
+    let found = fenced_outputs(kernel, rows, &trits, &tokens, before, scale);
+    assert!(found == sums, "{} does not add to its outputs", kernel.id);
+}
+
 /// Fails unless `kernel` returns the reference's sums in fenced buffers where rows, steps, windows and blocks end.
 fn stays_within(kernel: &KernelDesc) {
     let step = kernel.packing.code.step_cols();
@@ -320,6 +366,7 @@ fn stays_within(kernel: &KernelDesc) {
             check(kernel, rows, cols);
         }
     }
+    check_adds(kernel);
 }
 
 #[test]
