@@ -101,6 +101,25 @@ fn explanations_count_operations_and_show_what_the_profile_measured() {
         text.contains("2.0 Gw/s: 1000x3000 in 1500.0 us with 2 threads"),
         "{text}"
     );
+    let record = "bench-results/cpu/2026-11-21-abc";
+    fs::create_dir_all(world.path(record)).unwrap();
+    let line = format!("6912,2560,memory,1,{scalar},8847.36,2e9,1.25");
+    let table = format!(
+        "rows,cols,residence,threads,kernel,time_us,weights_per_s,weights_per_cycle\n{line}\n"
+    );
+    fs::write(world.path(record).join("comparison.csv"), table).unwrap();
+    let text = world.ok(&["codegen", "explain", scalar]);
+    assert!(
+        text.contains(record)
+            && text.contains("2.0 Gw/s (1.2 weights a cycle and core): 6912x2560 from memory in 8847.4 us with 1 thread"),
+        "{text}"
+    );
+    let json = world.json(&["codegen", "explain", scalar, "--records", record, "--json"]);
+    assert_eq!(json["recorded"][0]["rows"], 6912);
+    world.fails(
+        &["codegen", "explain", scalar, "--records", "nowhere"],
+        &["cannot read nowhere"],
+    );
     world.fails(
         &["codegen", "explain", scalar, "--profile", "no.toml"],
         &["cannot read the profile no.toml"],

@@ -10,7 +10,7 @@
 //! * [`compare()`]: lookup tables against add/sub and multiply-add, as table, CSV and chart.
 //! * [`study()`]: the comparison at several thread counts and what explains it, as a page with figures.
 //! * [`bandwidth()`]: how fast this machine reads memory, the ruler for both.
-//! * [`mod@write`]: profiles and records on disk, whole or not at all.
+//! * [`mod@write`]: profiles and records on disk, whole or not at all. [`records_of`] reads what records say of a kernel.
 //!
 //! Inside: `measure.rs` has the only clock, `rotation.rs` keeps weights cold, `screen.rs` and `search.rs` decide.
 //!
@@ -49,6 +49,7 @@ mod host;
 mod job;
 mod measure;
 mod progress;
+mod records;
 mod report;
 mod rotation;
 mod runoff;
@@ -70,6 +71,7 @@ pub use host::now_utc;
 pub use job::{Job, Trial};
 pub use measure::Candidate;
 pub use progress::{Progress, plural, tile_text};
+pub use records::{Recorded, RecordsError, records_of};
 pub use runoff::{Runoff, RunoffOptions, paired_runoff};
 pub use search::{Decision, Outcome};
 pub use shapes::{MatrixShape, ModelShapes, ShapesError, Work, merge_work};

@@ -136,7 +136,7 @@ impl Comparison {
         let mut text = String::from(
             "rows,cols,count,residence,threads,pages,family,variant,kernel,k_blocks,chunk,prefetch,bits_per_weight,\
              time_us,time_us_mad,build_us,time_with_build_us,weights_per_s,bytes_per_s,stream_bytes_per_s,\
-             bandwidth_share,vs_addsub,vs_addsub_mad,vs_mad,vs_mad_mad,vs_addsub_with_build,vs_mad_with_build,samples\n",
+             bandwidth_share,vs_addsub,vs_addsub_mad,vs_mad,vs_mad_mad,vs_addsub_with_build,vs_mad_with_build,samples,weights_per_cycle\n",
         );
         for group in groups(&self.rows) {
             let best = |family| {
@@ -190,8 +190,15 @@ impl Comparison {
             ratio(&row.vs_mad),
             versus.join(","),
             row.time_us.samples.len().to_string(),
+            number(self.weights_per_cycle(row), 2),
         ];
         fields.join(",")
+    }
+
+    /// Weights that each core multiplies in a cycle of the clock, which is measured beside the bandwidth.
+    fn weights_per_cycle(&self, row: &ComparisonRow) -> Option<f64> {
+        let ghz = self.bandwidth.as_ref()?.ghz.median;
+        Some(row.weights_per_s / self.threads as f64 / (1e9 * ghz))
     }
 
     /// Every sample: one line for each round of each row, and of the streaming bandwidth and the clock beside it. Rounds

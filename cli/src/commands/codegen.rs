@@ -68,8 +68,8 @@ enum Action {
     /// Explain one kernel: its operations, bounds and speed
     ///
     /// Prints what the kernel computes, the vector operations of a step by kind, why sums are widened when they are, and how
-    /// many weights a cycle the pipes of some CPUs would allow at best. Where the profile of this CPU has the kernel, the speed
-    /// that was measured stands beside that.
+    /// many weights a cycle the pipes of some CPUs would allow at best. Where the profile of this CPU or a record of `tern compare`
+    /// has the kernel, the speed that was measured stands beside that.
     #[command(after_help = "Example:\n  tern codegen explain gemv_lut_t3__avx2_p1k32")]
     Explain {
         /// The kernel's id, as `tern codegen list` prints it
@@ -79,6 +79,9 @@ enum Action {
         configs: ConfigsArg,
         #[command(flatten)]
         profile: ProfileArg,
+        /// Look for records in this directory and two levels below it [default: bench-results, where there is one]
+        #[arg(long, value_name = "DIR")]
+        records: Option<PathBuf>,
         #[command(flatten)]
         json: JsonArg,
     },
@@ -176,8 +179,15 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             id,
             configs,
             profile,
+            records,
             json,
-        } => explain::run(&configs.kernels()?, id, profile, json.json)?,
+        } => explain::run(
+            &configs.kernels()?,
+            id,
+            profile,
+            records.as_deref(),
+            json.json,
+        )?,
         Action::Emit { isa, out, configs } => return emit(&configs.kernels()?, isa, out),
     }
     Ok(Ending::Done)

@@ -1,17 +1,23 @@
-//! `tern codegen explain`: one kernel's numbers, what models of CPUs make of them, and what this CPU's profile measured.
+//! `tern codegen explain`: one kernel's numbers, what models of CPUs make of them, and what was measured.
+
+mod measured;
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use anyhow::anyhow;
 use serde::Serialize;
 use tern_codegen::explain::{Explanation, explain};
 use tern_codegen::{KernelSet, ports};
-use tern_kernels::{Cpu, Profile};
+use tern_kernels::Cpu;
+use tern_tune::Recorded;
 
 use crate::args::ProfileArg;
 use crate::output::{BOLD, paint, plural, print, print_json, remark};
 use crate::plan::find_profile;
 use crate::table::{Align, Table};
+
+use measured::Tuned;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -19,46 +25,34 @@ struct Report {
     #[serde(flatten)]
     kernel: Explanation,
     /// From the profile, one for each shape that this kernel won.
-    measured: Vec<Measured>,
-}
-
-/// What the tuner measured.
-#[derive(Serialize)]
-struct Measured {
-    rows: usize,
-    cols: usize,
-    threads: usize,
-    median_us: f64,
-    weights_per_s: f64,
+    measured: Vec<Tuned>,
+    /// From records of comparisons.
+    recorded: Vec<Recorded>,
 }
 
 /// Runs the command.
-pub fn run(kernels: &KernelSet, id: &str, profile: &ProfileArg, json: bool) -> anyhow::Result<()> {
+pub fn run(
+    kernels: &KernelSet,
+    id: &str,
+    profile: &ProfileArg,
+    records: Option<&Path>,
+    json: bool,
+) -> anyhow::Result<()> {
     let kernel = explain(kernels.spec(id)?).map_err(|reason| anyhow!("{id}: {reason}"))?;
     let (profile, used) = find_profile(&profile.choice(), &Cpu::detect())?;
-    let measured = measured(profile.as_ref(), id);
-    let report = Report { kernel, measured };
+    let report = Report {
+        kernel,
+        measured: measured::tuned(profile.as_ref(), id),
+        recorded: measured::recorded(records, id)?,
+    };
     if json {
         return print_json(&report);
     }
     print(text(&report))?;
-    if report.measured.is_empty() {
+    if report.measured.is_empty() && report.recorded.is_empty() {
         remark(format_args!("no measurement of this kernel; {used}"));
     }
     Ok(())
-}
-
-fn measured(profile: Option<&Profile>, id: &str) -> Vec<Measured> {
-    let entries = profile.iter().flat_map(|profile| &profile.entries);
-    let of_kernel = entries.filter(|entry| entry.kernel == id && entry.median_us > 0.0);
-    let measured = of_kernel.map(|entry| Measured {
-        rows: entry.rows,
-        cols: entry.cols,
-        threads: entry.threads,
-        median_us: entry.median_us,
-        weights_per_s: (entry.rows * entry.cols) as f64 / entry.median_us * 1e6,
-    });
-    measured.collect()
 }
 
 fn text(report: &Report) -> String {
@@ -69,22 +63,7 @@ fn text(report: &Report) -> String {
     } else {
         let _ = write!(text, "\n{}\n{}", operations(kernel), predictions(kernel));
     }
-    for Measured {
-        rows,
-        cols,
-        threads,
-        median_us,
-        weights_per_s,
-    } in &report.measured
-    {
-        let _ = writeln!(
-            text,
-            "{} {:.1} Gw/s: {rows}x{cols} in {median_us:.1} us with {}",
-            paint(BOLD, "measured"),
-            weights_per_s / 1e9,
-            plural(*threads, "thread"),
-        );
-    }
+    text.push_str(&measured::text(&report.measured, &report.recorded));
     text
 }
 
