@@ -144,7 +144,7 @@ pub struct KernelArg {
 #[derive(Clone, Debug, Args)]
 pub struct IsaArg {
     /// Use no instruction set beyond this one, in the order scalar, ssse3, avx2, avxvnni, avx512bw, avx512vnni,
-    /// avx512vbmi (on ARM: scalar, neon, dotprod, i8mm; in WebAssembly: scalar, simd128)
+    /// avx512vbmi (on ARM: scalar, neon, dotprod, i8mm; in WebAssembly: scalar, simd128, relaxed)
     #[arg(long, value_name = "ISA", env = "TERN_MAX_ISA", value_parser = Cap::from_str)]
     max_isa: Option<Cap>,
 }

@@ -57,6 +57,7 @@ fn explanations_count_operations_and_show_what_the_profile_measured() {
         "lookup of three trits",
         "vpshufb",
         "127 / 120 = 1",
+        "by matrix or row",
         "at best",
         "AMD Zen 4",
     ] {
@@ -65,6 +66,7 @@ fn explanations_count_operations_and_show_what_the_profile_measured() {
     let json = world.json(&["codegen", "explain", id, "--json"]);
     assert_eq!(json["id"], id);
     assert_eq!(json["weights_per_step"], 32 * 24);
+    assert_eq!(json["scales"], serde_json::json!(["matrix", "row"]));
     let lookups = &json["operations"][0];
     assert_eq!(
         (&lookups["operation"], &lookups["per_step"]),

@@ -6,7 +6,7 @@
 
 use crate::batched::GemmSpec;
 use crate::isa::Isa;
-use crate::spec::{Code, Family, KernelSpec, Variant};
+use crate::spec::{Code, Family, KernelSpec, Scales, Variant};
 
 /// The digits of table entries and what their sums may reach.
 ///
@@ -92,7 +92,7 @@ impl Digits {
                 per_step: 1,
                 byte_max: 127,
             }),
-            Code::B2 | Code::D3 | Code::D5 | Code::W3 => None,
+            Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::W3 => None,
         }
     }
 
@@ -202,8 +202,8 @@ pub const DECODED_SCALES: [u32; 3] = [0, 2, 4];
 
 /// Dot products of each of [`DECODED_SCALES`] in one step of a decode kernel.
 ///
-/// The five trits of a byte of code D5 come as two bytes: both have fields at bits 0 and 2, and share the one at bit 4. The 36
-/// trits of code D3 come as three bytes of three fields for each of four bytes of a lane.
+/// The five trits of a byte of code D5 come as two bytes: both have fields at bits 0 and 2, and share the one at bit 4. Those of code
+/// M5 come as two bytes of which only the second has one at bit 4. The 36 trits of code D3 come as three bytes of three fields for each of four bytes of a lane.
 const fn decoded_dots(code: Code) -> [usize; 3] {
     match code {
         Code::D3 => [3, 3, 3],
@@ -211,11 +211,11 @@ const fn decoded_dots(code: Code) -> [usize; 3] {
     }
 }
 
-/// Largest size of what one step adds to a 32-bit sum of a decode kernel: four products a dot, of a field of at most `2 << scale` and an
-/// activation of at most 128.
-fn decoded_step(code: Code) -> usize {
+/// Largest size of what one step adds to a sum of a decode kernel: `products` in a lane of each dot, of a field of at most `2 << scale`
+/// and an activation of at most 128.
+fn decoded_step(code: Code, products: usize) -> usize {
     let dots = DECODED_SCALES.into_iter().zip(decoded_dots(code));
-    let steps = dots.map(|(scale, dots)| dots * 4 * (2 << scale) * 128);
+    let steps = dots.map(|(scale, dots)| dots * products * (2 << scale) * 128);
     steps.max().unwrap_or(0)
 }
 
@@ -263,8 +263,12 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
             });
             Ok(steps.min().unwrap_or(1) as usize)
         }
-        // Sums are 32 bits wide from the start.
-        (_, Family::Decode, _) => Ok(1),
+        (_, Family::Decode, code) => Ok(match products_in_16_bits(spec.isa) {
+            // 32768 / 8192 = 4 for code M5: -128 only is the worst, and -32768 is still an i16.
+            Some(pair) => -i32::from(i16::MIN) as usize / decoded_step(code, pair as usize),
+            // Sums are 32 bits wide from the start.
+            None => 1,
+        }),
         // 32767 / 1152: 28 steps reach 32256, on either side of zero.
         (_, Family::Lut, Code::W3) => Ok(i16::MAX as usize / W3_STEP),
         (_, _, code) => match Digits::of(code) {
@@ -282,8 +286,7 @@ pub fn window_max(spec: &KernelSpec) -> Result<usize, String> {
 pub fn is_narrow(spec: &KernelSpec) -> bool {
     match (spec.isa, spec.family) {
         (Isa::Scalar, _) => false,
-        (isa, Family::Mad) => products_in_16_bits(isa).is_some(),
-        (_, Family::Decode) => false,
+        (isa, Family::Mad | Family::Decode) => products_in_16_bits(isa).is_some(),
         _ => true,
     }
 }
@@ -306,8 +309,12 @@ pub fn window_reason(spec: &KernelSpec) -> Option<String> {
     if spec.code == Code::W3 {
         return Some(reason("a 16-bit", W3_STEP as i64, i16::MAX.into()));
     }
-    let planes = planes(spec.isa, spec.variant?);
     let pair = products_in_16_bits(spec.isa)?;
+    if spec.family == Family::Decode {
+        let step = decoded_step(spec.code, pair as usize);
+        return Some(reason("a 16-bit", step as i64, -i64::from(i16::MIN)));
+    }
+    let planes = planes(spec.isa, spec.variant?);
     let steps = (0..planes.scales.len()).map(|a| mad_step(&planes, a, pair).0.abs());
     Some(reason("a 16-bit", steps.max()?, -i64::from(i16::MIN)))
 }
@@ -338,8 +345,12 @@ pub fn block_max(spec: &KernelSpec) -> usize {
     match (Digits::of(spec.code), spec.code) {
         // Byte sums are widened as unsigned, at most 255 for each window, into unsigned 16-bit lanes.
         (Some(_), _) => u16::MAX as usize / 255 * spec.window,
+        // Sums of 16 bits are scaled up to the highest field, and all of them go into one.
+        (None, code) if spec.family == Family::Decode && is_narrow(spec) => {
+            i32::MAX as usize / (code.step_cols() * (2 << DECODED_SCALES[2]) * 128)
+        }
         // The sums are scaled down before they are added, and their total is no larger.
-        (None, Code::D3 | Code::D5) => i32::MAX as usize / decoded_step(spec.code),
+        (None, Code::D3 | Code::D5 | Code::M5) => i32::MAX as usize / decoded_step(spec.code, 4),
         // Every window ends in the rows themselves.
         (None, Code::W3) => i32::MAX as usize / W3_STEP,
         (None, _) => {
@@ -426,6 +437,19 @@ pub fn registers(spec: &KernelSpec) -> usize {
         // Three sums a panel, nine activations, a table, three picks, a mask for the rest, three masks; two words, what both have left,
         // a decoded byte and a field of it.
         (Family::Decode, Code::D3) => spec.panels * DECODED_SCALES.len() + 9 + 1 + 3 + 1 + 3 + 5,
+        // Three sums a panel and the one that takes them at the end of a window; four tables of 16 entries; codes, two decoded bytes, a
+        // field of them. Masks come from memory, and activations too where only one panel needs them.
+        (Family::Decode, Code::M5) if spec.isa.registers() == 16 => {
+            let wide = usize::from(is_narrow(spec));
+            let activations = if spec.panels == 1 { 1 } else { 5 };
+            spec.panels * (DECODED_SCALES.len() + wide) + 4 + 4 + activations
+        }
+        // Three sums a panel, five activations, three masks, the vectors of tables of 64, 16 and 32 entries; codes, two decoded bytes
+        // and a field of them.
+        (Family::Decode, Code::M5) => {
+            let tables = (64 + 16 + 32) / spec.isa.vector_bytes();
+            spec.panels * DECODED_SCALES.len() + 5 + 3 + tables + 4
+        }
         // Three sums a panel, five activations, four table vectors, three masks; codes, two decoded bytes and a field of them.
         (Family::Decode, _) => spec.panels * DECODED_SCALES.len() + 5 + 4 + 3 + 4,
         // Byte sums and two bit planes a panel (the 16-bit sums wait in memory for eight columns), two digits, a condition.
@@ -440,8 +464,12 @@ pub fn registers(spec: &KernelSpec) -> usize {
         (Family::Lut, Code::T3) => spec.panels * 3 + 2 + 4,
         // Sums, fifth bits, a pair of nibbles and its fifth bits a panel, four tables; a mask, codes, a value.
         (Family::Lut, Code::F3) => spec.panels * 5 + 4 + 3,
-        // A sum a panel, three tables, two constants for the rows; codes, shifted codes and a value that was looked up.
-        (Family::Lut, Code::W3) => spec.panels + 3 + 2 + 3,
+        // A sum a panel, two more of 32 bits where rows have scales, three tables, two constants for the rows; codes, shifted codes
+        // and a value that was looked up.
+        (Family::Lut, Code::W3) => {
+            let wide = if spec.scales == Scales::Groups { 2 } else { 0 };
+            spec.panels * (1 + wide) + 3 + 2 + 3
+        }
         // Sums and four codes a panel, two masks, two tables.
         (Family::Lut, _) => spec.panels * (sums + 4) + 2 + 2,
     }
@@ -484,6 +512,14 @@ fn registers_of_batch(spec: &KernelSpec) -> usize {
         (Family::Decode, Code::D3) => {
             panels * (batch * DECODED_SCALES.len() + 4) + 1 + 3 + 1 + 3 + 1
         }
+        // Two decoded bytes and a field of them a panel, and a 32-bit sum a token where the others end with a window; the vectors of
+        // tables of 64, 16 and 32 entries, or four of 16; three masks; a run of activations, and a product where it is added in a step of
+        // its own.
+        (Family::Decode, Code::M5) => {
+            let narrow = usize::from(is_narrow(spec));
+            let tables = if spec.isa.registers() == 16 { 4 } else { 7 };
+            panels * (batch * (DECODED_SCALES.len() + narrow) + 3) + tables + 3 + 1 + narrow
+        }
         // Two decoded bytes and a field of them a panel; four table vectors, three masks; a run of activations.
         (Family::Decode, _) => panels * (batch * DECODED_SCALES.len() + 3) + 4 + 3 + 1,
         // Byte sums, and codes and signs a panel; four tables, two values that were looked up.
@@ -492,8 +528,12 @@ fn registers_of_batch(spec: &KernelSpec) -> usize {
         (Family::Lut, Code::T3) => panels * (batch * 2 + 4) + 2 + 1,
         // Byte sums, and fifth bits, a pair of nibbles, its fifth bits and codes a panel; four tables, a mask, a value.
         (Family::Lut, Code::F3) => panels * (batch * 2 + 4) + 4 + 2,
-        // A sum, and three words of codes a panel; three tables, two constants for the rows, a value.
-        (Family::Lut, Code::W3) => panels * (batch + 3) + 3 + 2 + 1,
+        // A sum, two more of 32 bits where rows have scales, and three words of codes a panel; three tables, two constants for the
+        // rows, a value.
+        (Family::Lut, Code::W3) => {
+            let wide = if spec.scales == Scales::Groups { 2 } else { 0 };
+            panels * (batch * (1 + wide) + 3) + 3 + 2 + 1
+        }
         // Byte sums, 16-bit sums since every step ends a window, and four codes a panel; two masks, two tables.
         (Family::Lut, _) => panels * (batch * 6 + 4) + 2 + 2,
         (Family::Bitserial | Family::Addsub, _) => {
@@ -551,6 +591,15 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         (_, Family::Bitserial, _) => 3.0 + 4.0 * 2.0 + widening,
         // Three picks and lookups, and the words merged; a mask and a product for each of nine trits.
         (_, Family::Decode, Code::D3) => 7.0 + 9.0 * (1.0 + batch),
+        // A shift, three lookups and a difference; a mask and a product for each of five trits.
+        (_, Family::Decode, Code::M5) if arm => 5.0 + 5.0 * (1.0 + batch),
+        // A shift and a mask; two products, a shift, a mask and their union; two lookups and a difference; two lookups, their
+        // indices and their union; a mask, a product and, where it is not summed in place, an addition for each of five trits.
+        (_, Family::Decode, Code::M5) => {
+            let narrow = f64::from(u8::from(is_narrow(spec)));
+            let sums = 5.0 * (1.0 + narrow) + narrow * 6.0 / spec.window as f64;
+            15.0 + 5.0 + batch * sums
+        }
         // A shift and two lookups; a mask and a product for each of five trits.
         (_, Family::Decode, _) => 3.0 + 5.0 * (1.0 + batch),
         // Two masks and a shift; for each group and digit a lookup and an addition.
@@ -579,7 +628,7 @@ pub fn operations(spec: &KernelSpec) -> f64 {
 mod tests {
     use super::*;
 
-    use crate::spec::{Prefetch, Scales};
+    use crate::spec::Prefetch;
 
     /// All sums of `g` trits with activations at their extremes and everywhere between: every integer up to 128 g.
     fn entries(g: i32) -> impl Iterator<Item = i32> {
@@ -738,6 +787,17 @@ mod tests {
     }
 
     #[test]
+    fn relaxed_products_are_the_same_on_every_engine() {
+        for variant in [Variant::Classic, Variant::Shiftfree] {
+            for plane in planes(Isa::Relaxed, variant).planes {
+                // 2 at the lowest bit of the mask: positive as a signed byte, and two products by -128 fit 16 bits.
+                let field = 2 * i32::from(plane.mask & plane.mask.wrapping_neg());
+                assert!(field <= 8 && 2 * field * -128 >= i32::from(i16::MIN));
+            }
+        }
+    }
+
+    #[test]
     fn tokens_of_a_batch_need_registers_for_their_own_sums_alone() {
         let with = |id: &str| registers(&KernelSpec::from_id(id).expect("it fits"));
         let each = |one: &str, more: &str, tokens: usize, sums: usize| {
@@ -780,9 +840,22 @@ mod tests {
     fn blocks_of_decoded_weights_are_the_largest_that_fit() {
         // The middle field at weight 16: four products of 2 * 16 * 128 a step. The others: two dots of four times 2 * 4 * 128.
         let (middle, others) = (4 * 2 * 16 * 128, 2 * 4 * 2 * 4 * 128);
-        assert!(decoded_step(Code::D5) == middle && middle > others);
+        assert!(decoded_step(Code::D5, 4) == middle && middle > others);
         // Three dots at weight 16.
-        assert_eq!(decoded_step(Code::D3), 3 * middle);
+        assert_eq!(decoded_step(Code::D3, 4), 3 * middle);
+        assert_eq!(decoded_step(Code::M5, 4), middle);
+    }
+
+    #[test]
+    fn decoded_weights_fill_16_bits_exactly() {
+        let spec = KernelSpec::from_id("gemv_decode_m5__avx2_p1k16").expect("it fits");
+        // The last trit's field stands at weight 16: two products of 2 * 16 * -128 a step. Those at weight 4 come twice: half of that.
+        assert_eq!((spec.window, window_max(&spec)), (4, Ok(4)));
+        assert_eq!(4 * 2 * 2 * 16 * -128, i32::from(i16::MIN));
+        // All 20 trits of a row's step at weight 16 in one 32-bit sum.
+        let step = 20 * 2 * 16 * 128;
+        let most = block_max(&spec);
+        assert!(most * step <= i32::MAX as usize && (most + 1) * step > i32::MAX as usize);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Explanation {
     pub instructions: &'static [&'static str],
     /// The bytes it reads.
     pub packing: String,
+    /// How many weights may share a scale: all of the matrix, a row, a group of columns.
+    pub scales: &'static [&'static str],
     /// Rows that one panel covers.
     pub lanes: usize,
     /// Panels in a strip.
@@ -107,6 +109,7 @@ pub fn explain(spec: &KernelSpec) -> Result<Explanation, String> {
         features: spec.isa.features(),
         instructions: instructions(spec),
         packing: spec.packing(),
+        scales: spec.scales.granularities(),
         lanes: spec.lanes(),
         panels: spec.panels,
         batch: spec.batch,

@@ -46,11 +46,13 @@ pub enum Isa {
     I8mm,
     /// 128-bit vectors of WebAssembly.
     Simd128,
+    /// Their byte dot products.
+    Relaxed,
 }
 
 impl Isa {
     /// Every ISA with kernels.
-    pub const ALL: [Isa; 11] = [
+    pub const ALL: [Isa; 12] = [
         Isa::Scalar,
         Isa::Ssse3,
         Isa::Avx2,
@@ -62,6 +64,7 @@ impl Isa {
         Isa::Dotprod,
         Isa::I8mm,
         Isa::Simd128,
+        Isa::Relaxed,
     ];
 
     /// The name in file names, ids and `--max-isa`.
@@ -78,6 +81,7 @@ impl Isa {
             Isa::Dotprod => "dotprod",
             Isa::I8mm => "i8mm",
             Isa::Simd128 => "simd128",
+            Isa::Relaxed => "relaxed",
         }
     }
 
@@ -100,6 +104,7 @@ impl Isa {
             Isa::Dotprod => "Dotprod",
             Isa::I8mm => "I8mm",
             Isa::Simd128 => "Simd128",
+            Isa::Relaxed => "Relaxed",
         }
     }
 
@@ -108,7 +113,7 @@ impl Isa {
         match self {
             Isa::Scalar => None,
             Isa::Neon | Isa::Dotprod | Isa::I8mm => Some("aarch64"),
-            Isa::Simd128 => Some("wasm32"),
+            Isa::Simd128 | Isa::Relaxed => Some("wasm32"),
             Isa::Ssse3
             | Isa::Avx2
             | Isa::AvxVnni
@@ -134,6 +139,7 @@ impl Isa {
             Isa::Dotprod => &["neon", "dotprod"],
             Isa::I8mm => &["neon", "i8mm"],
             Isa::Simd128 => &["simd128"],
+            Isa::Relaxed => &["simd128", "relaxed-simd"],
         }
     }
 
@@ -141,7 +147,7 @@ impl Isa {
     pub const fn vector_bytes(self) -> usize {
         match self {
             Isa::Scalar => 1,
-            Isa::Ssse3 | Isa::Simd128 | Isa::Neon | Isa::Dotprod | Isa::I8mm => 16,
+            Isa::Ssse3 | Isa::Simd128 | Isa::Relaxed | Isa::Neon | Isa::Dotprod | Isa::I8mm => 16,
             Isa::Avx2 | Isa::AvxVnni => 32,
             Isa::Avx512bw | Isa::Avx512vnni | Isa::Avx512vbmi => 64,
         }
@@ -151,7 +157,7 @@ impl Isa {
     pub const fn registers(self) -> usize {
         match self {
             Isa::Scalar => 0,
-            Isa::Ssse3 | Isa::Avx2 | Isa::AvxVnni | Isa::Simd128 => 16,
+            Isa::Ssse3 | Isa::Avx2 | Isa::AvxVnni | Isa::Simd128 | Isa::Relaxed => 16,
             _ => 32,
         }
     }
@@ -164,14 +170,23 @@ impl Isa {
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],
-            Isa::Ssse3 | Isa::Avx2 => &[
+            Isa::Ssse3 => &[
                 (Family::Lut, Code::T2),
                 (Family::Lut, Code::T3),
                 (Family::Bitserial, Code::S4),
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],
-            Isa::AvxVnni | Isa::Avx512vnni => &[(Family::Mad, Code::B2)],
+            Isa::Avx2 => &[
+                (Family::Lut, Code::T2),
+                (Family::Lut, Code::T3),
+                (Family::Bitserial, Code::S4),
+                (Family::Mad, Code::B2),
+                (Family::Decode, Code::M5),
+                (Family::Addsub, Code::Planes),
+            ],
+            Isa::AvxVnni => &[(Family::Mad, Code::B2), (Family::Decode, Code::M5)],
+            Isa::Avx512vnni | Isa::Relaxed => &[(Family::Mad, Code::B2)],
             Isa::Avx512bw => &[
                 (Family::Lut, Code::T3),
                 (Family::Lut, Code::W3),
@@ -191,7 +206,8 @@ impl Isa {
                 (Family::Mad, Code::B2),
                 (Family::Addsub, Code::Planes),
             ],
-            Isa::Dotprod | Isa::I8mm => &[(Family::Mad, Code::B2)],
+            Isa::Dotprod => &[(Family::Mad, Code::B2), (Family::Decode, Code::M5)],
+            Isa::I8mm => &[(Family::Mad, Code::B2)],
             Isa::Simd128 => &[
                 (Family::Lut, Code::T3),
                 (Family::Mad, Code::B2),
@@ -214,7 +230,8 @@ impl Isa {
             Isa::Avx2 => Some(&Avx2 { vnni: false }),
             Isa::AvxVnni => Some(&Avx2 { vnni: true }),
             Isa::Avx512bw | Isa::Avx512vnni => Some(&Avx512 { vbmi: false }),
-            Isa::Simd128 => Some(&Simd128),
+            Isa::Simd128 => Some(&Simd128 { relaxed: false }),
+            Isa::Relaxed => Some(&Simd128 { relaxed: true }),
             Isa::Avx512vbmi => Some(&Avx512 { vbmi: true }),
             Isa::Neon => Some(&Neon { dot: Dot::Widening }),
             Isa::Dotprod => Some(&Neon { dot: Dot::Signed }),
@@ -302,8 +319,18 @@ pub trait Vocabulary {
     /// Low 32 bits of the lane-wise product.
     fn multiply32(&self, a: Tokens, b: Tokens) -> Tokens;
 
-    /// `table[index]` for every byte lane; `table` is one vector or, where the ISA can, two.
+    /// `table[index]` for every byte lane; `table` is one vector or, where the ISA can, two or four. Where those are put together from
+    /// lookups of one, `index` is a name and less than the entries.
     fn lookup(&self, table: &[Tokens], index: Tokens) -> Tokens;
+    /// Whether [`Vocabulary::lookup`] takes a table of four vectors.
+    fn looks_four_vectors_up(&self) -> bool {
+        false
+    }
+    /// `u * factor / 256`, rounded down, for every byte of `u`, which is a name; no product may be beyond 32767. Only ISAs that take
+    /// codes apart by products spell it.
+    fn scale_bytes(&self, _u: Tokens, _factor: u8) -> Tokens {
+        unreachable!("rejected by `Isa::skeletons`")
+    }
     /// `table[index]` for every 16-bit lane, `table` a vector of words; bits of the index beyond the table are ignored. Only ISAs
     /// whose kernels read tables of words spell it.
     fn lookup16(&self, _table: Tokens, _index: Tokens) -> Tokens {

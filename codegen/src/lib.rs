@@ -39,6 +39,26 @@ pub fn config_dir() -> PathBuf {
     }
 }
 
+/// What kernels are built for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The architecture, as `CARGO_CFG_TARGET_ARCH` names it.
+    pub arch: &'a str,
+    /// The features that everything is built with, as `CARGO_CFG_TARGET_FEATURE` lists them, with commas.
+    pub features: &'a str,
+}
+
+impl Target<'_> {
+    /// Whether kernels of `isa` are built. WebAssembly gets only those of the features that the whole module is built with: an engine
+    /// refuses to load a module that holds an instruction it does not know, even one that is never reached. Other architectures get
+    /// all of theirs, since the CPU is asked when the program runs.
+    fn builds(&self, isa: Isa) -> bool {
+        let built_with = |feature: &&str| self.features.split(',').any(|f| f == *feature);
+        isa.arch().is_none_or(|arch| arch == self.arch)
+            && (self.arch != "wasm32" || isa.features().iter().all(built_with))
+    }
+}
+
 /// The kernels of a set of configs.
 pub struct KernelSet {
     /// The configs, by file name.
@@ -203,21 +223,21 @@ impl KernelSet {
         Ok(text)
     }
 
-    /// Writes the files of the ISAs of `arch`, and `kernels.rs`, which includes them and holds the registry.
+    /// Writes the files of the ISAs of `target`, and `kernels.rs`, which includes them and holds the registry.
     ///
     /// # Errors
     ///
     /// A file cannot be written, or a skeleton emitted something that is not Rust.
-    pub fn write(&self, arch: &str, out: &Path) -> Result<(), Error> {
+    pub fn write(&self, target: &Target<'_>, out: &Path) -> Result<(), Error> {
         let save = |name: &str, text: String| {
             let path = out.join(name);
             std::fs::write(&path, text).map_err(|source| Error::Io { path, source })
         };
         let isas: Vec<Isa> = Isa::ALL
             .into_iter()
-            .filter(|isa| isa.arch().is_none_or(|a| a == arch))
+            .filter(|&isa| target.builds(isa))
             .collect();
-        let emulates = arch == emulated::ARCH;
+        let emulates = target.arch == emulated::ARCH;
         for &isa in &isas {
             let text = self.file(isa)?;
             if emulates && isa.arch().is_some() {
@@ -239,13 +259,13 @@ impl KernelSet {
     }
 }
 
-/// Reads the configs of `configs` and writes the text for `arch` to `out`: what a build script calls.
+/// Reads the configs of `configs` and writes the text for `target` to `out`: what a build script calls.
 ///
 /// # Errors
 ///
 /// See [`Error`]; the message names file, row and reason.
-pub fn write(configs: &Path, arch: &str, out: &Path) -> Result<(), Error> {
-    KernelSet::from_dir(configs)?.write(arch, out)
+pub fn write(configs: &Path, target: &Target<'_>, out: &Path) -> Result<(), Error> {
+    KernelSet::from_dir(configs)?.write(target, out)
 }
 
 /// The text of one kernel.

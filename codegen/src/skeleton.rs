@@ -10,6 +10,7 @@ mod gemm;
 mod lut;
 mod lut16;
 mod mad;
+mod mixed;
 mod operand;
 mod portable;
 mod read;
@@ -111,6 +112,7 @@ fn skeleton<'a>(spec: &'a KernelSpec, words: &'a dyn Vocabulary) -> Box<dyn Skel
         Family::Lut if spec.code == Code::W3 => Box::new(lut16::Lut16 { spec, words }),
         Family::Lut => Box::new(lut::Lut { spec, words }),
         Family::Bitserial => Box::new(bitserial::Bitserial { spec, words }),
+        Family::Decode if spec.code == Code::M5 => Box::new(mixed::Mixed { spec, words }),
         Family::Decode => Box::new(decode::Decode { spec, words }),
         Family::Mad => Box::new(mad::Mad { spec, words }),
         Family::Addsub => Box::new(addsub::Addsub { spec, words }),
@@ -348,6 +350,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
         (_, Family::Lut) if spec.code == Code::W3 => "lut16.rs",
         (_, Family::Lut) => "lut.rs",
         (_, Family::Bitserial) => "bitserial.rs",
+        (_, Family::Decode) if spec.code == Code::M5 => "mixed.rs",
         (_, Family::Decode) => "decode.rs",
         (_, Family::Mad) => "mad.rs",
         (_, Family::Addsub) => "addsub.rs",
@@ -416,6 +419,9 @@ pub fn title(spec: &KernelSpec) -> String {
         (Family::Bitserial, _) => "lookup of four columns of each bit plane".into(),
         (Family::Decode, Code::D3) => {
             "three trits decoded by a constant table, multiply-add".into()
+        }
+        (Family::Decode, Code::M5) => {
+            "five trits decoded by small constant tables, multiply-add".into()
         }
         (Family::Decode, _) => "five trits decoded by constant tables, multiply-add".into(),
         (Family::Mad, _) => match spec.variant {

@@ -85,6 +85,8 @@ pub enum Code {
     D3,
     /// Five trits a byte, for constant tables.
     D5,
+    /// Five trits a byte as a number of mixed digits, for smaller constant tables.
+    M5,
     /// Two bit planes.
     Planes,
     /// Two trits in a nibble.
@@ -105,10 +107,11 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 11] = [
+    pub const ALL: [Code; 12] = [
         Code::B2,
         Code::D3,
         Code::D5,
+        Code::M5,
         Code::Planes,
         Code::T2,
         Code::T3,
@@ -125,6 +128,7 @@ impl Code {
             Code::B2 => "b2",
             Code::D3 => "d3",
             Code::D5 => "d5",
+            Code::M5 => "m5",
             Code::Planes => "planes",
             Code::T2 => "t2",
             Code::T3 => "t3",
@@ -142,6 +146,7 @@ impl Code {
             Code::B2 => "B2",
             Code::D3 => "D3",
             Code::D5 => "D5",
+            Code::M5 => "M5",
             Code::Planes => "Planes",
             Code::T2 => "T2",
             Code::T3 => "T3",
@@ -158,7 +163,7 @@ impl Code {
         match self {
             Code::B2 => 16,
             Code::D3 => 36,
-            Code::D5 => 20,
+            Code::D5 | Code::M5 => 20,
             Code::Planes => 8,
             Code::T3 | Code::F3 => 24,
             Code::T5 => 5,
@@ -171,7 +176,7 @@ impl Code {
     /// Bytes in a step, for each row.
     pub const fn step_bytes(self) -> usize {
         match self {
-            Code::B2 | Code::D5 => 4,
+            Code::B2 | Code::D5 | Code::M5 => 4,
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
             Code::T3 | Code::F3 => 5,
@@ -238,6 +243,14 @@ impl Scales {
         match self {
             Scales::Whole => "",
             Scales::Groups => "_groups",
+        }
+    }
+
+    /// The weight scales that it serves, as `tern_kernels::Granularity` names them.
+    pub const fn granularities(self) -> &'static [&'static str] {
+        match self {
+            Scales::Whole => &["matrix", "row"],
+            Scales::Groups => &["group"],
         }
     }
 
@@ -459,15 +472,6 @@ impl KernelSpec {
                 "prefetch = \"sparse\", but {isa} kernels do not prefetch"
             ));
         }
-        let scalable = matches!(
-            (self.family, self.code),
-            (Family::Mad, _) | (Family::Lut, Code::T3 | Code::T5 | Code::T7)
-        );
-        if self.scales == Scales::Groups && !scalable {
-            return Err(format!(
-                "scales = \"groups\", but {family} {code} has no such kernel"
-            ));
-        }
         self.check_batch()?;
         let registers = budget::registers(self);
         if registers > self.isa.registers() {
@@ -522,7 +526,7 @@ pub fn lanes(isa: Isa, code: Code) -> usize {
         // Plain Rust takes eight rows at a time.
         _ if isa == Isa::Scalar => 8,
         // A 32-bit lane holds four bytes of one row.
-        Code::B2 | Code::D3 | Code::D5 => isa.vector_bytes() / 4,
+        Code::B2 | Code::D3 | Code::D5 | Code::M5 => isa.vector_bytes() / 4,
         Code::W3 => isa.vector_bytes() / 2,
         _ => isa.vector_bytes(),
     }

@@ -79,6 +79,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ),
     (
         "avx2",
+        "family = 'decode'\ncode = 'm5'",
+        "gemv_decode_m5__avx2_p1k12",
+    ),
+    (
+        "avx2",
         "family = 'addsub'\ncode = 'planes'",
         "gemv_addsub_planes__avx2_p1k12",
     ),
@@ -138,6 +143,16 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "gemv_lut_t5_groups__avx512vbmi_p1k12",
     ),
     (
+        "avx512bw",
+        "family = 'lut'\ncode = 'w3'\nwindow = 6\nscales = 'groups'",
+        "gemv_lut_w3_groups__avx512bw_p1k12w6",
+    ),
+    (
+        "avx512vbmi",
+        "family = 'decode'\ncode = 'd5'\nscales = 'groups'",
+        "gemv_decode_d5_groups__avx512vbmi_p1k12",
+    ),
+    (
         "avx512vbmi",
         "family = 'decode'\ncode = 'd5'",
         "gemv_decode_d5__avx512vbmi_p2k12",
@@ -183,6 +198,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "gemv_mad_b2__dotprod_shiftfree_p1k12",
     ),
     (
+        "dotprod",
+        "family = 'decode'\ncode = 'm5'",
+        "gemv_decode_m5__dotprod_p1k12",
+    ),
+    (
         "i8mm",
         "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
         "gemv_mad_b2__i8mm_shiftfree_p1k12",
@@ -206,6 +226,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "simd128",
         "family = 'addsub'\ncode = 'planes'",
         "gemv_addsub_planes__simd128_p1k12",
+    ),
+    (
+        "relaxed",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'",
+        "gemv_mad_b2__relaxed_shiftfree_p1k12",
     ),
     (
         "ssse3",
@@ -293,6 +318,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "gemv_mad_b2__dotprod_classic_p1k12n2",
     ),
     (
+        "dotprod",
+        "family = 'decode'\ncode = 'm5'\nbatch = [1, 2]",
+        "gemv_decode_m5__dotprod_p1k12n2",
+    ),
+    (
         "i8mm",
         "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'\nbatch = [1, 2]",
         "gemv_mad_b2__i8mm_shiftfree_p1k12n2",
@@ -310,10 +340,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
 ];
 
 /// The same for batched products: a small tile shows all that a large one has, and every code is unpacked in its own way.
-const BATCHED: [(&str, &str, &str); 10] = [
+const BATCHED: [(&str, &str, &str); 12] = [
     ("avx2", "[[unpack]]\ncode = ['b2']", "unpack_b2__avx2"),
     ("avx2", "[[unpack]]\ncode = ['t3']", "unpack_t3__avx2"),
     ("avx2", "[[unpack]]\ncode = ['s4']", "unpack_s4__avx2"),
+    ("avx2", "[[unpack]]\ncode = ['m5']", "unpack_m5__avx2"),
     (
         "avx512bw",
         "[[unpack]]\ncode = ['w3']",
@@ -334,6 +365,7 @@ const BATCHED: [(&str, &str, &str); 10] = [
         "[[unpack]]\ncode = ['t7']",
         "unpack_t7__avx512vbmi",
     ),
+    ("dotprod", "[[unpack]]\ncode = ['m5']", "unpack_m5__dotprod"),
     (
         "scalar",
         "[[gemm]]\nvectors = [1]\ntokens = [1]",

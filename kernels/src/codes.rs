@@ -72,6 +72,18 @@ fn viewed_trits(code: u8) -> [i8; 5] {
     [x / 3, x % 3, middle, y % 3, y / 3].map(|u| u as i8 - 1)
 }
 
+/// The byte of five trits as a number of mixed digits: see [`Code::M5`].
+fn mixed_code(trits: [i8; 5]) -> u8 {
+    let [a, b, c, d, e] = trits;
+    28 * half_code([-1, a, b], 0) + half_code([c, d, e], 0)
+}
+
+/// The five trits of a [`mixed_code`].
+fn mixed_trits(code: u8) -> [i8; 5] {
+    let ([_, a, b], [c, d, e]) = (half_trits(code / 28).0, half_trits(code % 28).0);
+    [a, b, c, d, e]
+}
+
 /// Stores the step of one row. `trits.len()` is the code's `step_cols`; `put(i, byte)` sets byte `i` of the row's step.
 fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
     match code {
@@ -92,12 +104,14 @@ fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
                 }
             }
         }
-        Code::D5 => {
+        Code::D5 | Code::M5 => {
+            let byte = if code == Code::D5 {
+                viewed_code
+            } else {
+                mixed_code
+            };
             for j in 0..4 {
-                put(
-                    j,
-                    viewed_code([0, 4, 8, 12, 16].map(|column| trits[column + j])),
-                );
+                put(j, byte([0, 4, 8, 12, 16].map(|column| trits[column + j])));
             }
         }
         Code::Planes => {
@@ -192,9 +206,14 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
                 }
             }
         }
-        Code::D5 => {
+        Code::D5 | Code::M5 => {
+            let five = if code == Code::D5 {
+                viewed_trits
+            } else {
+                mixed_trits
+            };
             for j in 0..4 {
-                for (group, t) in viewed_trits(get(j)).into_iter().enumerate() {
+                for (group, t) in five(get(j)).into_iter().enumerate() {
                     trits[4 * group + j] = t;
                 }
             }
@@ -267,12 +286,12 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
 
 /// Byte of the panel step that holds byte `i` of lane `lane`.
 ///
-/// [`Code::B2`] and [`Code::D5`] keep the bytes of a row together, since a dot-product instruction adds neighbours, and so does
+/// [`Code::B2`], [`Code::D5`] and [`Code::M5`] keep the bytes of a row together, since a dot-product instruction adds neighbours, and so does
 /// [`Code::W3`], whose two bytes are one word, and each half of [`Code::D3`]; the others keep the bytes of all rows together, one vector after another.
 fn position(packing: &Packing, lane: usize, i: usize) -> usize {
     match packing.code {
         Code::D3 => (i / 4 * packing.lanes + lane) * 4 + i % 4,
-        Code::B2 | Code::D5 | Code::W3 => lane * packing.code.step_bytes() + i,
+        Code::B2 | Code::D5 | Code::M5 | Code::W3 => lane * packing.code.step_bytes() + i,
         _ => i * packing.lanes + lane,
     }
 }
@@ -325,6 +344,20 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_upper_six_bits_of_a_mixed_number_tell_two_trits() {
+        let mut pairs = [None; 64];
+        for n in 0..243 {
+            let mut trits = [0; 5];
+            digits(n - 121, &mut trits);
+            let code = mixed_code(trits);
+            assert_eq!(mixed_trits(code), trits);
+            let pair = (trits[0], trits[1]);
+            assert_eq!(*pairs[usize::from(code >> 2)].get_or_insert(pair), pair);
+        }
+    }
+
     #[test]
     fn seven_bits_on_either_side_tell_two_trits_and_a_part_of_the_third() {
         let mut first = [None; 128];

@@ -37,6 +37,8 @@ pub enum Isa {
     I8mm,
     /// 128-bit vectors (WebAssembly).
     Simd128,
+    /// 128-bit int8 dot products (WebAssembly).
+    Relaxed,
 }
 
 impl Isa {
@@ -53,6 +55,7 @@ impl Isa {
         Isa::Dotprod,
         Isa::I8mm,
         Isa::Simd128,
+        Isa::Relaxed,
     ];
 
     /// The ones that a CPU of this architecture may have.
@@ -61,7 +64,7 @@ impl Isa {
     } else if cfg!(target_arch = "aarch64") {
         &[Isa::Scalar, Isa::Neon, Isa::Dotprod, Isa::I8mm]
     } else if cfg!(target_arch = "wasm32") {
-        &[Isa::Scalar, Isa::Simd128]
+        &[Isa::Scalar, Isa::Simd128, Isa::Relaxed]
     } else {
         &[Isa::Scalar]
     };
@@ -80,6 +83,7 @@ impl Isa {
             Isa::Dotprod => "dotprod",
             Isa::I8mm => "i8mm",
             Isa::Simd128 => "simd128",
+            Isa::Relaxed => "relaxed",
         }
     }
 

@@ -10,6 +10,7 @@
 //! * [`operand`] prepares a token's activations for the kernels of a packing.
 //! * [`plan`] chooses a kernel and tile for a shape, from a [`profile`] or by a closed form.
 //! * [`gemv`] multiplies, [`gemm`] many tokens at once from the same packed weights; [`team`] keeps the threads that share the rows.
+//! * [`mod@quantize`] makes int8 activations and their scale, [`epilogue`] outputs of the sums.
 //!
 //! # Example
 //!
@@ -37,6 +38,7 @@
 mod codes;
 mod contract;
 pub mod cpu;
+pub mod epilogue;
 pub mod gemm;
 pub mod gemv;
 mod generated;
@@ -55,6 +57,7 @@ pub mod stream;
 pub mod team;
 
 pub use cpu::{Caches, Cpu, Isa};
+pub use epilogue::{Granularity, ScaleRule, ScalesError, WeightScales};
 pub use gemm::{Batch, BatchRow, Gemm, Scratch};
 pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Tables, Tile};
 pub use generated::CONFIGS;

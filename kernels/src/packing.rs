@@ -45,6 +45,12 @@ pub enum Code {
     /// From the lowest: a bit of `x`; six bits `7 k + case`; a bit of `y`. Case 0 is alike, where the bits are those of the third
     /// `u = t + 1`; case `1 + 2 u` is `x` behind `y`, case `2 + 2 u` `y` behind `x`. `x = 3 u0 + u1`, `y = 3 u4 + u3`.
     D5,
+    /// Five trits a byte for smaller constant tables, columns as in [`Code::D5`]: `28 (3 u0 + u1) + 9 u2 + 3 u3 + u4` with `u = t + 1`.
+    /// 1.6 bits a weight.
+    ///
+    /// 28 is the smallest multiple of four that is no less than the 27 values of three trits. So the upper six bits of a byte tell its
+    /// first two trits: a lookup of 64 entries finds those, one of 16 what they are worth, and one of 32 the trits of the rest.
+    M5,
     /// Two bit planes, 8 columns in 2 bytes a row: a byte of "plus" bits, then a byte of "minus" bits, the first column in
     /// the highest bit.
     Planes,
@@ -78,11 +84,12 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 12] = [
+    pub const ALL: [Code; 13] = [
         Code::Trits,
         Code::B2,
         Code::D3,
         Code::D5,
+        Code::M5,
         Code::Planes,
         Code::T2,
         Code::T3,
@@ -100,6 +107,7 @@ impl Code {
             Code::B2 => "b2",
             Code::D3 => "d3",
             Code::D5 => "d5",
+            Code::M5 => "m5",
             Code::Planes => "planes",
             Code::T2 => "t2",
             Code::T3 => "t3",
@@ -117,7 +125,7 @@ impl Code {
             Code::Trits => 1,
             Code::B2 => 16,
             Code::D3 => 36,
-            Code::D5 => 20,
+            Code::D5 | Code::M5 => 20,
             Code::Planes => 8,
             Code::T3 | Code::F3 => 24,
             Code::T5 => 5,
@@ -131,7 +139,7 @@ impl Code {
     pub const fn step_bytes(self) -> usize {
         match self {
             Code::Trits | Code::T2 | Code::T5 | Code::S4 => 1,
-            Code::B2 | Code::D5 => 4,
+            Code::B2 | Code::D5 | Code::M5 => 4,
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
             Code::T3 | Code::F3 => 5,
@@ -142,7 +150,7 @@ impl Code {
     /// Rows whose sums share a 32-bit lane: four where a kernel adds bytes, two where it adds words.
     const fn rows_in_32_bits(self) -> usize {
         match self {
-            Code::Trits | Code::B2 | Code::D3 | Code::D5 => 1,
+            Code::Trits | Code::B2 | Code::D3 | Code::D5 | Code::M5 => 1,
             Code::W3 => 2,
             Code::Planes | Code::T2 | Code::T3 | Code::F3 | Code::T5 | Code::T7 | Code::S4 => 4,
         }

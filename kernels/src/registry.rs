@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use crate::contract::{BuildFn, GemmFn, GemvFn, UnpackFn};
 use crate::cpu::{Cpu, Isa};
+use crate::epilogue::Granularity;
 use crate::generated;
 use crate::packing::{Code, Packing};
 use crate::reference;
@@ -94,6 +95,17 @@ pub enum Scales {
     /// A K block is a group of columns with a scale for each row: adds `sum * scale` to `f32` outputs
     /// ([`GroupGemv`](crate::GroupGemv)).
     Groups,
+}
+
+impl Scales {
+    /// The weight scales that it serves. One scale for each row is as good as one for the matrix: neither is applied before all of K
+    /// is summed.
+    pub const fn granularities(self) -> &'static [Granularity] {
+        match self {
+            Scales::Whole => &[Granularity::Matrix, Granularity::Row],
+            Scales::Groups => &[Granularity::Group],
+        }
+    }
 }
 
 /// What is known of a kernel: enough to choose, test, time and explain it.

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Case, Rng, several};
 use tern_kernels::{
-    Choice, Cpu, GroupError, GroupGemv, Kernel, Operand, Source, Tables, Tile, group_kernels,
-    reference,
+    Choice, Cpu, Family, GroupError, GroupGemv, Kernel, KernelDesc, Operand, Source, Tables, Tile,
+    group_kernels, kernels, reference,
 };
 
 /// A random matrix, its scales and some tokens.
@@ -131,6 +131,48 @@ fn every_kernel_returns_the_references_bits() {
                     ran += 1;
                 }
             }
+        }
+    }
+    assert!(ran > 0, "nothing ran");
+}
+
+/// Every `lut`, `mad` and `decode` code of an ISA has a kernel for matrices with scales by groups of either usual size. Not only on
+/// this CPU: the registry lists what it cannot run as well.
+#[test]
+fn no_code_is_left_without_scales_by_groups() {
+    let families = [Family::Lut, Family::Mad, Family::Decode];
+    let mut missing = Vec::new();
+    for kernel in kernels().filter(|k| families.contains(&k.family)) {
+        for group in [128, 256] {
+            let serves = |other: &&'static KernelDesc| {
+                (other.isa, other.family) == (kernel.isa, kernel.family)
+                    && other.packing.code == kernel.packing.code
+                    && other.reads(other.packing.grouped(group))
+            };
+            if group_kernels().find(serves).is_none() {
+                missing.push((kernel.id, group));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no kernel for groups: {missing:?}");
+}
+
+/// Groups at their bounds: all activations and all trits at an extreme, so that every window of a group ends as large as it can.
+#[test]
+fn the_largest_sums_of_groups_are_exact() {
+    let cpu = Cpu::detect();
+    let mut ran = 0;
+    for kernel in cpu.group_kernels() {
+        for (trit, activation) in [(-1, -128), (1, -128), (-1, 127), (1, 127)] {
+            let mut grouped = Grouped::random(3, 512 + 5, 256, several(&kernel));
+            grouped.case.trits.fill(trit);
+            for token in &mut grouped.case.tokens {
+                token.fill(activation);
+            }
+            let expected = bits(&grouped.reference());
+            let found = bits(&grouped.run(kernel, tern_kernels::plan::DEFAULT_TILE, 1));
+            assert!(found == expected, "{} {trit} {activation}", kernel.id);
+            ran += 1;
         }
     }
     assert!(ran > 0, "nothing ran");

@@ -91,15 +91,9 @@ pub struct Quantization {
     pub linear_norm_eps: Option<f32>,
 }
 
-/// Decided by `linear_class`; the two checkpoints families store inverse scales of each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ScaleRule {
-    /// `autobitlinear`: `sum / s · weight_scale`.
-    Multiply,
-    /// `bitlinear`, the default: `sum / (weight_scale · s)`.
-    Divide,
-}
+/// Decided by `linear_class`, `autobitlinear` or the default, `bitlinear`; the two checkpoint families store inverse scales of each
+/// other.
+pub use tern_kernels::ScaleRule;
 
 /// Decided by `quantization_mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -4,16 +4,16 @@
 //! input is quantized once, prepared once for each packing in use, and multiplied in one parallel
 //! region in which every worker scales its own rows.
 //!
-//! The arithmetic is that of `transformers`' `BitLinear` and `AutoBitLinear` in `f32`: with `s` the
-//! activation scale and `w` the weight scale, an exact sum becomes `sum / (w · s)` where the scale
-//! divides and `sum / s · w` where it multiplies.
+//! The arithmetic is that of `transformers`' `BitLinear` and `AutoBitLinear` in `f32`:
+//! `tern_kernels::epilogue` makes outputs of the exact sums.
 
 use tern_kernels::quantize::quantize_row;
 use tern_kernels::{
-    BlockOperand, Gemv, Kernel, MemoryError, Operand, OperandPart, Session, Tables,
+    BlockOperand, Gemv, Kernel, MemoryError, Operand, OperandPart, ScaleRule, Session, Tables,
+    WeightScales,
 };
 
-use crate::config::{Activation, ScaleRule};
+use crate::config::Activation;
 use crate::forward::Pass;
 use crate::ops::activation::gate;
 use crate::ops::rms_norm::rms_norm;
@@ -27,8 +27,8 @@ pub(crate) struct Linear {
     /// The matrix, its kernel and its split over the team.
     pub gemv: Gemv,
     /// The checkpoint's `weight_scale`.
-    pub scale: f32,
-    /// What the scale does.
+    pub scales: WeightScales,
+    /// What it does.
     pub rule: ScaleRule,
     /// A learned norm before the quantization, where the checkpoint has one.
     pub norm: Option<Norm>,
@@ -40,26 +40,6 @@ pub(crate) struct Norm {
     pub weight: Vec<f32>,
     /// Epsilon.
     pub eps: f32,
-}
-
-impl Linear {
-    /// Scales one token's exact sums; `store` writes each result.
-    #[inline(always)]
-    fn scale_sums(&self, sums: &[i32], s: f32, out: &mut [f32], store: impl Fn(&mut f32, f32)) {
-        match self.rule {
-            ScaleRule::Multiply => {
-                for (out, &sum) in out.iter_mut().zip(sums) {
-                    store(out, sum as f32 / s * self.scale);
-                }
-            }
-            ScaleRule::Divide => {
-                let divisor = self.scale * s;
-                for (out, &sum) in out.iter_mut().zip(sums) {
-                    store(out, sum as f32 / divisor);
-                }
-            }
-        }
-    }
 }
 
 /// What becomes of the products.
@@ -341,12 +321,16 @@ impl Projection {
                 } else {
                     linear.gemv.run_part(worker, &operands[form], part.sums);
                 }
+                let (scales, rule) = (&linear.scales, linear.rule);
                 for (position, out) in part.rows[index].iter_mut().enumerate() {
                     let sums = &part.sums[position * len..][..len];
                     let s = inputs[position].scale;
+                    let rows = linear.gemv.part_rows(worker);
                     match epilogue {
-                        Epilogue::Add => linear.scale_sums(sums, s, out, |out, y| *out += y),
-                        _ => linear.scale_sums(sums, s, out, |out, y| *out = y),
+                        Epilogue::Add => {
+                            scales.apply(rule, rows, sums, s, out, |out, y| *out += y);
+                        }
+                        _ => scales.apply(rule, rows, sums, s, out, |out, y| *out = y),
                     }
                 }
             }

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tern_kernels::{Gemv, PackError, PackedMatrix, Shape};
+use tern_kernels::{Gemv, PackError, PackedMatrix, Shape, WeightScales};
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::{Config, WeightSource};
@@ -299,7 +299,7 @@ impl Loader<'_> {
         Ok(Linear {
             name,
             gemv,
-            scale,
+            scales: WeightScales::Matrix(scale),
             rule: quantization.scale,
             norm,
         })

@@ -93,11 +93,29 @@ impl Vocabulary for Avx2 {
     fn multiply32(&self, a: Tokens, b: Tokens) -> Tokens {
         quote!(_mm256_mullo_epi32(#a, #b))
     }
+    /// A shuffle of bytes gives zero where the highest bit of the index is set: for a table of two vectors each index is moved
+    /// such that it has that bit in one of them.
     fn lookup(&self, table: &[Tokens], index: Tokens) -> Tokens {
-        let [t] = table else {
-            unreachable!("an AVX2 table is one vector")
-        };
-        quote!(_mm256_shuffle_epi8(#t, #index))
+        match table {
+            [t] => quote!(_mm256_shuffle_epi8(#t, #index)),
+            [low, high] => quote!(_mm256_or_si256(
+                _mm256_shuffle_epi8(#low, _mm256_add_epi8(#index, _mm256_set1_epi8(0x70))),
+                _mm256_shuffle_epi8(#high, _mm256_sub_epi8(#index, _mm256_set1_epi8(16)))
+            )),
+            _ => unreachable!("a table is one or two vectors"),
+        }
+    }
+    /// The even and the odd bytes' products in 16 bits, and the upper halves of those.
+    fn scale_bytes(&self, u: Tokens, factor: u8) -> Tokens {
+        let (even, odd) = (i16::from(factor), i16::from(factor) << 8);
+        let [even, odd] = [even, odd].map(Literal::i16_unsuffixed);
+        quote!(_mm256_or_si256(
+            _mm256_srli_epi16::<8>(_mm256_maddubs_epi16(#u, _mm256_set1_epi16(#even))),
+            _mm256_and_si256(
+                _mm256_maddubs_epi16(#u, _mm256_set1_epi16(#odd)),
+                _mm256_set1_epi16(-256)
+            )
+        ))
     }
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
         match self.vnni {

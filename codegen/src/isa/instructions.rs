@@ -24,7 +24,10 @@ pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
         (Isa::Avx2, Family::Mad, Code::B2) => &["vpmaddubsw"],
         // The sign of a byte becomes its mask.
         (Isa::Avx2, Family::Addsub, Code::Planes) => &["vpcmpgtb", "vpaddb", "vpsubb"],
+        // Small constant tables, and what they are decoded for.
+        (Isa::Avx2, Family::Decode, Code::M5) => &["vpshufb", "vpmaddubsw"],
         (Isa::AvxVnni, Family::Mad, Code::B2) => &["vpdpbusd"],
+        (Isa::AvxVnni, Family::Decode, Code::M5) => &["vpshufb", "vpdpbusd"],
         // Subtractions too are masked additions, to sums of their own: that the compiler takes those off at the end is as good.
         (Isa::Avx512bw, Family::Addsub, Code::Planes) => &["vpmovb2m", "vpaddb{k}"],
         // How the sign gets from a mask register to the bytes is left to the compiler.
@@ -44,7 +47,7 @@ pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
 /// The same for kernels that unpack a code: what looks trits up, or takes fields and bits apart.
 pub fn unpack_instructions(spec: &UnpackSpec) -> &'static [&'static str] {
     match (spec.isa, spec.code) {
-        (Isa::Avx2 | Isa::Avx512bw, Code::T3) => &["vpshufb"],
+        (Isa::Avx2 | Isa::Avx512bw, Code::T3) | (Isa::Avx2, Code::M5) => &["vpshufb"],
         (Isa::Avx512bw, Code::W3) => &["vpermw"],
         (Isa::Avx512vbmi, Code::T5) => &["vpermi2b|vpermt2b", "vgf2p8affineqb"],
         (Isa::Avx512vbmi, Code::T7) => &["vpermb"],

@@ -111,8 +111,12 @@ impl Vocabulary for Neon {
         match table {
             [t] => quote!(vqtbl1q_u8(#t, #index)),
             [low, high] => quote!(vqtbl2q_u8(uint8x16x2_t(#low, #high), #index)),
-            _ => unreachable!("a table is one or two vectors"),
+            [a, b, c, d] => quote!(vqtbl4q_u8(uint8x16x4_t(#a, #b, #c, #d), #index)),
+            _ => unreachable!("a table is one, two or four vectors"),
         }
+    }
+    fn looks_four_vectors_up(&self) -> bool {
+        true
     }
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
         match self.dot {

@@ -1,7 +1,8 @@
-//! The vocabulary of WebAssembly SIMD: 128-bit vectors, one type for lanes of every width, conditions as byte masks.
+//! The vocabulary of WebAssembly SIMD and of relaxed SIMD, which adds a dot product to it: 128-bit vectors, one type for lanes of
+//! every width, conditions as byte masks.
 //!
-//! There is no product of unsigned and signed bytes, and no prefetch. What runs the module turns these words into its own CPU's
-//! instructions: SSE and AVX, or NEON.
+//! There is no product of unsigned and signed bytes, but a relaxed one, and no prefetch. What runs the module turns these words into
+//! its own CPU's instructions: SSE and AVX, or NEON.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
@@ -9,7 +10,10 @@ use quote::{format_ident, quote};
 use super::{Tokens, Vocabulary};
 
 /// 128-bit vectors.
-pub struct Simd128;
+pub struct Simd128 {
+    /// Whether relaxed SIMD multiplies bytes and adds four products into 32 bits.
+    pub relaxed: bool,
+}
 
 impl Vocabulary for Simd128 {
     fn vector(&self) -> Tokens {
@@ -90,7 +94,14 @@ impl Vocabulary for Simd128 {
     /// Even and odd bytes as words, and the product of words that adds neighbours. The compiler folds the field's own mask and
     /// shift into those of its halves, and splits activations once for all panels: two masks, products and additions remain.
     /// Widening the bytes where they stand (`extmul`) is as many operations here, but several instructions each on x86-64.
+    ///
+    /// The relaxed product leaves two things to the engine, neither of which shows here: whether a factor of the second operand with
+    /// its highest bit set is negative, and whether two products saturate when they are added into 16 bits. No field is larger than
+    /// 8, and 2 * 8 * -128 is far from saturating; a test of `budget` holds every plane to that.
     fn dot(&self, sum: Tokens, u: Tokens, s: Tokens) -> Tokens {
+        if self.relaxed {
+            return quote!(i32x4_relaxed_dot_i8x16_i7x16_add(#s, #u, #sum));
+        }
         quote!({
             let (u, s) = (#u, #s);
             let even = i32x4_dot_i16x8(

@@ -45,7 +45,7 @@ impl Skeleton for Decode<'_> {
     }
 
     fn open(&self, panels: usize) -> TokenStream {
-        self.sums().zero(panels)
+        self.sums().open(panels)
     }
 
     fn open_window(&self, _panels: usize) -> TokenStream {
@@ -66,11 +66,7 @@ impl Skeleton for Decode<'_> {
     }
 
     fn close(&self, panels: usize) -> TokenStream {
-        let sums = self.sums();
-        let stores = sums
-            .tokens_and_panels(panels)
-            .map(|(token, panel)| sums.add_to_rows(token, panel, sums.whole(token, panel)));
-        quote!(#(#stores)*)
+        self.sums().close(panels)
     }
 }
 

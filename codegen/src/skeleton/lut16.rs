@@ -5,14 +5,14 @@
 //! word shifted by 5 and the word shifted by 10: eight operations for nine trits of every row, without a mask or a sign.
 //!
 //! A window's sums are widened straight into their rows in memory. That happens once in 28 steps and saves the registers that
-//! 32-bit sums would take.
+//! 32-bit sums would take. Where rows have scales it would round once a window, so there the sums of a K block stay in registers.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
 use super::{Skeleton, add_to_rows, at, at_token, ident, of_token};
 use crate::isa::Vocabulary;
-use crate::spec::KernelSpec;
+use crate::spec::{KernelSpec, Scales};
 
 /// A table kernel whose entries are words.
 pub struct Lut16<'a> {
@@ -30,8 +30,15 @@ impl Skeleton for Lut16<'_> {
         quote!(let (first, second) = (#first, #second);)
     }
 
-    fn open(&self, _panels: usize) -> TokenStream {
-        TokenStream::new()
+    fn open(&self, panels: usize) -> TokenStream {
+        if self.spec.scales == Scales::Whole {
+            return TokenStream::new();
+        }
+        let sums = self.wide_sums(panels).map(|(token, panel, half)| {
+            let (wide, zero) = (self.wide(token, panel, half), self.words.zero());
+            quote!(let mut #wide = #zero;)
+        });
+        quote!(#(#sums)*)
     }
 
     fn open_window(&self, panels: usize) -> TokenStream {
@@ -73,13 +80,28 @@ impl Skeleton for Lut16<'_> {
             // Two vectors of 32-bit sums for the panel's one of 16-bit lanes.
             let widened = w.multiply_pairs16(quote!(#sum), quote!(#pick));
             let offset = (2 * panel + half) * 2 * self.spec.lanes();
-            add_to_rows(self.spec, w, token, offset, widened)
+            match self.spec.scales {
+                Scales::Whole => add_to_rows(self.spec, w, token, offset, widened),
+                Scales::Groups => {
+                    let wide = self.wide(token, panel, half);
+                    let added = w.add(32, quote!(#wide), widened);
+                    quote!(#wide = #added;)
+                }
+            }
         });
         quote!(#(#stores)*)
     }
 
-    fn close(&self, _panels: usize) -> TokenStream {
-        TokenStream::new()
+    fn close(&self, panels: usize) -> TokenStream {
+        if self.spec.scales == Scales::Whole {
+            return TokenStream::new();
+        }
+        let stores = self.wide_sums(panels).map(|(token, panel, half)| {
+            let wide = self.wide(token, panel, half);
+            let offset = (2 * panel + half) * 2 * self.spec.lanes();
+            add_to_rows(self.spec, self.words, token, offset, quote!(#wide))
+        });
+        quote!(#(#stores)*)
     }
 }
 
@@ -91,6 +113,17 @@ impl Lut16<'_> {
     /// A token's sums of a panel.
     fn sum(&self, token: usize, panel: usize) -> Ident {
         of_token(self.spec, &format!("sum{panel}"), token)
+    }
+
+    /// Every token with every half of a panel: a vector of 32-bit sums.
+    fn wide_sums(&self, panels: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        let sums = self.tokens_and_panels(panels);
+        sums.flat_map(|(token, panel)| [0, 1].map(|half| (token, panel, half)))
+    }
+
+    /// A token's 32-bit sums of a half of a panel, where they do not go to the rows at the end of a window.
+    fn wide(&self, token: usize, panel: usize, half: usize) -> Ident {
+        of_token(self.spec, &format!("wide{}", 2 * panel + half), token)
     }
 
     /// `let table<code> = …;` for a token's tables of the step.

@@ -5,11 +5,11 @@
 //! K block (`correction`). *Classic* shifts every plane down; *shift-free* masks planes in place, keeps a sum for each, and shifts
 //! the sums once at the end: `4^p` times a sum is divided exactly.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::fields::Sums;
-use super::{Skeleton, at, ident, of_token};
+use super::{Skeleton, at, ident};
 use crate::budget::{Plane, Planes, planes};
 use crate::isa::Vocabulary;
 use crate::spec::{KernelSpec, Variant};
@@ -31,22 +31,6 @@ impl Mad<'_> {
             words: self.words,
             scales: self.planes().scales,
         }
-    }
-
-    /// Whether products are added into 16 bits first.
-    fn narrow(&self) -> bool {
-        self.words.dot_bits() == 16
-    }
-
-    /// The largest power of two that an accumulator carries.
-    fn top_scale(&self) -> u32 {
-        self.planes().scales.iter().copied().max().unwrap_or(0)
-    }
-
-    /// A token's 32-bit sum of a panel, or of one of its parts, where products are added into 16 bits first.
-    fn wide(&self, token: usize, panel: usize, part: usize) -> Ident {
-        let name = format!("{}wide{panel}", self.sums().part(part));
-        of_token(self.spec, &name, token)
     }
 
     /// The fields of a plane of `codes`, where they stand.
@@ -98,25 +82,11 @@ impl Skeleton for Mad<'_> {
     }
 
     fn open(&self, panels: usize) -> TokenStream {
-        if !self.narrow() {
-            return self.sums().zero(panels);
-        }
-        let (parts, sums) = (self.words.dot_parts(), self.sums());
-        let sums = sums.tokens_and_panels(panels);
-        let sums = sums.flat_map(|sum| (0..parts).map(move |part| (sum, part)));
-        let sums = sums.map(|((token, panel), part)| {
-            let (wide, zero) = (self.wide(token, panel, part), self.words.zero());
-            quote!(let mut #wide = #zero;)
-        });
-        quote!(#(#sums)*)
+        self.sums().open(panels)
     }
 
     fn open_window(&self, panels: usize) -> TokenStream {
-        if self.narrow() {
-            self.sums().zero(panels)
-        } else {
-            TokenStream::new()
-        }
+        self.sums().open_window(panels)
     }
 
     fn step(&self, panels: usize) -> TokenStream {
@@ -141,44 +111,10 @@ impl Skeleton for Mad<'_> {
     }
 
     fn close_window(&self, panels: usize) -> TokenStream {
-        if !self.narrow() {
-            return TokenStream::new();
-        }
-        let (w, sums) = (self.words, self.sums());
-        let mut widened = TokenStream::new();
-        for (token, panel) in sums.tokens_and_panels(panels) {
-            for (accumulator, &scale) in sums.scales.iter().enumerate() {
-                // Widening brings every sum to the largest scale of all.
-                let up = self.top_scale() - scale;
-                for part in 0..w.dot_parts() {
-                    let (wide, sum) = (
-                        self.wide(token, panel, part),
-                        sums.name(token, panel, accumulator, part),
-                    );
-                    let added = w.add_pairs16(quote!(#wide), quote!(#sum), up);
-                    widened.extend(quote!(#wide = #added;));
-                }
-            }
-        }
-        widened
+        self.sums().close_window(panels)
     }
 
     fn close(&self, panels: usize) -> TokenStream {
-        let (w, sums) = (self.words, self.sums());
-        let stores = sums.tokens_and_panels(panels).map(|(token, panel)| {
-            let value = match (self.narrow(), w.dot_parts()) {
-                (false, _) => sums.whole(token, panel),
-                (true, parts) => {
-                    let [wide, rest] = [0, 1].map(|part| self.wide(token, panel, part));
-                    let rows = match parts {
-                        1 => quote!(#wide),
-                        _ => w.join_parts(quote!(#wide), quote!(#rest)),
-                    };
-                    sums.scaled_down(rows, self.top_scale())
-                }
-            };
-            sums.add_to_rows(token, panel, value)
-        });
-        quote!(#(#stores)*)
+        self.sums().close(panels)
     }
 }

@@ -8,8 +8,9 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use super::{at, comment, features, ident, number, strided};
+use super::{at, comment, features, ident, mixed, number, strided};
 use crate::batched::UnpackSpec;
+use crate::budget::DECODED_SCALES;
 use crate::isa::Vocabulary;
 use crate::spec::Code;
 
@@ -120,6 +121,11 @@ impl Unpack<'_> {
     fn constants(&self) -> TokenStream {
         let (tables, transpose) = match self.spec.code {
             Code::B2 => return TokenStream::new(),
+            Code::M5 => {
+                let (tables, vectors) =
+                    (mixed::tables(self.words), mixed::table_vectors(self.words));
+                return quote!(#tables #vectors);
+            }
             Code::D3 | Code::D5 | Code::T2 | Code::F3 => {
                 unreachable!("refused by `UnpackSpec::validate`")
             }
@@ -249,6 +255,9 @@ impl Unpack<'_> {
         if self.spec.code == Code::B2 {
             return self.step_b2();
         }
+        if self.spec.code == Code::M5 {
+            return self.step_m5();
+        }
         let cols = self.spec.code.step_cols();
         let steps = (0..self.spec.period()).map(|step| match self.spec.code {
             Code::T5 => self.step_t5(step),
@@ -257,7 +266,7 @@ impl Unpack<'_> {
             Code::S4 => self.step_s4(),
             Code::W3 => self.step_w3(step),
             Code::Planes => self.step_planes(),
-            Code::B2 | Code::D3 | Code::D5 | Code::T2 | Code::F3 => {
+            Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::T2 | Code::F3 => {
                 unreachable!("returned above, or refused by `UnpackSpec::validate`")
             }
         });
@@ -301,6 +310,25 @@ impl Unpack<'_> {
         });
         quote! {
             let codes = #codes;
+            #(#quads)*
+        }
+    }
+
+    /// Twenty columns of mixed digits: trit `i` of a byte is quad `i`.
+    fn step_m5(&self) -> TokenStream {
+        let w = self.words;
+        let names = mixed::DECODED.map(|name| format_ident!("{name}"));
+        let (codes, decoded) = (w.load(quote!(weights)), mixed::decoded(w, &names));
+        let quads = mixed::FIELDS.into_iter().enumerate();
+        let quads = quads.map(|(quad, (byte, field))| {
+            let name = &names[byte];
+            let fields = self.field(quote!(#name), DECODED_SCALES[field]);
+            let store = w.store(strided("out", quad, "stride"), fields);
+            quote!(#store;)
+        });
+        quote! {
+            let codes = #codes;
+            #decoded
             #(#quads)*
         }
     }

@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use tern_kernels::{ScaleRule, WeightScales};
 
 /// The content of `data/bitlinear_int.json`.
 #[derive(Deserialize)]
@@ -157,8 +158,18 @@ impl Shape {
             "{what}"
         );
 
-        let divisor = fixture.ws_div * scale;
-        let divided = crc32(sums, |&sum| (sum as f32 / divisor).to_le_bytes());
+        let divide = WeightScales::Matrix(fixture.ws_div);
+        let mut divided = vec![0.0; sums.len()];
+        let whole = 0..sums.len();
+        divide.apply(
+            ScaleRule::Divide,
+            whole,
+            sums,
+            scale,
+            &mut divided,
+            |out, y| *out = y,
+        );
+        let divided = crc32(&divided, |y| y.to_le_bytes());
         assert_eq!(divided, self.ydiv_crc32[row], "{what}: dividing");
 
         // The reference computed these in f64; reading decimal numbers may cost the last bit.

@@ -107,6 +107,7 @@ fn facts(kernel: &Explanation) -> String {
                 kernel.packing, kernel.bits_per_weight
             ),
         ),
+        ("scales", format!("by {}", kernel.scales.join(" or "))),
         (
             "a step",
             format!(
