@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use batched::{GemmSpec, UnpackSpec};
 use isa::Isa;
+use registry::emulated::{self, in_emulation};
 use spec::Specs;
 pub use spec::{Error, KernelSpec, Scales};
 
@@ -236,14 +237,25 @@ impl KernelSet {
             .into_iter()
             .filter(|&isa| target.builds(isa))
             .collect();
+        let emulates = target.arch == emulated::ARCH;
         for &isa in &isas {
-            save(&format!("{}.rs", isa.name()), self.file(isa)?)?;
+            let text = self.file(isa)?;
+            if emulates && isa.arch().is_some() {
+                save(&emulated::file_name(isa), in_emulation(&text))?;
+            }
+            save(&format!("{}.rs", isa.name()), text)?;
         }
-        save("kernels.rs", registry::root(self, &isas)?)?;
+        let tables = registry::tables(self, &isas)?;
+        save("kernels.rs", registry::root(self, &isas, &tables)?)?;
         if isas.contains(&Isa::AvxVnni) {
             save("avx512vl.rs", registry::avx512vl(self)?)?;
         }
-        save("overflowing.rs", registry::overflowing(self, &isas)?)
+        let overflowing = registry::overflowing(self, &isas)?;
+        if emulates {
+            save("emulated.rs", emulated::root(&isas, &tables)?)?;
+            save("emulated_overflowing.rs", in_emulation(&overflowing))?;
+        }
+        save("overflowing.rs", overflowing)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The registry rows and the module that includes the files of all ISAs.
 
+pub mod emulated;
+
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
@@ -13,7 +15,7 @@ use crate::{
 };
 
 /// The text of `kernels.rs`: modules, features, registry, configs.
-pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
+pub fn root(set: &KernelSet, isas: &[Isa], tables: &TokenStream) -> Result<String, Error> {
     let modules = isas
         .iter()
         .map(|isa| module(*isa, &format!("/{}.rs", isa.name())));
@@ -26,6 +28,46 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
             _ => quote!(Isa::#variant => #(#detected)&&*),
         }
     });
+    let configs = set
+        .configs
+        .iter()
+        .map(|(name, text)| quote!((#name, #text)));
+    let imports = root_imports();
+    emit::format(
+        "kernels.rs",
+        quote! {
+            #imports
+
+            #(#modules)*
+
+            #[doc = " Whether this CPU has every feature that the kernels of `isa` use. The only list of those features."]
+            pub fn isa_detected(isa: Isa) -> bool {
+                match isa {
+                    #(#detections,)*
+                    _ => false,
+                }
+            }
+
+            #tables
+
+            #[doc = " The configs that the kernels were generated from: file name and text."]
+            pub static CONFIGS: &[(&str, &str)] = &[#(#configs),*];
+        },
+    )
+}
+
+/// What the registry's tables name.
+fn root_imports() -> TokenStream {
+    quote! {
+        use crate::contract::{DotFn, ReadFn};
+        use crate::cpu::Isa;
+        use crate::packing::{Code, Packing};
+        use crate::registry::{Family, GemmDesc, KernelDesc, Operation, Scales, UnpackDesc};
+    }
+}
+
+/// The registry's tables: a row for each kernel of `isas`, in the module of its ISA.
+pub fn tables(set: &KernelSet, isas: &[Isa]) -> Result<TokenStream, Error> {
     let rows: Vec<TokenStream> = isas
         .iter()
         .flat_map(|isa| set.of_isa(*isa))
@@ -58,47 +100,22 @@ pub fn root(set: &KernelSet, isas: &[Isa]) -> Result<String, Error> {
             let dot = format_ident!("dot__{}", isa.name());
             quote!((Isa::#variant, #module::#dot))
         });
-    let configs = set
-        .configs
-        .iter()
-        .map(|(name, text)| quote!((#name, #text)));
-    emit::format(
-        "kernels.rs",
-        quote! {
-            use crate::contract::{DotFn, ReadFn};
-            use crate::cpu::Isa;
-            use crate::packing::{Code, Packing};
-            use crate::registry::{Family, GemmDesc, KernelDesc, Operation, Scales, UnpackDesc};
+    Ok(quote! {
+        #[doc = " One row for each generated kernel, ISA by ISA."]
+        pub static KERNELS: &[KernelDesc] = &[#(#rows),*];
 
-            #(#modules)*
+        #[doc = " One row for each generated kernel that unpacks a code, ISA by ISA."]
+        pub static UNPACKS: &[UnpackDesc] = &[#(#unpacks),*];
 
-            #[doc = " Whether this CPU has every feature that the kernels of `isa` use. The only list of those features."]
-            pub fn isa_detected(isa: Isa) -> bool {
-                match isa {
-                    #(#detections,)*
-                    _ => false,
-                }
-            }
+        #[doc = " One row for each generated kernel of batched products, ISA by ISA."]
+        pub static GEMMS: &[GemmDesc] = &[#(#gemms),*];
 
-            #[doc = " One row for each generated kernel, ISA by ISA."]
-            pub static KERNELS: &[KernelDesc] = &[#(#rows),*];
+        #[doc = " The streaming read of each ISA."]
+        pub static READS: &[(Isa, ReadFn)] = &[#(#reads),*];
 
-            #[doc = " One row for each generated kernel that unpacks a code, ISA by ISA."]
-            pub static UNPACKS: &[UnpackDesc] = &[#(#unpacks),*];
-
-            #[doc = " One row for each generated kernel of batched products, ISA by ISA."]
-            pub static GEMMS: &[GemmDesc] = &[#(#gemms),*];
-
-            #[doc = " The streaming read of each ISA."]
-            pub static READS: &[(Isa, ReadFn)] = &[#(#reads),*];
-
-            #[doc = " The dot product of each ISA that has one."]
-            pub static DOTS: &[(Isa, DotFn)] = &[#(#dots),*];
-
-            #[doc = " The configs that the kernels were generated from: file name and text."]
-            pub static CONFIGS: &[(&str, &str)] = &[#(#configs),*];
-        },
-    )
+        #[doc = " The dot product of each ISA that has one."]
+        pub static DOTS: &[(Isa, DotFn)] = &[#(#dots),*];
+    })
 }
 
 /// The architecture that the vector ISAs among `isas` belong to.
@@ -239,12 +256,29 @@ pub fn avx512vl(set: &KernelSet) -> Result<String, Error> {
 fn module(isa: Isa, file: &str) -> TokenStream {
     let name = format_ident!("{}", isa.name());
     let doc = format!(" Kernels for {}.", isa.name());
-    let arch = isa.arch().map(|arch| {
+    let imports = module_imports(isa);
+    let intrinsics = isa.arch().map(|arch| {
         let arch = format_ident!("{arch}");
-        quote! {
-            use crate::contract::Token;
+        quote!(
             use core::arch::#arch::*;
+        )
+    });
+    quote! {
+        #[doc = #doc]
+        pub mod #name {
+            #imports
+            #intrinsics
+            include!(concat!(env!("OUT_DIR"), #file));
         }
+    }
+}
+
+/// What the file of an ISA uses of the contract.
+fn module_imports(isa: Isa) -> TokenStream {
+    let token = isa.arch().map(|_| {
+        quote!(
+            use crate::contract::Token;
+        )
     });
     let dot = skeleton::has_dot(isa).then(|| {
         quote!(
@@ -252,14 +286,10 @@ fn module(isa: Isa, file: &str) -> TokenStream {
         )
     });
     quote! {
-        #[doc = #doc]
-        pub mod #name {
-            #[allow(unused_imports, reason = "which kernels an ISA has depends on the configs")]
-            use crate::contract::{BuildArgs, GemmArgs, GemvArgs, ReadArgs, UnpackArgs};
-            #dot
-            #arch
-            include!(concat!(env!("OUT_DIR"), #file));
-        }
+        #[allow(unused_imports, reason = "which kernels an ISA has depends on the configs")]
+        use crate::contract::{BuildArgs, GemmArgs, GemvArgs, ReadArgs, UnpackArgs};
+        #dot
+        #token
     }
 }
 

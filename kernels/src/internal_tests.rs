@@ -1,6 +1,8 @@
 //! Tests that call kernels through their raw contract: bytes around every buffer, and kernels that must be caught.
 
 mod batched;
+#[cfg(target_arch = "x86_64")]
+mod emulated;
 
 use crate::contract::{BuildArgs, GemvArgs, Token};
 use crate::cpu::{Cpu, Isa};
@@ -8,6 +10,8 @@ use crate::pack::PackedMatrix;
 use crate::packing::Code;
 use crate::registry::{KernelDesc, Scales};
 use crate::{Pages, group_kernels, kernels, reference};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// Kernels whose window is one step too long. They exist only for the test that must find them wrong.
 mod overflowing {
@@ -33,7 +37,8 @@ mod avx512vl {
 
 /// A buffer between two pages: the one before is full of canary bytes, the one after must not be touched at all.
 struct Fenced {
-    map: Map,
+    /// There until the buffer is dropped.
+    map: Option<Map>,
     start: usize,
     len: usize,
 }
@@ -43,29 +48,44 @@ const CANARY: u8 = 0xa5;
 
 const PAGE: usize = 4096;
 
+thread_local! {
+    /// Memory of buffers that were dropped, by its size: most tests want the same sizes a thousand times, and mapping is slow.
+    static SPARE: RefCell<BTreeMap<usize, Vec<Map>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
 impl Fenced {
     fn new(len: usize) -> Fenced {
         let whole = len.next_multiple_of(PAGE) + PAGE;
-        let mut map = fenced_map(whole);
+        let spare = SPARE.with_borrow_mut(|spare| spare.get_mut(&whole).and_then(Vec::pop));
+        let mut map = spare.unwrap_or_else(|| fenced_map(whole));
         map[..whole].fill(CANARY);
         Fenced {
-            map,
+            map: Some(map),
             start: whole - len,
             len,
         }
     }
 
     fn bytes(&mut self) -> &mut [u8] {
-        &mut self.map[self.start..][..self.len]
+        let map = self.map.as_mut().expect("memory until it is dropped");
+        &mut map[self.start..][..self.len]
     }
 
     fn check(&self, what: &str) {
-        let before = &self.map[..self.start];
+        let map = self.map.as_ref().expect("memory until it is dropped");
         assert!(
-            before.iter().all(|&b| b == CANARY),
+            map[..self.start].iter().all(|&b| b == CANARY),
             "{what}: bytes before the buffer changed"
         );
-        check_after(&self.map, self.start + self.len, what);
+        check_after(map, self.start + self.len, what);
+    }
+}
+
+impl Drop for Fenced {
+    fn drop(&mut self) {
+        let map = self.map.take().expect("memory until it is dropped");
+        let whole = self.start + self.len;
+        SPARE.with_borrow_mut(|spare| spare.entry(whole).or_default().push(map));
     }
 }
 
@@ -122,6 +142,9 @@ fn check_after(map: &Map, end: usize, what: &str) {
     );
 }
 
+/// The bytes of a sum, or of a scaled product.
+type Word = [u8; 4];
+
 /// One token's buffers, each fenced.
 struct FencedToken {
     activations: Fenced,
@@ -132,8 +155,8 @@ struct FencedToken {
 }
 
 impl FencedToken {
-    /// The token of activations `q`, prepared for `kernel`, with outputs for `rows` padded rows.
-    fn new(kernel: &KernelDesc, rows: usize, q: &[i8]) -> FencedToken {
+    /// The token of activations `q`, prepared for `kernel`, with outputs for `rows` padded rows that hold `before`.
+    fn new(kernel: &KernelDesc, rows: usize, q: &[i8], before: Word) -> FencedToken {
         let (steps, step_cols) = (
             kernel.packing.steps(q.len()),
             kernel.packing.code.step_cols(),
@@ -152,7 +175,7 @@ impl FencedToken {
         // SAFETY: the buffers have the lengths of the contract, and the callers check the ISA.
         unsafe { (kernel.build)(&build) };
         let mut out = Fenced::new(rows * 4);
-        out.bytes().fill(0);
+        out.bytes().as_chunks_mut().0.fill(before);
         let bias = match kernel.biased {
             true => -q.iter().map(|&q| i32::from(q)).sum::<i32>(),
             false => 0,
@@ -166,14 +189,16 @@ impl FencedToken {
     }
 }
 
-/// The sums of `trits` (row by row) and each token's activations by one kernel through its raw contract, in one K block, in fenced
-/// buffers.
-fn fenced_sums(
+/// The outputs of `trits` (row by row) and each token's activations by one kernel through its raw contract, in one K block, in fenced
+/// buffers, where every output was `before` and each row has a scale.
+fn fenced_outputs(
     kernel: &KernelDesc,
     rows: usize,
     trits: &[i8],
     tokens: &[Vec<i8>],
-) -> Vec<Vec<i32>> {
+    before: Word,
+    scale: impl Fn(usize) -> f32,
+) -> Vec<Vec<Word>> {
     let (packing, cols) = (kernel.packing, tokens[0].len());
     let fill = |row: usize, out: &mut [i8]| out.copy_from_slice(&trits[row * cols..][..cols]);
     let matrix = PackedMatrix::pack(packing, rows, cols, Pages::Small, &fill).expect("packs");
@@ -183,13 +208,14 @@ fn fenced_sums(
     let mut weights = Fenced::new(matrix.bytes());
     weights.bytes().copy_from_slice(matrix.data());
     let padded = panels * packing.lanes;
-    let each = tokens.iter().map(|q| FencedToken::new(kernel, padded, q));
+    let each = tokens
+        .iter()
+        .map(|q| FencedToken::new(kernel, padded, q, before));
     let mut fenced: Vec<FencedToken> = each.collect();
 
-    // Scales of one: the sums of a kernel that scales are then whole numbers, exact in `f32`.
     let mut scales = Fenced::new(panels * packing.lanes * 4);
-    for scale in scales.bytes().chunks_exact_mut(4) {
-        scale.copy_from_slice(&1f32.to_ne_bytes());
+    for (row, bytes) in scales.bytes().chunks_exact_mut(4).enumerate() {
+        bytes.copy_from_slice(&scale(row).to_ne_bytes());
     }
 
     let pointers = fenced.iter_mut().map(|token| Token {
@@ -213,11 +239,7 @@ fn fenced_sums(
     for (buffer, name) in [(&weights, "weights"), (&scales, "scales")] {
         buffer.check(&format!("{} {name}", kernel.id));
     }
-    let sum = |word| match kernel.scales {
-        Scales::Whole => i32::from_ne_bytes(word),
-        Scales::Groups => f32::from_ne_bytes(word) as i32,
-    };
-    let sums = fenced.iter_mut().enumerate().map(|(number, token)| {
+    let outputs = fenced.iter_mut().enumerate().map(|(number, token)| {
         for (buffer, name) in [
             (&token.activations, "activations"),
             (&token.operand, "operand"),
@@ -225,10 +247,27 @@ fn fenced_sums(
         ] {
             buffer.check(&format!("{} {name} of token {number}", kernel.id));
         }
-        let words = token.out.bytes().chunks_exact(4);
-        let words = words.map(|b| [b[0], b[1], b[2], b[3]]);
-        words.take(rows).map(sum).collect()
+        token.out.bytes().as_chunks().0[..rows].to_vec()
     });
+    outputs.collect()
+}
+
+/// The sums by one kernel as [`fenced_outputs`] has them. Scales are one: the sums of a kernel that scales are then whole numbers, exact
+/// in `f32`.
+fn fenced_sums(
+    kernel: &KernelDesc,
+    rows: usize,
+    trits: &[i8],
+    tokens: &[Vec<i8>],
+) -> Vec<Vec<i32>> {
+    let sum = |word| match kernel.scales {
+        Scales::Whole => i32::from_ne_bytes(word),
+        Scales::Groups => f32::from_ne_bytes(word) as i32,
+    };
+    let outputs = fenced_outputs(kernel, rows, trits, tokens, [0; 4], |_| 1.0);
+    let sums = outputs
+        .into_iter()
+        .map(|words| words.into_iter().map(sum).collect());
     sums.collect()
 }
 
@@ -258,10 +297,14 @@ fn required(isa: Isa) -> bool {
     names.split(',').any(|name| name.trim() == isa.name())
 }
 
-/// Says which kernels are not run for want of their ISA, and fails if `REQUIRE_ISA` names one of those ISAs.
+/// Says which kernels this CPU does not run for want of their ISA, and fails if `REQUIRE_ISA` names one of those ISAs.
 fn name_skipped<'a>(cpu: &Cpu, kernels: impl Iterator<Item = (&'a str, Isa)>) {
     for (id, isa) in kernels.filter(|(_, isa)| !cpu.has(*isa)) {
-        eprintln!("{id} is skipped: this CPU lacks {isa}");
+        let instead = match cfg!(target_arch = "x86_64") {
+            true => ", so only emulated intrinsics run it",
+            false => "",
+        };
+        eprintln!("{id} is skipped: this CPU lacks {isa}{instead}");
         assert!(
             !required(isa),
             "REQUIRE_ISA asks for {isa}, which this CPU lacks"
@@ -287,6 +330,45 @@ fn check(kernel: &KernelDesc, rows: usize, cols: usize) {
     }
 }
 
+/// Fails unless `kernel` adds to what its outputs hold: sums, or `f32` products of sums and scales, first multiplied and then added.
+fn check_adds(kernel: &KernelDesc) {
+    let rows = kernel.packing.lanes * (kernel.packing.panels + 1);
+    let cols = kernel.packing.block.min(33) * kernel.packing.code.step_cols();
+    let trits: Vec<i8> = (0..rows * cols)
+        .map(|i| (i * 5 % 7 % 3) as i8 - 1)
+        .collect();
+    let q = |token: usize| (0..cols).map(|k| (k * 91 + token * 17) as i8).collect();
+    let tokens: Vec<Vec<i8>> = (0..=kernel.batch).map(q).collect();
+    // Neither powers of two nor alike, so that a fused product or another row's scale shows.
+    let scale = |row: usize| (row as f32 - 20.5) / 7e3;
+    let before = match kernel.scales {
+        Scales::Whole => (-1_234_567_i32).to_ne_bytes(),
+        Scales::Groups => 0.3f32.to_ne_bytes(),
+    };
+    let added = |(row, sum): (usize, i32)| match kernel.scales {
+        Scales::Whole => (i32::from_ne_bytes(before) + sum).to_ne_bytes(),
+        Scales::Groups => (f32::from_ne_bytes(before) + sum as f32 * scale(row)).to_ne_bytes(),
+    };
+    let sums = expected(rows, &trits, &tokens).into_iter();
+    let sums: Vec<Vec<Word>> = sums
+        .map(|sums| sums.into_iter().enumerate().map(added).collect())
+        .collect();
+    let found = fenced_outputs(kernel, rows, &trits, &tokens, before, scale);
+    assert!(found == sums, "{} does not add to its outputs", kernel.id);
+}
+
+/// Fails unless `kernel` returns the reference's sums in fenced buffers where rows, steps, windows and blocks end.
+fn stays_within(kernel: &KernelDesc) {
+    let step = kernel.packing.code.step_cols();
+    let longest = kernel.packing.block.min(3 * kernel.window.min(32) + 1) * step;
+    for cols in [1, step, step + 1, longest - 1, longest] {
+        for rows in [1, kernel.packing.lanes * kernel.packing.panels + 1] {
+            check(kernel, rows, cols);
+        }
+    }
+    check_adds(kernel);
+}
+
 #[test]
 fn kernels_touch_nothing_outside_their_buffers() {
     let cpu = Cpu::detect();
@@ -294,13 +376,7 @@ fn kernels_touch_nothing_outside_their_buffers() {
     let all = || kernels().chain(group_kernels());
     name_skipped(&cpu, all().map(|k| (k.id, k.isa)));
     for kernel in all().filter(|k| cpu.has(k.isa)) {
-        let step = kernel.packing.code.step_cols();
-        let longest = kernel.packing.block.min(3 * kernel.window.min(32) + 1) * step;
-        for cols in [1, step, step + 1, longest - 1, longest] {
-            for rows in [1, kernel.packing.lanes * kernel.packing.panels + 1] {
-                check(kernel, rows, cols);
-            }
-        }
+        stays_within(kernel);
         ran += 1;
     }
     assert!(ran > 1, "only the reference ran");
@@ -340,31 +416,27 @@ fn survives(kernel: &KernelDesc) -> bool {
     })
 }
 
+/// Fails unless `wrong`, whose window is a step too long, overflows, and the kernel of `kernels` with the right one does not.
+fn catch(wrong: &KernelDesc, mut kernels: impl Iterator<Item = &'static KernelDesc>) {
+    let kind = |k: &KernelDesc| (k.isa, k.packing.code, k.variant, k.batch);
+    let right = kernels
+        .find(|k| kind(k) == kind(wrong) && k.window + 1 == wrong.window)
+        .expect("a kernel whose window is one shorter");
+    assert!(survives(right), "{} overflows within its window", right.id);
+    assert!(
+        !survives(wrong),
+        "{} has a window beyond the bound, but no test found it",
+        wrong.id
+    );
+}
+
 #[test]
 fn a_window_that_is_one_longer_is_caught() {
     let cpu = Cpu::detect();
     let mut caught = Vec::new();
     name_skipped(&cpu, overflowing::KERNELS.iter().map(|k| (k.id, k.isa)));
     for wrong in overflowing::KERNELS.iter().filter(|k| cpu.has(k.isa)) {
-        let same = |k: &&KernelDesc| {
-            (k.isa, k.packing.code, k.variant, k.batch, k.window + 1)
-                == (
-                    wrong.isa,
-                    wrong.packing.code,
-                    wrong.variant,
-                    wrong.batch,
-                    wrong.window,
-                )
-        };
-        let right = kernels()
-            .find(same)
-            .expect("a kernel whose window is one shorter");
-        assert!(survives(right), "{} overflows within its window", right.id);
-        assert!(
-            !survives(wrong),
-            "{} has a window beyond the bound, but no test found it",
-            wrong.id
-        );
+        catch(wrong, kernels());
         caught.push(wrong.id);
     }
     eprintln!("overflows found: {caught:?}");
@@ -372,6 +444,31 @@ fn a_window_that_is_one_longer_is_caught() {
         !caught.is_empty() || cpu.isas() == [crate::Isa::Scalar],
         "no vector kernel was probed"
     );
+}
+
+/// Fails unless `kernel` returns the reference's sums for all residues of columns and rows, over the longest sums at both ends,
+/// and for what fills a window in every way.
+#[cfg(target_arch = "x86_64")]
+fn matches_reference(kernel: &KernelDesc) {
+    let (step, lanes) = (kernel.packing.code.step_cols(), kernel.packing.lanes);
+    let block = kernel.packing.block * step;
+    for cols in (1..=2 * step + 1).chain([block - 1, block]) {
+        check(kernel, lanes + 1, cols);
+    }
+    for rows in 1..=(kernel.packing.panels + 1) * lanes + 1 {
+        check(kernel, rows, 2 * step + 1);
+    }
+    for (trit, activation) in [(-1, -128), (1, -128), (-1, 127), (1, 127)] {
+        let trits = vec![trit; block];
+        let tokens = vec![vec![activation; block]; kernel.batch];
+        assert_eq!(
+            fenced_sums(kernel, 1, &trits, &tokens),
+            expected(1, &trits, &tokens),
+            "{} on {block} columns of {trit} times {activation}",
+            kernel.id
+        );
+    }
+    assert!(survives(kernel), "{} overflows", kernel.id);
 }
 
 /// CPUs with AVX-VNNI are rarer than those with AVX-512VL, and the same instructions have another encoding there.
@@ -388,31 +485,11 @@ fn the_kernels_of_avxvnni_are_right_in_the_encoding_of_avx512vl() {
         return;
     }
     for kernel in avx512vl::KERNELS {
-        let (step, lanes) = (kernel.packing.code.step_cols(), kernel.packing.lanes);
-        let (strip, block) = (lanes * kernel.packing.panels, kernel.packing.block * step);
-        for cols in (1..=2 * step + 1).chain([block - 1, block]) {
-            check(kernel, lanes + 1, cols);
-        }
-        for rows in 1..=strip + lanes + 1 {
-            check(kernel, rows, 2 * step + 1);
-        }
+        matches_reference(kernel);
         for (rows, cols) in [(640, 2560), (2560, 6912)] {
+            let block = kernel.packing.block * kernel.packing.code.step_cols();
             check(kernel, rows, cols.min(block));
         }
-        // The longest sums at both ends, and every activation.
-        for (trit, activation) in [(-1, -128), (1, -128), (-1, 127), (1, 127)] {
-            let (trits, tokens) = (
-                vec![trit; block],
-                vec![vec![activation; block]; kernel.batch],
-            );
-            assert_eq!(
-                fenced_sums(kernel, 1, &trits, &tokens),
-                expected(1, &trits, &tokens),
-                "{}",
-                kernel.id
-            );
-        }
-        assert!(survives(kernel), "{}", kernel.id);
     }
     eprintln!("{} kernels ran", avx512vl::KERNELS.len());
 }

@@ -124,8 +124,9 @@ impl Decode<'_> {
 
     /// The same for several tokens: every panel is decoded once.
     fn step_d5_for_all(&self, panels: usize) -> TokenStream {
+        // Numbered by the panel, and so not `first` and `last`: with a number those are halves of the tables.
         let names = |panel: usize| {
-            ["first", "last"].map(|name| {
+            ["decoded_first", "decoded_last"].map(|name| {
                 let name = ident(name, panel);
                 quote!(#name)
             })

@@ -99,7 +99,7 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                     _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
                     _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(64).cast());
                     let codes = _mm512_loadu_si512(weights.cast());
-                    let (first0, last0) = (
+                    let (decoded_first0, decoded_last0) = (
                         _mm512_permutex2var_epi8(first0, codes, first1),
                         _mm512_permutex2var_epi8(
                             last0,
@@ -108,7 +108,7 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                         ),
                     );
                     let codes = _mm512_loadu_si512(weights.add(64).cast());
-                    let (first1, last1) = (
+                    let (decoded_first1, decoded_last1) = (
                         _mm512_permutex2var_epi8(first0, codes, first1),
                         _mm512_permutex2var_epi8(
                             last0,
@@ -116,8 +116,8 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                             last1,
                         ),
                     );
-                    let fields0 = _mm512_and_si512(first0, _mm512_set1_epi8(3));
-                    let fields1 = _mm512_and_si512(first1, _mm512_set1_epi8(3));
+                    let fields0 = _mm512_and_si512(decoded_first0, _mm512_set1_epi8(3));
+                    let fields1 = _mm512_and_si512(decoded_first1, _mm512_set1_epi8(3));
                     let activations0 = _mm512_set1_epi32(
                         at_t0.cast::<i32>().read_unaligned(),
                     );
@@ -128,8 +128,8 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                     );
                     sum0_0_t1 = _mm512_dpbusd_epi32(sum0_0_t1, fields0, activations0);
                     sum1_0_t1 = _mm512_dpbusd_epi32(sum1_0_t1, fields1, activations0);
-                    let fields0 = _mm512_and_si512(first0, _mm512_set1_epi8(12));
-                    let fields1 = _mm512_and_si512(first1, _mm512_set1_epi8(12));
+                    let fields0 = _mm512_and_si512(decoded_first0, _mm512_set1_epi8(12));
+                    let fields1 = _mm512_and_si512(decoded_first1, _mm512_set1_epi8(12));
                     let activations1 = _mm512_set1_epi32(
                         at_t0.add(4).cast::<i32>().read_unaligned(),
                     );
@@ -142,10 +142,10 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                     sum1_1_t1 = _mm512_dpbusd_epi32(sum1_1_t1, fields1, activations1);
                     let fields0 = _mm512_ternarylogic_epi32::<
                         0xa8,
-                    >(first0, last0, _mm512_set1_epi8(48));
+                    >(decoded_first0, decoded_last0, _mm512_set1_epi8(48));
                     let fields1 = _mm512_ternarylogic_epi32::<
                         0xa8,
-                    >(first1, last1, _mm512_set1_epi8(48));
+                    >(decoded_first1, decoded_last1, _mm512_set1_epi8(48));
                     let activations2 = _mm512_set1_epi32(
                         at_t0.add(8).cast::<i32>().read_unaligned(),
                     );
@@ -156,8 +156,8 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                     );
                     sum0_2_t1 = _mm512_dpbusd_epi32(sum0_2_t1, fields0, activations2);
                     sum1_2_t1 = _mm512_dpbusd_epi32(sum1_2_t1, fields1, activations2);
-                    let fields0 = _mm512_and_si512(last0, _mm512_set1_epi8(12));
-                    let fields1 = _mm512_and_si512(last1, _mm512_set1_epi8(12));
+                    let fields0 = _mm512_and_si512(decoded_last0, _mm512_set1_epi8(12));
+                    let fields1 = _mm512_and_si512(decoded_last1, _mm512_set1_epi8(12));
                     let activations3 = _mm512_set1_epi32(
                         at_t0.add(12).cast::<i32>().read_unaligned(),
                     );
@@ -168,8 +168,8 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                     );
                     sum0_1_t1 = _mm512_dpbusd_epi32(sum0_1_t1, fields0, activations3);
                     sum1_1_t1 = _mm512_dpbusd_epi32(sum1_1_t1, fields1, activations3);
-                    let fields0 = _mm512_and_si512(last0, _mm512_set1_epi8(3));
-                    let fields1 = _mm512_and_si512(last1, _mm512_set1_epi8(3));
+                    let fields0 = _mm512_and_si512(decoded_last0, _mm512_set1_epi8(3));
+                    let fields1 = _mm512_and_si512(decoded_last1, _mm512_set1_epi8(3));
                     let activations4 = _mm512_set1_epi32(
                         at_t0.add(16).cast::<i32>().read_unaligned(),
                     );
@@ -265,7 +265,7 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                     let ahead = weights.wrapping_add(prefetch);
                     _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
                     let codes = _mm512_loadu_si512(weights.cast());
-                    let (first0, last0) = (
+                    let (decoded_first0, decoded_last0) = (
                         _mm512_permutex2var_epi8(first0, codes, first1),
                         _mm512_permutex2var_epi8(
                             last0,
@@ -273,7 +273,7 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                             last1,
                         ),
                     );
-                    let fields0 = _mm512_and_si512(first0, _mm512_set1_epi8(3));
+                    let fields0 = _mm512_and_si512(decoded_first0, _mm512_set1_epi8(3));
                     let activations0 = _mm512_set1_epi32(
                         at_t0.cast::<i32>().read_unaligned(),
                     );
@@ -282,7 +282,7 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                         at_t1.cast::<i32>().read_unaligned(),
                     );
                     sum0_0_t1 = _mm512_dpbusd_epi32(sum0_0_t1, fields0, activations0);
-                    let fields0 = _mm512_and_si512(first0, _mm512_set1_epi8(12));
+                    let fields0 = _mm512_and_si512(decoded_first0, _mm512_set1_epi8(12));
                     let activations1 = _mm512_set1_epi32(
                         at_t0.add(4).cast::<i32>().read_unaligned(),
                     );
@@ -293,7 +293,7 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                     sum0_1_t1 = _mm512_dpbusd_epi32(sum0_1_t1, fields0, activations1);
                     let fields0 = _mm512_ternarylogic_epi32::<
                         0xa8,
-                    >(first0, last0, _mm512_set1_epi8(48));
+                    >(decoded_first0, decoded_last0, _mm512_set1_epi8(48));
                     let activations2 = _mm512_set1_epi32(
                         at_t0.add(8).cast::<i32>().read_unaligned(),
                     );
@@ -302,7 +302,7 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                         at_t1.add(8).cast::<i32>().read_unaligned(),
                     );
                     sum0_2_t1 = _mm512_dpbusd_epi32(sum0_2_t1, fields0, activations2);
-                    let fields0 = _mm512_and_si512(last0, _mm512_set1_epi8(12));
+                    let fields0 = _mm512_and_si512(decoded_last0, _mm512_set1_epi8(12));
                     let activations3 = _mm512_set1_epi32(
                         at_t0.add(12).cast::<i32>().read_unaligned(),
                     );
@@ -311,7 +311,7 @@ pub unsafe fn gemv_decode_d5__avx512vbmi_p2k12n2(args: &GemvArgs) {
                         at_t1.add(12).cast::<i32>().read_unaligned(),
                     );
                     sum0_1_t1 = _mm512_dpbusd_epi32(sum0_1_t1, fields0, activations3);
-                    let fields0 = _mm512_and_si512(last0, _mm512_set1_epi8(3));
+                    let fields0 = _mm512_and_si512(decoded_last0, _mm512_set1_epi8(3));
                     let activations4 = _mm512_set1_epi32(
                         at_t0.add(16).cast::<i32>().read_unaligned(),
                     );

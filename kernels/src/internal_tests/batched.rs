@@ -60,18 +60,23 @@ fn check_unpack(kernel: &UnpackDesc, steps: usize, spread: usize, gap: usize) {
     }
 }
 
+/// Unpacks runs of every length up to one that no chunk divides.
+pub fn unpack_stays_within(kernel: &UnpackDesc) {
+    for steps in 1..=9 {
+        for spread in [1, 2, 5] {
+            for gap in [0, 64] {
+                check_unpack(kernel, steps, spread, gap);
+            }
+        }
+    }
+}
+
 #[test]
 fn unpack_kernels_touch_nothing_outside_their_buffers() {
     let cpu = Cpu::detect();
     name_skipped(&cpu, unpacks().map(|k| (k.id, k.isa)));
     for kernel in unpacks().filter(|k| cpu.has(k.isa)) {
-        for steps in 1..=9 {
-            for spread in [1, 2, 5] {
-                for gap in [0, 64] {
-                    check_unpack(kernel, steps, spread, gap);
-                }
-            }
-        }
+        unpack_stays_within(kernel);
     }
 }
 
@@ -125,26 +130,31 @@ fn multiplies(
     })
 }
 
+/// Multiplies all residues of vectors and tokens around the register tile, within a window and beyond it.
+pub fn gemm_stays_within(kernel: &GemmDesc) {
+    let window = kernel.window.unwrap_or(3);
+    for vectors in 1..=2 * kernel.vectors + 1 {
+        for tokens in 1..=2 * kernel.tokens + 1 {
+            for quads in [1, 2, window, window + 1] {
+                let u = |row: usize, col: usize| ((row * 5 + col * 3) % 7 % 3) as u8;
+                let a = |token: usize, col: usize| (token * 91 + col * 37) as i8;
+                assert!(
+                    multiplies(kernel, vectors, quads, tokens, u, a),
+                    "{} on {vectors} vectors, {quads} quads, {tokens} tokens",
+                    kernel.id
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn gemm_kernels_touch_nothing_outside_their_buffers() {
     let cpu = Cpu::detect();
     let mut ran = 0;
     name_skipped(&cpu, gemms().map(|k| (k.id, k.isa)));
     for kernel in gemms().filter(|k| cpu.has(k.isa)) {
-        let window = kernel.window.unwrap_or(3);
-        for vectors in 1..=2 * kernel.vectors + 1 {
-            for tokens in 1..=2 * kernel.tokens + 1 {
-                for quads in [1, 2, window, window + 1] {
-                    let u = |row: usize, col: usize| ((row * 5 + col * 3) % 7 % 3) as u8;
-                    let a = |token: usize, col: usize| (token * 91 + col * 37) as i8;
-                    assert!(
-                        multiplies(kernel, vectors, quads, tokens, u, a),
-                        "{} on {vectors} vectors, {quads} quads, {tokens} tokens",
-                        kernel.id
-                    );
-                }
-            }
-        }
+        gemm_stays_within(kernel);
         ran += 1;
     }
     assert!(ran > 0, "no gemm kernel ran");
@@ -166,21 +176,26 @@ fn survives(kernel: &GemmDesc) -> bool {
     filled(-128) && filled(127)
 }
 
+/// Fails unless `wrong`, whose window is a quad too long, overflows, and the kernel of `gemms` with the right one does not.
+pub fn catch(wrong: &GemmDesc, mut gemms: impl Iterator<Item = &'static GemmDesc>) {
+    let tile = |k: &GemmDesc| (k.isa, k.vectors, k.tokens);
+    let right = gemms.find(|k| tile(k) == tile(wrong));
+    let right = right.expect("a kernel whose window is one shorter");
+    assert!(survives(right), "{} overflows within its window", right.id);
+    assert!(
+        !survives(wrong),
+        "{} has a window beyond the bound, but no test found it",
+        wrong.id
+    );
+}
+
 #[test]
 fn a_gemm_window_that_is_one_longer_is_caught() {
     let cpu = Cpu::detect();
     let mut caught = Vec::new();
     name_skipped(&cpu, overflowing::GEMMS.iter().map(|k| (k.id, k.isa)));
     for wrong in overflowing::GEMMS.iter().filter(|k| cpu.has(k.isa)) {
-        let tile = |k: &GemmDesc| (k.isa, k.vectors, k.tokens);
-        let right = gemms().find(|k| tile(k) == tile(wrong));
-        let right = right.expect("a kernel whose window is one shorter");
-        assert!(survives(right), "{} overflows within its window", right.id);
-        assert!(
-            !survives(wrong),
-            "{} has a window beyond the bound, but no test found it",
-            wrong.id
-        );
+        catch(wrong, gemms());
         caught.push(wrong.id);
     }
     eprintln!("overflows found: {caught:?}");
