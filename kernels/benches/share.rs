@@ -14,8 +14,8 @@ use std::time::Instant;
 use tern_kernels::plan::DEFAULT_TILE;
 use tern_kernels::team::Session;
 use tern_kernels::{
-    Batch, Choice, Cpu, Gemm, GemmChoice, GemmPart, Gemv, Kernel, PackedMatrix, Pages, Source,
-    Team, UnpackKernel, stream,
+    Batch, Buffer, Choice, Cpu, Gemm, GemmChoice, GemmPart, Gemv, Kernel, PackedMatrix, Pages,
+    Source, Team, UnpackKernel, stream,
 };
 
 /// A matrix of a small model, and a prompt.
@@ -27,7 +27,7 @@ const TOKENS: usize = 256;
 const ROUNDS: usize = 15;
 
 /// Laps of the peak: about a third of the products of the matrix.
-const LAPS: usize = ROWS * COLS * TOKENS / 3 / PEAK_BYTES;
+const LAPS: usize = ROWS * COLS * TOKENS / 3 / PEAK_BYTES / stream::DOT_PRODUCTS;
 
 /// Bytes that the peak multiplies in a lap: they fit a first-level cache.
 const PEAK_BYTES: usize = 16 * stream::DOT_BYTES;
@@ -80,13 +80,13 @@ impl Product {
 }
 
 /// Products in a second of the peak on all threads of a team.
-fn peak(cpu: &Cpu, session: &mut Session<'_>) -> f64 {
-    let bytes = vec![1; PEAK_BYTES];
+fn peak(cpu: &Cpu, session: &mut Session<'_>, bytes: &[u8]) -> f64 {
     let start = Instant::now();
     session.run(|_| {
-        black_box(stream::dot(cpu, black_box(&bytes), LAPS));
+        black_box(stream::dot(cpu, black_box(bytes), LAPS));
     });
-    (session.threads() * LAPS * PEAK_BYTES) as f64 / start.elapsed().as_secs_f64()
+    (session.threads() * LAPS * PEAK_BYTES * stream::DOT_PRODUCTS) as f64
+        / start.elapsed().as_secs_f64()
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -97,13 +97,17 @@ fn median(values: &mut [f64]) -> f64 {
 /// Times one product between peaks, and prints its line.
 fn race(cpu: &Cpu, kernel: Kernel, choice: GemmChoice, threads: usize) {
     let mut product = Product::new(kernel, choice, threads);
+    // From the start of a cache line on: loads that cross lines would make a lower peak. Written to, because pages that never were
+    // share one physical page, at which the first-level cache of some CPUs guesses wrong.
+    let mut bytes = Buffer::zeroed(PEAK_BYTES, Pages::Small).expect("some kilobytes");
+    bytes.fill(1);
     let (mut speeds, mut shares) = (Vec::new(), Vec::new());
     Team::new(threads).session(|session| {
         product.speed(session);
-        let mut before = peak(cpu, session);
+        let mut before = peak(cpu, session, &bytes);
         for _ in 0..ROUNDS {
             let speed = product.speed(session);
-            let after = peak(cpu, session);
+            let after = peak(cpu, session, &bytes);
             speeds.push(speed);
             // Harmonic: as if the peak had run for the same time before and after.
             shares.push(speed * (1.0 / before + 1.0 / after) / 2.0);

@@ -108,7 +108,7 @@ pub struct DotArgs {
     pub laps: usize,
 }
 
-/// Multiplies every byte with one of the first few and adds the products up, as the kernels of an ISA that multiply do, and
+/// Multiplies every byte with two of the first few and adds the products up, as the kernels of an ISA that multiply do, and
 /// returns a mix of the sums, so that no product can be left out. The sums wrap.
 pub type DotFn = unsafe fn(&DotArgs) -> u64;
 

@@ -29,15 +29,19 @@ pub fn read(cpu: &Cpu, bytes: &[u8], streams: usize) -> u64 {
 /// Bytes that a call of [`dot`] needs, or a multiple of that: twelve vectors of the widest ISA.
 pub const DOT_BYTES: usize = 768;
 
+/// Products of each byte in [`dot`], so that loads are not its limit.
+pub const DOT_PRODUCTS: usize = 2;
+
 /// The ISA that [`dot`] multiplies with: the last of the `--max-isa` list that has a dot product; `None` if `cpu` has none.
 pub fn dot_isa(cpu: &Cpu) -> Option<Isa> {
     widest_dot(cpu).map(|(isa, _)| *isa)
 }
 
-/// Multiplies all of `bytes` with the dot product of [`dot_isa`], `laps` times, and returns a mix of the sums: one product a
-/// byte, which is the least that a kernel needs that multiplies each weight. Nothing is added up where the CPU has none.
+/// Multiplies all of `bytes` with the dot product of [`dot_isa`], `laps` times, and returns a mix of the sums: [`DOT_PRODUCTS`]
+/// products a byte. A kernel that multiplies each weight needs one product a weight at least. Nothing is added up where the CPU has none.
 ///
-/// The last bytes that do not fill a multiple of [`DOT_BYTES`] are left out. They should lie in the first-level cache.
+/// The last bytes that do not fill a multiple of [`DOT_BYTES`] are left out. They should lie in the first-level cache and
+/// start on a cache line, as those of a [`Buffer`](crate::Buffer) do: a load that crosses lines takes the time of two.
 pub fn dot(cpu: &Cpu, bytes: &[u8], laps: usize) -> u64 {
     let len = bytes.len() / DOT_BYTES * DOT_BYTES;
     let Some((_, dot)) = widest_dot(cpu).filter(|_| len > 0) else {

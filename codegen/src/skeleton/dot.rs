@@ -8,9 +8,12 @@ use super::{at, comment, features, ident, number};
 use crate::isa::Isa;
 use crate::spec::Family;
 
-/// Sums side by side. A dot product takes 4 to 5 cycles and up to two start in each, so ten cover that; with the factors and a
-/// product, twelve sums fit 16 registers.
+/// Sums side by side. A dot product takes 4 to 5 cycles and up to two start in each, so ten cover that; with the factors, what was
+/// loaded and a product, twelve sums fill 16 registers.
 const SUMS: usize = 12;
+
+/// Vectors of factors that all that is loaded is multiplied with: with one, the loads of some CPUs would be the limit.
+const FACTORS: usize = 2;
 
 /// Whether `isa` has a dot product: its kernels multiply and add with it.
 pub fn has_dot(isa: Isa) -> bool {
@@ -28,26 +31,33 @@ pub fn dot(isa: Isa) -> TokenStream {
     let safety = comment("SAFETY: by the contract of `DotArgs`, which gives every byte.");
     let (vector, width) = (words.vector(), isa.vector_bytes());
     // Where products of one vector need two of sums, each half of its bytes has one.
-    let vectors = SUMS / words.dot_parts();
-    let (factors, block) = (words.load(quote!(args.bytes)), number(vectors * width));
+    let vectors = SUMS / FACTORS / words.dot_parts();
+    let block = number(vectors * width);
     let count = number(SUMS);
+    let factors = (0..FACTORS).map(|i| {
+        let (name, load) = (ident("factors", i), words.load(at("first", i * width)));
+        quote!(let #name = #load;)
+    });
     let open = (0..SUMS).map(|i| {
         let (sum, zero) = (ident("sum", i), words.zero());
         quote!(let mut #sum = #zero;)
     });
     let steps = (0..vectors).map(|i| {
         let load = words.load(at("block", i * width));
-        let sum = ident("sum", i);
-        let added = words.dot(quote!(#sum), quote!(value), quote!(factors));
-        let rest = (words.dot_parts() > 1).then(|| {
-            let sum = ident("sum", vectors + i);
-            let added = words.dot_high(quote!(#sum), quote!(value), quote!(factors));
-            quote!(#sum = #added;)
+        let products = (0..FACTORS).map(|factor| {
+            let (factors, first) = (ident("factors", factor), factor * vectors + i);
+            let sum = ident("sum", first);
+            let added = words.dot(quote!(#sum), quote!(value), quote!(#factors));
+            let rest = (words.dot_parts() > 1).then(|| {
+                let sum = ident("sum", SUMS / 2 + first);
+                let added = words.dot_high(quote!(#sum), quote!(value), quote!(#factors));
+                quote!(#sum = #added;)
+            });
+            quote!(#sum = #added; #rest)
         });
         quote! {
             let value = #load;
-            #sum = #added;
-            #rest
+            #(#products)*
         }
     });
     let store = words.store(quote!(lanes.as_mut_ptr().cast::<u8>()), quote!(sum));
@@ -63,7 +73,8 @@ pub fn dot(isa: Isa) -> TokenStream {
         pub unsafe fn #name(args: &DotArgs) -> u64 {
             #safety
             unsafe {
-                let factors = #factors;
+                let first = args.bytes;
+                #(#factors)*
                 #(#open)*
                 for _ in 0..args.laps {
                     for offset in (0..args.len).step_by(#block) {

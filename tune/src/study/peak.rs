@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
-use tern_kernels::{Cpu, Team, stream};
+use tern_kernels::{Buffer, Cpu, MemoryError, Pages, Team, stream};
 
 use crate::error::TuneError;
 use crate::measure::Clock;
@@ -32,7 +32,7 @@ pub struct DotPeak {
 /// Measures the peak of `threads` threads; `None` where the CPU has no dot product.
 ///
 /// # Errors
-/// The system refuses the threads.
+/// The system refuses the threads or their memory.
 pub(crate) fn dot_peak(
     cpu: &Cpu,
     threads: usize,
@@ -43,8 +43,16 @@ pub(crate) fn dot_peak(
         return Ok(None);
     };
     let mut team = Team::try_new(threads).map_err(|source| TuneError::Team { threads, source })?;
-    // Each worker has bytes of its own and a mix that keeps the products from being optimised away.
-    let mut parts: Vec<(Vec<u8>, u64)> = vec![((0..BYTES).map(|i| i as u8).collect(), 0); threads];
+    // Each worker has bytes of its own, from the start of a cache line on, and a mix that keeps the products from being optimised away.
+    let part = |_| Ok((Buffer::zeroed(BYTES, Pages::Small)?, 0));
+    let mut parts: Vec<(Buffer, u64)> =
+        (0..threads).map(part).collect::<Result<_, MemoryError>>()?;
+    for (bytes, _) in &mut parts {
+        bytes
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, byte)| *byte = i as u8);
+    }
     let (mut rates, mut ghz) = (Vec::new(), Vec::new());
     // The first round only warms up.
     for round in 0..=rounds {
@@ -59,7 +67,7 @@ pub(crate) fn dot_peak(
         let clock = Clock::start();
         std::hint::black_box(stream::dependent_adds(CHAIN));
         if round > 0 {
-            rates.push((BYTES * LAPS * threads) as f64 / 1e3 / us);
+            rates.push((stream::DOT_PRODUCTS * BYTES * LAPS * threads) as f64 / 1e3 / us);
             ghz.push(CHAIN as f64 / 1e3 / clock.us());
         }
         if cancel.load(Ordering::Relaxed) {
