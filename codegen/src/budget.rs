@@ -355,7 +355,8 @@ pub fn block_max(spec: &KernelSpec) -> usize {
         (None, Code::W3) => i32::MAX as usize / W3_STEP,
         (None, _) => {
             // Four products of a plane meet in one 32-bit lane: at most 4 * 128 * 128 a step for the highest plane in place. The
-            // sums of the planes are scaled down before they are added, and their total is no larger.
+            // sums of the planes are scaled down before they are added, and their total is no larger. Sums of 16 bits are scaled up
+            // to the field at bit 2 at most: sixteen products of (2 << 2) * 128, a quarter of that.
             i32::MAX as usize / (4 * 128 * 128)
         }
     }

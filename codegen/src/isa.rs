@@ -338,7 +338,7 @@ pub trait Vocabulary {
     fn looks_four_vectors_up(&self) -> bool {
         false
     }
-    /// `u * factor / 256`, rounded down, for every byte of `u`, which is a name; no product may be beyond 32767. Only ISAs that take
+    /// `u * factor / 256`, rounded down, for every byte of `u`, which is a name; the factor is at most 127, and no product beyond 32767. Only ISAs that take
     /// codes apart by products spell it.
     fn scale_bytes(&self, _u: Tokens, _factor: u8) -> Tokens {
         unreachable!("rejected by `Isa::skeletons`")

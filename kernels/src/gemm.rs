@@ -462,7 +462,7 @@ fn chunks(layout: &Layout) -> Vec<Vec<Run>> {
     chunks
 }
 
-/// Unpacks a run trit by trit: what serves a packing that no kernel unpacks, in plain Rust or of the codes `d3` and `d5`. Exact and slow.
+/// Unpacks a run trit by trit: what serves a packing that no kernel unpacks, as those of plain Rust. Exact and slow.
 fn decode(
     packing: &Packing,
     steps: usize,

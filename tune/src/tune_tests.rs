@@ -112,10 +112,10 @@ fn a_job_has_a_row_for_every_candidate_and_its_evidence() {
             assert_ne!(other, &entry.kernel);
         }
     }
-    // Those that were screened out have a row too.
+    // Those that were screened out have a row too. Kernels for several tokens follow from the packing that wins.
     let kernels = cpu
         .kernels()
-        .filter(|kernel| kernel.family != Family::Reference);
+        .filter(|kernel| kernel.family != Family::Reference && kernel.batch == 1);
     for kernel in kernels {
         assert!(
             tuning.jobs[0]

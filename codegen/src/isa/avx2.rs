@@ -107,6 +107,7 @@ impl Vocabulary for Avx2 {
     }
     /// The even and the odd bytes' products in 16 bits, and the upper halves of those.
     fn scale_bytes(&self, u: Tokens, factor: u8) -> Tokens {
+        assert!(factor < 128, "the products take the factor as signed");
         let (even, odd) = (i16::from(factor), i16::from(factor) << 8);
         let [even, odd] = [even, odd].map(Literal::i16_unsuffixed);
         quote!(_mm256_or_si256(

@@ -88,8 +88,9 @@ fn widths(spec: &GemmSpec) -> Vec<usize> {
         false => spec.tokens / 2,
     };
     let mut widths = vec![spec.tokens, half, 1];
-    widths.dedup();
+    // A half of nothing stands between two ones.
     widths.retain(|&tokens| tokens > 0);
+    widths.dedup();
     widths
 }
 
@@ -347,6 +348,26 @@ fn portable(spec: &GemmSpec) -> TokenStream {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_for_what_is_left_are_ever_narrower() {
+        for isa in [Isa::Avx2, Isa::I8mm] {
+            for tokens in 1..=16 {
+                let widths = widths(&GemmSpec {
+                    isa,
+                    vectors: 1,
+                    tokens,
+                });
+                assert!(widths.is_sorted_by(|a, b| a > b), "{tokens}: {widths:?}");
+                assert_eq!((widths[0], widths.last()), (tokens, Some(&1)));
             }
         }
     }

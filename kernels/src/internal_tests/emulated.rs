@@ -32,7 +32,7 @@ mod overflowing {
     include!(concat!(env!("OUT_DIR"), "/emulated_overflowing.rs"));
 }
 
-/// The least number of kernels that a test of all must have run: how many there are depends on the configs.
+/// Says how many kernels ran, and fails if none did: how many there are depends on the configs.
 fn says(what: &str, ran: usize) {
     eprintln!("{ran} {what} ran with emulated intrinsics, whatever this CPU has");
     assert!(ran > 0, "no {what} ran");

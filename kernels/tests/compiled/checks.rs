@@ -221,6 +221,9 @@ fn registers_and_waiting_vectors_are_those_of_the_record() {
     );
 }
 
+/// The most vectors of a loop that may wait in memory: for each of four panels the four 16-bit sums that are of use at a window's end only.
+const WAITING_MAX: usize = 4 * 4;
+
 #[test]
 fn vectors_wait_in_memory_only_where_registers_run_out() {
     for kernel in loops_of_kernels() {
@@ -229,6 +232,13 @@ fn vectors_wait_in_memory_only_where_registers_run_out() {
             _ => 16,
         };
         for found in kernel.loops.iter().map(|body| Vectors::of(body)) {
+            assert!(
+                found.stores.max(found.reloads) <= WAITING_MAX,
+                "{}: {} vectors are stored to the stack and {} read back, more than the {WAITING_MAX} sums that may wait",
+                kernel.id,
+                found.stores,
+                found.reloads,
+            );
             assert!(
                 found.stores + found.reloads == 0 || found.registers >= all - 1,
                 "{}: {} vectors are stored to the stack and {} read back although only {} of {all} registers are in use; was this \
