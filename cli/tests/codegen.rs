@@ -146,6 +146,17 @@ fn explanations_count_operations_and_show_what_the_profile_measured() {
         &["codegen", "explain", scalar, "--records", "nowhere"],
         &["cannot read nowhere"],
     );
+    // Records that nobody asked for are left out when they are none.
+    fs::write(
+        world.path(record).join("comparison.csv"),
+        "no,record\n1,2\n",
+    )
+    .unwrap();
+    world.ok(&["codegen", "explain", scalar]);
+    world.fails(
+        &["codegen", "explain", scalar, "--records", record],
+        &["comparison.csv is no table of a record"],
+    );
     world.fails(
         &["codegen", "explain", scalar, "--profile", "no.toml"],
         &["cannot read the profile no.toml"],

@@ -25,7 +25,7 @@ pub struct Digits {
     pub high: i32,
     /// Entries that a byte lane adds in one step.
     pub per_step: i32,
-    /// Largest sum that a byte lane holds: 127 for signed digits, 255 for unsigned ones.
+    /// Largest sum that a byte lane holds: 127 for signed digits (128 where it is negative), 255 for unsigned ones.
     pub byte_max: i32,
 }
 
@@ -52,6 +52,16 @@ impl Digits {
                 high: 8 * 15,
                 per_step: 8,
                 byte_max: 127,
+            }),
+            // |v| <= 384. v - 128 = 255 * high + low: low in -128..=127, high in -2..=1. Eight groups: -16, eight steps: -128, which
+            // a lane holds that starts at 128. The low digits go to 16-bit lanes at once (`P3_LOW`).
+            Code::P3 => Some(Digits {
+                radix: 255,
+                excess: -(255 + 1) / 2,
+                low: 0,
+                high: 8 * 2,
+                per_step: 8,
+                byte_max: 128,
             }),
             // |v| <= 5 * 128 = 640. v - 18 = 35 * high + low: low in -18..=17, high in -19..=18. Six steps: -114.
             Code::T5 => Some(Digits {
@@ -109,6 +119,9 @@ impl Digits {
 
 /// The excess that table entries of code T2 are stored with, so that they are never negative: `|v| <= 2 * 128`.
 pub const T2_EXCESS: i32 = 256;
+
+/// Largest size of what one step of code P3 adds to an unsigned 16-bit sum of low digits: eight bytes.
+const P3_LOW: usize = 8 * 255;
 
 /// The excess that table entries of code T7 are stored with, so that they are never negative.
 ///
@@ -343,6 +356,8 @@ pub fn block_max(spec: &KernelSpec) -> usize {
         return i32::MAX as usize / (256 * spec.code.step_cols());
     }
     match (Digits::of(spec.code), spec.code) {
+        // 65535 / 2040 = 32 steps; high digits, widened once a window, would fit longer.
+        (Some(_), Code::P3) => u16::MAX as usize / P3_LOW,
         // Byte sums are widened as unsigned, at most 255 for each window, into unsigned 16-bit lanes.
         (Some(_), _) => u16::MAX as usize / 255 * spec.window,
         // Sums of 16 bits are scaled up to the highest field, and all of them go into one.
@@ -489,6 +504,8 @@ pub fn registers(spec: &KernelSpec) -> usize {
         (Family::Lut, Code::T5) => spec.panels * sums + 4 + 3,
         // Sums and signs a panel, two tables; a pair of nibbles, codes, a sign, a value. 16-bit sums wait in memory.
         (Family::Lut, Code::T3) => spec.panels * 3 + 2 + 4,
+        // The same with the 16-bit sums of low digits in registers, in place of their byte sum.
+        (Family::Lut, Code::P3) => spec.panels * 4 + 2 + 4,
         // Sums, fifth bits, a pair of nibbles and its fifth bits a panel, four tables; a mask, codes, a value.
         (Family::Lut, Code::F3) => spec.panels * 5 + 4 + 3,
         // A sum a panel, two more of 32 bits where rows have scales, three tables, two constants for the rows; codes, shifted codes
@@ -553,6 +570,7 @@ fn registers_of_batch(spec: &KernelSpec) -> usize {
         (Family::Lut, Code::T5) => panels * (batch * 2 + 2) + 4 + 2,
         // Byte sums, and signs, a pair of nibbles, codes and a sign a panel; two tables, a value. 16-bit sums wait in memory.
         (Family::Lut, Code::T3) => panels * (batch * 2 + 4) + 2 + 1,
+        (Family::Lut, Code::P3) => panels * (batch * 3 + 4) + 2 + 1,
         // Byte sums, and fifth bits, a pair of nibbles, its fifth bits and codes a panel; four tables, a mask, a value.
         (Family::Lut, Code::F3) => panels * (batch * 2 + 4) + 4 + 2,
         // A sum, two more of 32 bits where rows have scales, and three words of codes a panel; three tables, two constants for the
@@ -641,6 +659,8 @@ pub fn operations(spec: &KernelSpec) -> f64 {
             let spread = if isa == Isa::Avx512bw { 1.0 } else { 0.0 };
             8.0 * (1.0 + batch * 6.0 + 1.0 + 0.5 + 1.0 + spread) + widening
         }
+        // The same, but every low byte takes two more operations to be widened, and a window's end has the high ones only.
+        (_, Family::Lut, Code::P3) => 8.0 * (1.0 + batch * 8.0 + 1.0 + 0.5 + 1.0) + widening / 2.0,
         // Two lookups and two additions for each of eight codes, an insertion to put it together, and for three of four pairs a
         // shift and for all a mask to pick their fifth bits.
         (_, Family::Lut, Code::F3) => 8.0 * (batch * 4.0 + 1.0) + 3.0 + 4.0 + widening,
@@ -682,6 +702,18 @@ mod tests {
                 }
             }
         }
+        let digits = Digits::of(Code::P3).unwrap();
+        for v in entries(3) {
+            let high = (v * (65536 / digits.radix)) >> 16;
+            let low = v + digits.excess - digits.radix * high;
+            // As the table holds it; a complement of those bits is 255 - byte.
+            let byte = low + 128;
+            assert!((-2..=1).contains(&high) && (0..=255).contains(&byte), "{v}");
+            // The start of a low byte and the excess of its entry cancel.
+            let value = |high: i32, byte: i32| digits.radix * high + byte;
+            assert_eq!((value(high, byte), value(!high, 255 - byte)), (v, -v));
+        }
+        assert_eq!((digits.high, digits.window()), (8 * 2, 8));
         let digits = Digits::of(Code::Planes).unwrap();
         for a in -128i32..=127 {
             let high = (a + 8) >> 4;
@@ -758,6 +790,7 @@ mod tests {
         for code in [
             Code::T2,
             Code::T3,
+            Code::P3,
             Code::F3,
             Code::T5,
             Code::T7,

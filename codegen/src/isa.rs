@@ -180,6 +180,7 @@ impl Isa {
             Isa::Avx2 => &[
                 (Family::Lut, Code::T2),
                 (Family::Lut, Code::T3),
+                (Family::Lut, Code::P3),
                 (Family::Bitserial, Code::S4),
                 (Family::Mad, Code::B2),
                 (Family::Decode, Code::M5),

@@ -413,6 +413,9 @@ pub fn title(spec: &KernelSpec) -> String {
     match (spec.family, spec.code) {
         (Family::Lut, Code::T2) => "lookup of two trits".into(),
         (Family::Lut, Code::T3) => "lookup of three trits, mirrored".into(),
+        (Family::Lut, Code::P3) => {
+            "lookup of three trits, mirrored, its sums in byte planes".into()
+        }
         (Family::Lut, Code::F3) => "lookup of three trits, all 27 sums".into(),
         (Family::Lut, Code::T5) => "lookup of five trits, mirrored".into(),
         (Family::Lut, Code::W3) => "lookup of three trits in words".into(),

@@ -93,6 +93,8 @@ pub enum Code {
     T2,
     /// Three trits in a 4-bit magnitude and a sign.
     T3,
+    /// The same codes, for sums kept as the bytes of 16-bit words.
+    P3,
     /// Three trits in a 5-bit code.
     F3,
     /// Five trits in a 7-bit magnitude and a sign.
@@ -107,7 +109,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 12] = [
+    pub const ALL: [Code; 13] = [
         Code::B2,
         Code::D3,
         Code::D5,
@@ -115,6 +117,7 @@ impl Code {
         Code::Planes,
         Code::T2,
         Code::T3,
+        Code::P3,
         Code::F3,
         Code::T5,
         Code::T7,
@@ -132,6 +135,7 @@ impl Code {
             Code::Planes => "planes",
             Code::T2 => "t2",
             Code::T3 => "t3",
+            Code::P3 => "p3",
             Code::F3 => "f3",
             Code::T5 => "t5",
             Code::T7 => "t7",
@@ -150,6 +154,7 @@ impl Code {
             Code::Planes => "Planes",
             Code::T2 => "T2",
             Code::T3 => "T3",
+            Code::P3 => "P3",
             Code::F3 => "F3",
             Code::T5 => "T5",
             Code::T7 => "T7",
@@ -165,7 +170,7 @@ impl Code {
             Code::D3 => 36,
             Code::D5 | Code::M5 => 20,
             Code::Planes => 8,
-            Code::T3 | Code::F3 => 24,
+            Code::T3 | Code::P3 | Code::F3 => 24,
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
@@ -179,7 +184,7 @@ impl Code {
             Code::B2 | Code::D5 | Code::M5 => 4,
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
-            Code::T3 | Code::F3 => 5,
+            Code::T3 | Code::P3 | Code::F3 => 5,
             Code::T2 | Code::T5 | Code::S4 => 1,
             Code::T7 => 6,
         }

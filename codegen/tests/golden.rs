@@ -54,6 +54,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ),
     (
         "avx2",
+        "family = 'lut'\ncode = 'p3'\nwindow = 6",
+        "gemv_lut_p3__avx2_p1k12w6",
+    ),
+    (
+        "avx2",
         "family = 'lut'\ncode = 't2'\nwindow = 4",
         "gemv_lut_t2__avx2_p1k12w4",
     ),

@@ -127,7 +127,7 @@ fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
             let code = |t: &[i8]| (3 * (t[0] + 1) + t[1] + 1) as u8;
             put(0, code(&trits[..2]) | code(&trits[2..]) << 4);
         }
-        Code::T3 => {
+        Code::T3 | Code::P3 => {
             let mut signs = 0;
             let mut magnitudes = [0u8; 8];
             for (group, trits) in trits.chunks_exact(3).enumerate() {
@@ -230,7 +230,7 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
                 t.copy_from_slice(&[n / 3 - 1, n % 3 - 1]);
             }
         }
-        Code::T3 => {
+        Code::T3 | Code::P3 => {
             for (group, trits) in trits.chunks_exact_mut(3).enumerate() {
                 let n = i32::from(get(group / 2) >> (4 * (group % 2)) & 15);
                 let negative = get(4) >> (7 - group) & 1 == 1;

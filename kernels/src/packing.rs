@@ -59,6 +59,8 @@ pub enum Code {
     /// Three trits a 4-bit magnitude and a sign, 24 columns in 5 bytes a row: four bytes of nibble pairs (low nibble
     /// first), then a byte of signs, the first group in the highest bit. 1.667 bits a weight.
     T3,
+    /// The bytes of [`Code::T3`] for kernels that add up each of the two bytes of a 16-bit sum. Another code, because the tables are others.
+    P3,
     /// Three trits a 5-bit code, `9 (t0 + 1) + 3 (t1 + 1) + (t2 + 1)`, 24 columns in 5 bytes a row: four bytes of nibble pairs
     /// (low nibble first), then a byte of fifth bits, those of the low nibbles from its lowest bit up, those of the high nibbles
     /// from bit 4 up. 1.667 bits a weight, like [`Code::T3`], for ISAs that look up 32 entries and so need no sign.
@@ -84,7 +86,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 13] = [
+    pub const ALL: [Code; 14] = [
         Code::Trits,
         Code::B2,
         Code::D3,
@@ -93,6 +95,7 @@ impl Code {
         Code::Planes,
         Code::T2,
         Code::T3,
+        Code::P3,
         Code::F3,
         Code::T5,
         Code::T7,
@@ -111,6 +114,7 @@ impl Code {
             Code::Planes => "planes",
             Code::T2 => "t2",
             Code::T3 => "t3",
+            Code::P3 => "p3",
             Code::F3 => "f3",
             Code::T5 => "t5",
             Code::T7 => "t7",
@@ -127,7 +131,7 @@ impl Code {
             Code::D3 => 36,
             Code::D5 | Code::M5 => 20,
             Code::Planes => 8,
-            Code::T3 | Code::F3 => 24,
+            Code::T3 | Code::P3 | Code::F3 => 24,
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
@@ -142,7 +146,7 @@ impl Code {
             Code::B2 | Code::D5 | Code::M5 => 4,
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
-            Code::T3 | Code::F3 => 5,
+            Code::T3 | Code::P3 | Code::F3 => 5,
             Code::T7 => 6,
         }
     }
@@ -152,7 +156,14 @@ impl Code {
         match self {
             Code::Trits | Code::B2 | Code::D3 | Code::D5 | Code::M5 => 1,
             Code::W3 => 2,
-            Code::Planes | Code::T2 | Code::T3 | Code::F3 | Code::T5 | Code::T7 | Code::S4 => 4,
+            Code::Planes
+            | Code::T2
+            | Code::T3
+            | Code::P3
+            | Code::F3
+            | Code::T5
+            | Code::T7
+            | Code::S4 => 4,
         }
     }
 

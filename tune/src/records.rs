@@ -151,21 +151,29 @@ fn table(path: &Path) -> Result<Vec<Recorded>, RecordsError> {
     let lines: Result<Vec<Recorded>, csv::Error> = csv::Reader::from_reader(bytes.as_slice())
         .deserialize()
         .collect();
-    let lines = lines.map_err(|error| error.to_string()).and_then(|lines| {
-        let sane = |line: &Recorded| line.time_us > 0.0 && line.weights_per_s > 0.0;
-        match lines.iter().position(|line| !sane(line)) {
-            // The header is line 1.
-            Some(at) => Err(format!(
-                "line {}: a time or speed that is not above 0",
-                at + 2
-            )),
-            None => Ok(lines),
-        }
-    });
+    let lines = lines
+        .map_err(|error| without_kind(&error.to_string()))
+        .and_then(|lines| {
+            let sane = |line: &Recorded| line.time_us > 0.0 && line.weights_per_s > 0.0;
+            match lines.iter().position(|line| !sane(line)) {
+                // The header is line 1.
+                Some(at) => Err(format!(
+                    "line {}: a time or speed that is not above 0",
+                    at + 2
+                )),
+                None => Ok(lines),
+            }
+        });
     lines.map_err(|reason| RecordsError::Malformed {
         path: path.to_owned(),
         reason,
     })
+}
+
+/// A message of the CSV reader without the `CSV parse error: ` or the like that it begins with.
+fn without_kind(message: &str) -> String {
+    let rest = message.split_once("error: ");
+    rest.map_or(message, |(_, rest)| rest).to_string()
 }
 
 #[cfg(test)]

@@ -122,10 +122,18 @@ impl Comparison {
             if !parts.is_empty() {
                 let shapes = match best_lut.len() {
                     1 => "1 shape".to_string(),
-                    many => format!("geometric mean of {many} shapes"),
+                    many => format!("{many} shapes"),
                 };
+                let ratios = best_lut
+                    .iter()
+                    .flat_map(|row| [&row.vs_addsub, &row.vs_mad])
+                    .flatten();
+                let widest = ratios.map(|ratio| ratio.mad).fold(0.0, f64::max);
                 let (place, parts) = (place(residence), parts.join(" and "));
-                let _ = writeln!(text, "{place}: the best lut has {parts} ({shapes}).");
+                let _ = writeln!(
+                    text,
+                    "{place}: the best lut has {parts} ({shapes}, ±{widest:.2} each)."
+                );
             }
         }
         text

@@ -147,7 +147,7 @@ fn the_table_has_every_row_and_fits_a_terminal() {
 fn the_verdict_is_a_geometric_mean_of_the_best_lut() {
     let verdict = example().verdict();
     let expected = "weights in memory: the best lut has 2.14x the speed of the best addsub and 1.21x \
-                    that of the best mad (geometric mean of 2 shapes).";
+                    that of the best mad (2 shapes, ±0.02 each).";
     assert_eq!(verdict.lines().next(), Some(expected));
     assert_eq!(verdict.lines().count(), 2);
     assert_eq!(geometric_mean([2.0, 0.5].into_iter()), Some(1.0));

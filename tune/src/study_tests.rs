@@ -425,6 +425,21 @@ fn the_page_has_every_table_and_figure() {
 }
 
 #[test]
+fn a_page_says_when_its_parts_disagree() {
+    let (_, mut study) = examples().into_iter().next().unwrap();
+    let said = |study: &Study| study.page(&environment()).contains("was not still");
+    let (threads, row) = study.rows().next().unwrap();
+    let mut other = study.codes[0].clone();
+    (other.threads, other.shape, other.residence) = (threads, row.shape, row.residence);
+    (other.kernel, other.weights_per_s) = (row.kernel, row.weights_per_s * 1.05);
+    study.codes = vec![other];
+    study.by_isa.clear();
+    assert!(!said(&study));
+    study.codes[0].weights_per_s *= 1.1;
+    assert!(said(&study));
+}
+
+#[test]
 fn a_page_without_numbers_is_only_short() {
     let page = nothing().page(&environment());
     assert!(!page.contains("!["), "{page}");

@@ -19,7 +19,7 @@ pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
         (Isa::Ssse3, Family::Addsub, Code::Planes) => &["pcmpgtb", "paddb", "psubb"],
         (Isa::Avx2, Family::Lut, Code::T2) => &["vpshufb"],
         // Two 16-entry shuffles a group, and the sign.
-        (Isa::Avx2, Family::Lut, Code::T3) => &["vpshufb", "vpxor"],
+        (Isa::Avx2, Family::Lut, Code::T3 | Code::P3) => &["vpshufb", "vpxor"],
         (Isa::Avx2 | Isa::Avx512bw, Family::Bitserial, Code::S4) => &["vpshufb"],
         (Isa::Avx2, Family::Mad, Code::B2) => &["vpmaddubsw"],
         // The sign of a byte becomes its mask.
@@ -49,7 +49,9 @@ pub fn unpack_instructions(spec: &UnpackSpec) -> &'static [&'static str] {
     match (spec.isa, spec.code) {
         (Isa::Ssse3, Code::T2 | Code::T3) => &["pshufb"],
         (Isa::Ssse3, Code::B2 | Code::Planes | Code::S4) => &["psrlw", "pand"],
-        (Isa::Avx2, Code::T2 | Code::M5) | (Isa::Avx2 | Isa::Avx512bw, Code::T3) => &["vpshufb"],
+        (Isa::Avx2, Code::T2 | Code::P3 | Code::M5) | (Isa::Avx2 | Isa::Avx512bw, Code::T3) => {
+            &["vpshufb"]
+        }
         (Isa::Avx512bw, Code::W3) => &["vpermw"],
         (Isa::Avx512vbmi, Code::T5) => &["vpermi2b|vpermt2b", "vgf2p8affineqb"],
         (Isa::Avx512vbmi, Code::T7) => &["vpermb"],

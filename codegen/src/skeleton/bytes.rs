@@ -6,7 +6,7 @@
 //! right by 8 (`odd`); at the end `even = words - 256 odd`, modulo 2^16. That needs unsigned bytes, so signed byte sums start at 128.
 
 use proc_macro2::{Ident, Literal, TokenStream};
-use quote::quote;
+use quote::{format_ident, quote};
 
 use super::{add_to_rows, number, of_token};
 use crate::budget::{self, BYTE_EXCESS, Digits};
@@ -74,10 +74,18 @@ fn window_start(code: Code) -> i32 {
     }
 }
 
+/// The digits that byte lanes add up for a window; of code P3 the low one is widened at once.
+fn windowed(spec: &KernelSpec) -> &'static [&'static str] {
+    match spec.code {
+        Code::P3 => &DIGITS[1..],
+        _ => &DIGITS,
+    }
+}
+
 /// The byte sums of a window.
 pub fn open_window(words: &dyn Vocabulary, spec: &KernelSpec, panels: usize) -> TokenStream {
     let sums = all(spec, panels).flat_map(|own| {
-        DIGITS.map(|digit| {
+        windowed(spec).iter().map(move |digit| {
             let sum = own.bytes(digit);
             let start = match window_start(spec.code) {
                 0 => words.zero(),
@@ -92,27 +100,51 @@ pub fn open_window(words: &dyn Vocabulary, spec: &KernelSpec, panels: usize) -> 
 /// Widens the byte sums of a window into the 16-bit sums.
 pub fn close_window(words: &dyn Vocabulary, spec: &KernelSpec, panels: usize) -> TokenStream {
     let sums = all(spec, panels).flat_map(|own| {
-        DIGITS.map(|digit| {
-            let (sum, all, odd) = (own.bytes(digit), own.words(digit), own.odd(digit));
-            let add_all = words.add(16, quote!(#all), quote!(#sum));
-            let add_odd = words.add(16, quote!(#odd), words.shift_right(16, quote!(#sum), 8));
-            quote! {
-                #all = #add_all;
-                #odd = #add_odd;
-            }
-        })
+        windowed(spec)
+            .iter()
+            .map(move |digit| widen_bytes(words, own, digit, own.bytes(digit)))
     });
     quote!(#(#sums)*)
+}
+
+/// Adds unsigned bytes called `name` to the 16-bit sums of a digit.
+fn widen_bytes(words: &dyn Vocabulary, own: Own<'_>, digit: &str, name: Ident) -> TokenStream {
+    let (all, odd) = (own.words(digit), own.odd(digit));
+    let add_all = words.add(16, quote!(#all), quote!(#name));
+    let add_odd = words.add(16, quote!(#odd), words.shift_right(16, quote!(#name), 8));
+    quote! {
+        #all = #add_all;
+        #odd = #add_odd;
+    }
+}
+
+/// Adds unsigned bytes to the 16-bit sums of a digit, without a byte sum between.
+pub fn add_wide(
+    words: &dyn Vocabulary,
+    own: Own<'_>,
+    digit: &str,
+    bytes: TokenStream,
+) -> TokenStream {
+    let added = widen_bytes(words, own, digit, format_ident!("found"));
+    quote! {
+        let found = #bytes;
+        #added
+    }
 }
 
 /// Adds the 16-bit sums of a strip to each token's `out`: four vectors of neighbouring rows a panel.
 pub fn close(words: &dyn Vocabulary, spec: &KernelSpec, panels: usize) -> TokenStream {
     let digits = Digits::of(spec.code).expect("byte sums belong to codes with digits");
-    // Every entry carries the same excess; every window of signed digits, full or not, starts both at 128.
-    let entries = Literal::i32_unsuffixed(-digits.excess * digits.per_step);
-    let starts = Literal::i32_unsuffixed(window_start(spec.code) * (digits.radix + 1));
+    // Every entry carries the same excess; every window of signed digits, full or not, starts both at 128. Low bytes of code P3 each
+    // start at 128 instead, which is the excess of their entry.
+    let (excess, starts) = match spec.code {
+        Code::P3 => (0, digits.radix),
+        _ => (digits.excess, digits.radix + 1),
+    };
+    let entries = Literal::i32_unsuffixed(-excess * digits.per_step);
+    let starts = Literal::i32_unsuffixed(window_start(spec.code) * starts);
     let window = number(spec.window);
-    let total = match (digits.excess, window_start(spec.code)) {
+    let total = match (excess, window_start(spec.code)) {
         (_, 0) => quote!(#entries * steps as i32),
         (0, _) => quote!(-#starts * steps.div_ceil(#window) as i32),
         _ => quote!(#entries * steps as i32 - #starts * steps.div_ceil(#window) as i32),

@@ -365,6 +365,7 @@ mod tests {
                     isa,
                     vectors: 1,
                     tokens,
+                    window: None,
                 });
                 assert!(widths.is_sorted_by(|a, b| a > b), "{tokens}: {widths:?}");
                 assert_eq!((widths[0], widths.last()), (tokens, Some(&1)));

@@ -8,6 +8,8 @@
 //! * `t3`, `t5`: *mirrored* groups. Half of the sums are the negatives of the other half, so the table holds magnitudes and a sign
 //!   bit of the code negates what was looked up. Digits stand for themselves plus one half, so that all that negating takes is to
 //!   complement their bits (`budget::Digits`).
+//! * `p3`: `t3` with digits that are the bytes of 16-bit sums, but for the radix, which complements ask to be odd. High bytes are small
+//!   and byte lanes add many; low bytes fill a lane and are widened one by one.
 //! * `f3`: all 27 sums of three trits in a table of 32 entries, where an ISA looks up two vectors at once: nothing to negate.
 //! * `t7`: groups of three and a half trits. The half is what makes 54 sums of the 64 that one byte shuffle can hold, without a sign.
 
@@ -40,7 +42,7 @@ impl Skeleton for Lut<'_> {
     fn step(&self, panels: usize) -> TokenStream {
         match self.spec.code {
             Code::T2 => self.step_t2(panels),
-            Code::T3 => self.step_t3(panels),
+            Code::T3 | Code::P3 => self.step_t3(panels),
             Code::F3 => self.step_f3(panels),
             Code::T5 => self.step_t5(panels),
             Code::T7 => self.step_t7(panels),
@@ -72,14 +74,17 @@ impl Lut<'_> {
             .load_table(at_token(self.spec, "at", token, offset))
     }
 
-    /// `<digit sum> += <looked up, with its sign>;`
-    fn add(&self, digit: &str, token: usize, panel: usize, value: TokenStream) -> TokenStream {
-        let own = bytes::Own {
+    fn own(&self, token: usize, panel: usize) -> bytes::Own<'_> {
+        bytes::Own {
             spec: self.spec,
             token,
             panel,
-        };
-        let sum = own.bytes(digit);
+        }
+    }
+
+    /// `<digit sum> += <looked up, with its sign>;`
+    fn add(&self, digit: &str, token: usize, panel: usize, value: TokenStream) -> TokenStream {
+        let sum = self.own(token, panel).bytes(digit);
         let added = self.words.add(8, quote!(#sum), value);
         quote!(#sum = #added;)
     }
@@ -245,7 +250,11 @@ impl Lut<'_> {
             let [codes, sign] = names(panel);
             let low = w.lookup(&[quote!(low_table)], quote!(#codes));
             let high = w.lookup(&[quote!(high_table)], quote!(#codes));
-            let add_low = self.add("low", token, panel, w.xor(low, quote!(#sign)));
+            let low = w.xor(low, quote!(#sign));
+            let add_low = match self.spec.code {
+                Code::P3 => bytes::add_wide(w, self.own(token, panel), "low", low),
+                _ => self.add("low", token, panel, low),
+            };
             let add_high = self.add("high", token, panel, w.xor(high, quote!(#sign)));
             // The signs move up when the last token has taken its own.
             let next = (token + 1 == self.spec.batch).then(|| next(panel));

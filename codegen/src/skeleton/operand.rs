@@ -23,7 +23,7 @@ pub fn step_bytes(spec: &KernelSpec) -> usize {
         // Two groups of 16 low and 16 high digits.
         (_, Code::T2) => 2 * 2 * 16,
         // Eight groups of 16 low and 16 high digits.
-        (_, Code::T3) => 8 * 2 * 16,
+        (_, Code::T3 | Code::P3) => 8 * 2 * 16,
         // Eight groups of 32 low and 32 high digits.
         (_, Code::F3) => 8 * 2 * 32,
         (_, Code::T5) => 2 * 128,
@@ -113,10 +113,12 @@ fn digits(code: Code) -> TokenStream {
         _ if excess == 0 => quote!(sum),
         halves => quote!(*sum - #halves),
     };
+    // Low bytes that are widened as they are looked up start at 128, where no complement makes them negative.
+    let start = (code == Code::P3).then(|| quote!(^ 0x80));
     quote! {
         let digit = ((i32::from(*sum) * #factor) >> 16) as i16;
         *high = digit as u8;
-        *low = (#value - #radix * digit) as u8;
+        *low = (#value - #radix * digit) as u8 #start;
     }
 }
 
@@ -160,7 +162,10 @@ fn sums(entries: usize, start: i32, activations: TokenStream) -> TokenStream {
 
 /// Sums of magnitudes, split into digits.
 fn mirrored(code: Code) -> TokenStream {
-    let (group, entries) = if code == Code::T3 { (3, 16) } else { (5, 128) };
+    let (group, entries) = match code {
+        Code::T3 | Code::P3 => (3, 16),
+        _ => (5, 128),
+    };
     let (trits, digits) = (balanced_trits(group, entries), digits(code));
     let sums = sums(entries, 0, quote!(group));
     let widened = (0..group).map(number);

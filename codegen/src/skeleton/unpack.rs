@@ -171,7 +171,7 @@ impl Unpack<'_> {
                 self.table("TRITS", 32, 27, quote!(n), &[9, 3, 1]),
                 self.transpose(),
             ),
-            Code::T3 => (
+            Code::T3 | Code::P3 => (
                 self.table("TRITS", 16, 14, quote!(n + 13), &[1, 3, 9]),
                 self.transpose(),
             ),
@@ -324,7 +324,7 @@ impl Unpack<'_> {
         let cols = self.spec.code.step_cols();
         let steps = (0..self.spec.period()).map(|step| match self.spec.code {
             Code::T5 => self.step_t5(step),
-            Code::T3 => self.step_t3(),
+            Code::T3 | Code::P3 => self.step_t3(),
             Code::T7 => self.step_t7(),
             Code::S4 => self.step_s4(),
             Code::W3 => self.step_w3(step),

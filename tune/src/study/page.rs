@@ -12,6 +12,9 @@ use crate::figure::style_of;
 use crate::progress::{plural, tile_text};
 use crate::report::place;
 
+/// How much two parts of a page may differ on the same kernel and shape before that is said.
+const STILL: f64 = 1.1;
+
 impl Study {
     /// The page.
     pub(super) fn page(&self, environment: &Environment) -> String {
@@ -101,6 +104,36 @@ impl Study {
             }
         }
         text
+    }
+
+    /// What to know where a kernel has one speed among the families and another among the codes or ISAs: those parts are timed minutes
+    /// apart, and numbers of different parts may not be compared then.
+    fn drift(&self) -> Option<String> {
+        let standings = self.codes.iter().chain(&self.by_isa);
+        let pairs = standings.flat_map(|standing| {
+            let same = move |(threads, row): &(usize, &ComparisonRow)| {
+                (*threads, row.shape, row.residence, row.kernel)
+                    == (
+                        standing.threads,
+                        standing.shape,
+                        standing.residence,
+                        standing.kernel,
+                    )
+            };
+            let of_kernel = self.rows().filter(same);
+            of_kernel.map(move |(_, row)| {
+                let ratio = row.weights_per_s / standing.weights_per_s;
+                (ratio.max(1.0 / ratio), row.kernel, row.residence)
+            })
+        });
+        let (ratio, kernel, residence) = pairs.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (ratio > STILL).then(|| {
+            format!(
+                "the machine was not still: `{kernel}`, {}, is {ratio:.2} times as fast in one part of this page as in another. Compare \
+                 numbers within a table only; its rows were timed in the same rounds",
+                place(residence)
+            )
+        })
     }
 
     /// The best kernel of each code.
@@ -195,7 +228,10 @@ impl Study {
                 .iter()
                 .map(move |note| format!("{threads}: {note}"))
         });
-        let notes: Vec<String> = comparisons.chain(self.notes.iter().cloned()).collect();
+        let notes: Vec<String> = comparisons
+            .chain(self.notes.iter().cloned())
+            .chain(self.drift())
+            .collect();
         if !notes.is_empty() {
             text.push_str("\n## Notes\n\n");
             notes

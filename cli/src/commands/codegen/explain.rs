@@ -125,8 +125,13 @@ fn facts(kernel: &Explanation) -> String {
         (
             "bytes",
             format!(
-                "{:.3} of weights and {:.3} of prepared activations for each weight",
-                kernel.weight_bytes_per_weight, kernel.operand_bytes_per_weight
+                "{:.3} of weights and {:.3} of prepared activations for each weight{}",
+                kernel.weight_bytes_per_weight,
+                kernel.operand_bytes_per_weight,
+                match kernel.batch {
+                    1 => "",
+                    _ => ", those of activations for each token",
+                }
             ),
         ),
         ("tokens", tokens),

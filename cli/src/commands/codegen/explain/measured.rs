@@ -7,7 +7,7 @@ use serde::Serialize;
 use tern_kernels::Profile;
 use tern_tune::{Recorded, RecordsError, records_of};
 
-use crate::output::{BOLD, paint, plural};
+use crate::output::{BOLD, paint, plural, remark};
 
 /// Where records lie in a checkout of tern.
 const RECORDS: &str = "bench-results";
@@ -36,13 +36,19 @@ pub fn tuned(profile: Option<&Profile>, id: &str) -> Vec<Tuned> {
     tuned.collect()
 }
 
-/// What the records in `dir` say of kernel `id`; without a name those of a checkout, if this is one.
+/// What the records in `dir` say of kernel `id`; without a name those of a checkout, if this is one. Nobody asked for those, so what is
+/// wrong with them is said and no error.
 pub fn recorded(dir: Option<&Path>, id: &str) -> Result<Vec<Recorded>, RecordsError> {
-    match dir {
-        Some(dir) => records_of(dir, id),
-        None if Path::new(RECORDS).is_dir() => records_of(RECORDS.as_ref(), id),
-        None => Ok(Vec::new()),
+    if let Some(dir) = dir {
+        return records_of(dir, id);
     }
+    if !Path::new(RECORDS).is_dir() {
+        return Ok(Vec::new());
+    }
+    Ok(records_of(RECORDS.as_ref(), id).unwrap_or_else(|error| {
+        remark(format_args!("no records are shown: {error}"));
+        Vec::new()
+    }))
 }
 
 /// A line for each measurement, those of a record under its name.
