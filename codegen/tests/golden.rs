@@ -164,6 +164,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ),
     (
         "neon",
+        "family = 'lut'\ncode = 't2'\nwindow = 4",
+        "gemv_lut_t2__neon_p1k12w4",
+    ),
+    (
+        "neon",
         "family = 'lut'\ncode = 't3'",
         "gemv_lut_t3__neon_p1k12",
     ),
@@ -304,6 +309,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ),
     (
         "neon",
+        "family = 'lut'\ncode = 't2'\nwindow = 4\nbatch = [1, 2]",
+        "gemv_lut_t2__neon_p1k12w4n2",
+    ),
+    (
+        "neon",
         "family = 'lut'\ncode = 't3'\nbatch = [1, 2]",
         "gemv_lut_t3__neon_p1k12n2",
     ),
@@ -397,6 +407,7 @@ const BATCHED: &[(&str, &str, &str)] = &[
         "[[unpack]]\ncode = ['d5']",
         "unpack_d5__avx512vbmi",
     ),
+    ("neon", "[[unpack]]\ncode = ['t2']", "unpack_t2__neon"),
     ("neon", "[[unpack]]\ncode = ['f3']", "unpack_f3__neon"),
     ("neon", "[[unpack]]\ncode = ['b2']", "unpack_b2__neon"),
     (
