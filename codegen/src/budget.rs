@@ -539,12 +539,12 @@ fn registers_of_batch(spec: &KernelSpec) -> usize {
             panels * (batch * DECODED_SCALES.len() + 4) + 1 + 3 + 1 + 3 + 1
         }
         // Two decoded bytes and a field of them a panel, and a 32-bit sum a token where the others end with a window; the vectors of
-        // tables of 64, 16 and 32 entries, or four of 16; three masks; a run of activations, and a product where it is added in a step of
-        // its own.
+        // tables of 64, 16 and 32 entries and three masks, or four tables of 16 while masks come from memory, as for one token; a run
+        // of activations, and a product where it is added in a step of its own.
         (Family::Decode, Code::M5) => {
             let narrow = usize::from(is_narrow(spec));
-            let tables = if spec.isa.registers() == 16 { 4 } else { 7 };
-            panels * (batch * (DECODED_SCALES.len() + narrow) + 3) + tables + 3 + 1 + narrow
+            let shared = if spec.isa.registers() == 16 { 4 } else { 7 + 3 };
+            panels * (batch * (DECODED_SCALES.len() + narrow) + 3) + shared + 1 + narrow
         }
         // Two decoded bytes and a field of them a panel; four table vectors, three masks; a run of activations.
         (Family::Decode, _) => panels * (batch * DECODED_SCALES.len() + 3) + 4 + 3 + 1,

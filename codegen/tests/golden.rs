@@ -268,6 +268,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "gemv_mad_b2__avxvnni_classic_p1k12n3",
     ),
     (
+        "avxvnni",
+        "family = 'decode'\ncode = 'm5'\nbatch = [1, 2]",
+        "gemv_decode_m5__avxvnni_p1k12n2",
+    ),
+    (
         "avx512bw",
         "family = 'lut'\ncode = 't3'\nbatch = [1, 2]",
         "gemv_lut_t3__avx512bw_p1k12n2",
