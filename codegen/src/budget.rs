@@ -498,7 +498,7 @@ pub fn registers(spec: &KernelSpec) -> usize {
         (Family::Addsub, _) => spec.panels * 4 + 3,
         // Two tables, a mask; codes, two nibbles and a value that was looked up.
         (Family::Bitserial, _) => spec.panels * sums + 2 + 1 + 4,
-        // Four tables, a mask; a pair of nibbles, codes and a value that was looked up.
+        // Four tables, a mask; both codes of a byte and a value that was looked up.
         (Family::Lut, Code::T2) => spec.panels * sums + 4 + 1 + 3,
         // Four tables; codes and two values that were looked up.
         (Family::Lut, Code::T5) => spec.panels * sums + 4 + 3,
@@ -557,15 +557,17 @@ fn registers_of_batch(spec: &KernelSpec) -> usize {
             panels * (batch * DECODED_SCALES.len() + 4) + 1 + 3 + 1 + 3 + 1
         }
         // Two decoded bytes and a field of them a panel, and a 32-bit sum a token where the others end with a window; the vectors of
-        // tables of 64, 16 and 32 entries, or four of 16; three masks; a run of activations, and a product where it is added in a step of
-        // its own.
+        // tables of 64, 16 and 32 entries and three masks, or four tables of 16 while masks come from memory, as for one token; a run
+        // of activations, and a product where it is added in a step of its own.
         (Family::Decode, Code::M5) => {
             let narrow = usize::from(is_narrow(spec));
-            let tables = if spec.isa.registers() == 16 { 4 } else { 7 };
-            panels * (batch * (DECODED_SCALES.len() + narrow) + 3) + tables + 3 + 1 + narrow
+            let shared = if spec.isa.registers() == 16 { 4 } else { 7 + 3 };
+            panels * (batch * (DECODED_SCALES.len() + narrow) + 3) + shared + 1 + narrow
         }
         // Two decoded bytes and a field of them a panel; four table vectors, three masks; a run of activations.
         (Family::Decode, _) => panels * (batch * DECODED_SCALES.len() + 3) + 4 + 3 + 1,
+        // Byte sums, and two codes a panel; four tables, a mask, a value that was looked up.
+        (Family::Lut, Code::T2) => panels * (batch * 2 + 2) + 4 + 2,
         // Byte sums, and codes and signs a panel; four tables, two values that were looked up.
         (Family::Lut, Code::T5) => panels * (batch * 2 + 2) + 4 + 2,
         // Byte sums, and signs, a pair of nibbles, codes and a sign a panel; two tables, a value. 16-bit sums wait in memory.
@@ -647,8 +649,10 @@ pub fn operations(spec: &KernelSpec) -> f64 {
         }
         // A shift and two lookups; a mask and a product for each of five trits.
         (_, Family::Decode, _) => 3.0 + 5.0 * (1.0 + batch),
-        // Two masks and a shift; for each group and digit a lookup and an addition.
-        (_, Family::Lut, Code::T2) => 3.0 + 4.0 * 2.0 + widening,
+        // A mask and a shift; for each group and digit a lookup and an addition.
+        (_, Family::Lut, Code::T2) if arm => 2.0 + batch * 4.0 * 2.0 + widening,
+        // The same, and a second mask: what is shifted are words.
+        (_, Family::Lut, Code::T2) => 3.0 + batch * 4.0 * 2.0 + widening,
         // For each digit a lookup, a complement and an addition; the signs themselves.
         (_, Family::Lut, Code::T5) => 1.0 + batch * 6.0 + widening,
         // The same for eight groups, a mask or a shift for each nibble, the signs moved up.

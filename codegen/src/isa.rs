@@ -201,6 +201,7 @@ impl Isa {
                 (Family::Decode, Code::D5),
             ],
             Isa::Neon => &[
+                (Family::Lut, Code::T2),
                 (Family::Lut, Code::T3),
                 (Family::Lut, Code::F3),
                 (Family::Bitserial, Code::S4),

@@ -503,12 +503,10 @@ impl KernelSpec {
             ));
         }
         let (family, code) = (self.family.name(), self.code.name());
-        // Plain Rust is never short of memory bandwidth, which is what a batch saves. Two trits a nibble would need four tables and
-        // the sums of two tokens in 16 registers.
+        // Plain Rust is never short of memory bandwidth, which is what a batch saves.
         let fused = match self.family {
             _ if self.isa == Isa::Scalar => false,
-            Family::Mad | Family::Decode => true,
-            Family::Lut => self.code != Code::T2,
+            Family::Mad | Family::Decode | Family::Lut => true,
             Family::Bitserial | Family::Addsub => false,
         };
         match self.batch == 1 || fused {

@@ -169,6 +169,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ),
     (
         "neon",
+        "family = 'lut'\ncode = 't2'\nwindow = 4",
+        "gemv_lut_t2__neon_p1k12w4",
+    ),
+    (
+        "neon",
         "family = 'lut'\ncode = 't3'",
         "gemv_lut_t3__neon_p1k12",
     ),
@@ -268,6 +273,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "gemv_mad_b2__avxvnni_classic_p1k12n3",
     ),
     (
+        "avxvnni",
+        "family = 'decode'\ncode = 'm5'\nbatch = [1, 2]",
+        "gemv_decode_m5__avxvnni_p1k12n2",
+    ),
+    (
         "avx512bw",
         "family = 'lut'\ncode = 't3'\nbatch = [1, 2]",
         "gemv_lut_t3__avx512bw_p1k12n2",
@@ -306,6 +316,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
         "neon",
         "family = 'mad'\ncode = 'b2'\nvariant = 'classic'\nwindow = 12\nbatch = [1, 2]",
         "gemv_mad_b2__neon_classic_p1k12w12n2",
+    ),
+    (
+        "neon",
+        "family = 'lut'\ncode = 't2'\nwindow = 4\nbatch = [1, 2]",
+        "gemv_lut_t2__neon_p1k12w4n2",
     ),
     (
         "neon",
@@ -402,6 +417,7 @@ const BATCHED: &[(&str, &str, &str)] = &[
         "[[unpack]]\ncode = ['d5']",
         "unpack_d5__avx512vbmi",
     ),
+    ("neon", "[[unpack]]\ncode = ['t2']", "unpack_t2__neon"),
     ("neon", "[[unpack]]\ncode = ['f3']", "unpack_f3__neon"),
     ("neon", "[[unpack]]\ncode = ['b2']", "unpack_b2__neon"),
     (

@@ -148,7 +148,11 @@ impl Decode<'_> {
     }
 
     /// `let (<first>, <last>) = …;`: both decoded bytes of every code of a panel.
-    fn decoded_d5(&self, panel: usize, [first_name, last_name]: [TokenStream; 2]) -> TokenStream {
+    pub(super) fn decoded_d5(
+        &self,
+        panel: usize,
+        [first_name, last_name]: [TokenStream; 2],
+    ) -> TokenStream {
         let w = self.words;
         let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
         let first = w.lookup(&[quote!(first0), quote!(first1)], quote!(codes));
@@ -259,7 +263,11 @@ impl Decode<'_> {
     }
 
     /// `let (<low>, <high>) = …; let <rest> = …;`: both words of a step of every row of a panel, and what they have left.
-    fn words_d3(&self, panel: usize, [low_name, high_name, rest_name]: [Ident; 3]) -> TokenStream {
+    pub(super) fn words_d3(
+        &self,
+        panel: usize,
+        [low_name, high_name, rest_name]: [Ident; 3],
+    ) -> TokenStream {
         let w = self.words;
         let start = panel * self.spec.panel_step_bytes();
         let low = w.load(at("weights", start));
@@ -272,7 +280,7 @@ impl Decode<'_> {
     }
 
     /// The fields of the codes in `words`, which stand where `pick_<place>` says.
-    fn decoded_d3(&self, place: &str, words: Ident) -> TokenStream {
+    pub(super) fn decoded_d3(&self, place: &str, words: Ident) -> TokenStream {
         let pick = format_ident!("pick_{place}");
         let codes = self.words.pick_bytes(quote!(#pick), quote!(#words));
         // `fields` is the table here.

@@ -125,35 +125,39 @@ impl Lut<'_> {
     /// Two trits a nibble, the first two of a step in the low one.
     fn step_t2(&self, panels: usize) -> TokenStream {
         let w = self.words;
-        let [low0, high0, low1, high1] = [0, 1, 2, 3].map(|i| self.table(0, i * w.table_bytes()));
-        let lookups = (0..panels).map(|panel| {
-            let pair = self.weights(panel, 0);
-            let groups = (0..2).map(|group| {
-                let nibbles = match group {
-                    0 => quote!(pair),
-                    _ => w.shift_right(16, quote!(pair), 4),
-                };
-                let codes = w.and(nibbles, quote!(nibble));
-                let adds = bytes::DIGITS.map(|digit| {
-                    let table = ident(&format!("{digit}_table"), group);
-                    self.add(digit, 0, panel, w.lookup(&[quote!(#table)], quote!(codes)))
-                });
-                quote! {
-                    let codes = #codes;
-                    #(#adds)*
-                }
-            });
+        let tables = |token: usize| {
+            let [low0, high0, low1, high1] =
+                [0, 1, 2, 3].map(|i| self.table(token, i * w.table_bytes()));
             quote! {
-                let pair = #pair;
-                #(#groups)*
+                let (low_table0, high_table0) = (#low0, #high0);
+                let (low_table1, high_table1) = (#low1, #high1);
             }
-        });
-        let nibble = w.splat8(0x0f);
+        };
+        let names = |panel: usize| ["first", "second"].map(|name| self.shared(name, panel));
+        let codes = |panel: usize| {
+            let ([first, second], load) = (names(panel), self.weights(panel, 0));
+            let [low, high] =
+                [0, 4].map(|place| w.byte_bits(quote!(pair), place, 0x0f, quote!(nibble)));
+            quote! {
+                let pair = #load;
+                let (#first, #second) = (#low, #high);
+            }
+        };
+        let adds = |token: usize, panel: usize| {
+            let groups = names(panel).into_iter().enumerate();
+            let adds = groups.flat_map(|(group, codes)| {
+                bytes::DIGITS.map(|digit| {
+                    let table = ident(&format!("{digit}_table"), group);
+                    let found = w.lookup(&[quote!(#table)], quote!(#codes));
+                    self.add(digit, token, panel, found)
+                })
+            });
+            quote!(#(#adds)*)
+        };
+        let (nibble, lookups) = (w.splat8(0x0f), self.look_up(panels, tables, codes, adds));
         quote! {
             let nibble = #nibble;
-            let (low_table0, high_table0) = (#low0, #high0);
-            let (low_table1, high_table1) = (#low1, #high1);
-            #(#lookups)*
+            #lookups
         }
     }
 

@@ -189,9 +189,9 @@ impl Unpack<'_> {
         quote!(#tables #transpose)
     }
 
-    /// The tables that the matrix-vector kernels of family `decode` decode with, and the vectors that hold them.
-    fn decoding_tables(&self) -> TokenStream {
-        let kernel = KernelSpec {
+    /// The matrix-vector kernel of one panel that decodes the same code: its tables and its lookups are those of [`Decode`] here too.
+    fn decoding_kernel(&self) -> KernelSpec {
+        KernelSpec {
             isa: self.spec.isa,
             family: Family::Decode,
             code: self.spec.code,
@@ -202,9 +202,13 @@ impl Unpack<'_> {
             batch: 1,
             prefetch: Prefetch::Dense,
             scales: Scales::Whole,
-        };
+        }
+    }
+
+    /// The tables that the matrix-vector kernels of family `decode` decode with, and the vectors that hold them.
+    fn decoding_tables(&self) -> TokenStream {
         let decode = Decode {
-            spec: &kernel,
+            spec: &self.decoding_kernel(),
             words: self.words,
         };
         let (tables, vectors) = (decode.tables(), decode.vectors_of_tables());
@@ -379,11 +383,11 @@ impl Unpack<'_> {
     /// Twenty columns of five trits a byte: two lookups give the fields of five quads, the middle one a bit from each.
     fn step_d5(&self) -> TokenStream {
         let w = self.words;
-        let codes = w.load(quote!(weights));
-        let first = w.lookup(&[quote!(first0), quote!(first1)], quote!(codes));
-        // The bit that a shift of words brings in from the next byte is the eighth, which the lookup ignores.
-        let upper = w.shift_right(16, quote!(codes), 1);
-        let last = w.lookup(&[quote!(last0), quote!(last1)], upper);
+        let decode = Decode {
+            spec: &self.decoding_kernel(),
+            words: w,
+        };
+        let decoded = decode.decoded_d5(0, [quote!(first), quote!(last)]);
         let middle = w.or_and(quote!(first), quote!(last), w.splat8(3 << 4));
         let quads = [
             self.field(quote!(first), 0),
@@ -395,25 +399,21 @@ impl Unpack<'_> {
         let stores = quads.into_iter().enumerate();
         let stores = stores.map(|(quad, value)| self.store_rows(quad, value));
         quote! {
-            let codes = #codes;
-            let (first, last) = (#first, #last);
+            #decoded
             #(#stores)*
         }
     }
 
     /// 36 columns of codes of three trits: a pick and a lookup for four codes of each row give the fields of three quads.
     fn step_d3(&self) -> TokenStream {
-        let w = self.words;
-        let (low, high) = (
-            w.load(quote!(weights)),
-            w.load(at("weights", 4 * self.spec.lanes())),
-        );
-        let rest = w.merge_bits(quote!(rest_of_low), quote!(low), quote!(high));
-        let vectors = ["low", "high", "rest"].into_iter().enumerate();
-        let stores = vectors.map(|(vector, name)| {
-            let (name, pick) = (format_ident!("{name}"), format_ident!("pick_{name}"));
-            let codes = w.pick_bytes(quote!(#pick), quote!(#name));
-            let decoded = w.lookup(&[quote!(fields)], codes);
+        let decode = Decode {
+            spec: &self.decoding_kernel(),
+            words: self.words,
+        };
+        let names = ["low", "high", "rest"];
+        let words = decode.words_d3(0, names.map(|name| format_ident!("{name}")));
+        let stores = names.into_iter().enumerate().map(|(vector, name)| {
+            let decoded = decode.decoded_d3(name, format_ident!("{name}"));
             let stores = (0..3).map(|field| {
                 self.store_rows(
                     3 * vector + field,
@@ -426,8 +426,7 @@ impl Unpack<'_> {
             }
         });
         quote! {
-            let (low, high) = (#low, #high);
-            let rest = #rest;
+            #words
             #(#stores)*
         }
     }

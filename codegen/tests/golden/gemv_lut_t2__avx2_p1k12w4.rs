@@ -46,26 +46,25 @@ pub unsafe fn gemv_lut_t2__avx2_p1k12w4(args: &GemvArgs) {
                             ),
                         );
                         let pair = _mm256_loadu_si256(weights.cast());
-                        let codes = _mm256_and_si256(pair, nibble);
-                        low0 = _mm256_add_epi8(
-                            low0,
-                            _mm256_shuffle_epi8(low_table0, codes),
-                        );
-                        high0 = _mm256_add_epi8(
-                            high0,
-                            _mm256_shuffle_epi8(high_table0, codes),
-                        );
-                        let codes = _mm256_and_si256(
-                            _mm256_srli_epi16::<4>(pair),
-                            nibble,
+                        let (first, second) = (
+                            _mm256_and_si256(pair, nibble),
+                            _mm256_and_si256(_mm256_srli_epi16::<4>(pair), nibble),
                         );
                         low0 = _mm256_add_epi8(
                             low0,
-                            _mm256_shuffle_epi8(low_table1, codes),
+                            _mm256_shuffle_epi8(low_table0, first),
                         );
                         high0 = _mm256_add_epi8(
                             high0,
-                            _mm256_shuffle_epi8(high_table1, codes),
+                            _mm256_shuffle_epi8(high_table0, first),
+                        );
+                        low0 = _mm256_add_epi8(
+                            low0,
+                            _mm256_shuffle_epi8(low_table1, second),
+                        );
+                        high0 = _mm256_add_epi8(
+                            high0,
+                            _mm256_shuffle_epi8(high_table1, second),
                         );
                         weights = weights.add(32);
                         at = at.add(64);
@@ -101,26 +100,25 @@ pub unsafe fn gemv_lut_t2__avx2_p1k12w4(args: &GemvArgs) {
                             ),
                         );
                         let pair = _mm256_loadu_si256(weights.cast());
-                        let codes = _mm256_and_si256(pair, nibble);
-                        low0 = _mm256_add_epi8(
-                            low0,
-                            _mm256_shuffle_epi8(low_table0, codes),
-                        );
-                        high0 = _mm256_add_epi8(
-                            high0,
-                            _mm256_shuffle_epi8(high_table0, codes),
-                        );
-                        let codes = _mm256_and_si256(
-                            _mm256_srli_epi16::<4>(pair),
-                            nibble,
+                        let (first, second) = (
+                            _mm256_and_si256(pair, nibble),
+                            _mm256_and_si256(_mm256_srli_epi16::<4>(pair), nibble),
                         );
                         low0 = _mm256_add_epi8(
                             low0,
-                            _mm256_shuffle_epi8(low_table1, codes),
+                            _mm256_shuffle_epi8(low_table0, first),
                         );
                         high0 = _mm256_add_epi8(
                             high0,
-                            _mm256_shuffle_epi8(high_table1, codes),
+                            _mm256_shuffle_epi8(high_table0, first),
+                        );
+                        low0 = _mm256_add_epi8(
+                            low0,
+                            _mm256_shuffle_epi8(low_table1, second),
+                        );
+                        high0 = _mm256_add_epi8(
+                            high0,
+                            _mm256_shuffle_epi8(high_table1, second),
                         );
                         weights = weights.add(32);
                         at = at.add(64);

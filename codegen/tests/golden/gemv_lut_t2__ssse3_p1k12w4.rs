@@ -40,17 +40,19 @@ pub unsafe fn gemv_lut_t2__ssse3_p1k12w4(args: &GemvArgs) {
                             _mm_loadu_si128(at.add(48).cast()),
                         );
                         let pair = _mm_loadu_si128(weights.cast());
-                        let codes = _mm_and_si128(pair, nibble);
-                        low0 = _mm_add_epi8(low0, _mm_shuffle_epi8(low_table0, codes));
-                        high0 = _mm_add_epi8(
-                            high0,
-                            _mm_shuffle_epi8(high_table0, codes),
+                        let (first, second) = (
+                            _mm_and_si128(pair, nibble),
+                            _mm_and_si128(_mm_srli_epi16::<4>(pair), nibble),
                         );
-                        let codes = _mm_and_si128(_mm_srli_epi16::<4>(pair), nibble);
-                        low0 = _mm_add_epi8(low0, _mm_shuffle_epi8(low_table1, codes));
+                        low0 = _mm_add_epi8(low0, _mm_shuffle_epi8(low_table0, first));
                         high0 = _mm_add_epi8(
                             high0,
-                            _mm_shuffle_epi8(high_table1, codes),
+                            _mm_shuffle_epi8(high_table0, first),
+                        );
+                        low0 = _mm_add_epi8(low0, _mm_shuffle_epi8(low_table1, second));
+                        high0 = _mm_add_epi8(
+                            high0,
+                            _mm_shuffle_epi8(high_table1, second),
                         );
                         weights = weights.add(16);
                         at = at.add(64);
@@ -77,17 +79,19 @@ pub unsafe fn gemv_lut_t2__ssse3_p1k12w4(args: &GemvArgs) {
                             _mm_loadu_si128(at.add(48).cast()),
                         );
                         let pair = _mm_loadu_si128(weights.cast());
-                        let codes = _mm_and_si128(pair, nibble);
-                        low0 = _mm_add_epi8(low0, _mm_shuffle_epi8(low_table0, codes));
-                        high0 = _mm_add_epi8(
-                            high0,
-                            _mm_shuffle_epi8(high_table0, codes),
+                        let (first, second) = (
+                            _mm_and_si128(pair, nibble),
+                            _mm_and_si128(_mm_srli_epi16::<4>(pair), nibble),
                         );
-                        let codes = _mm_and_si128(_mm_srli_epi16::<4>(pair), nibble);
-                        low0 = _mm_add_epi8(low0, _mm_shuffle_epi8(low_table1, codes));
+                        low0 = _mm_add_epi8(low0, _mm_shuffle_epi8(low_table0, first));
                         high0 = _mm_add_epi8(
                             high0,
-                            _mm_shuffle_epi8(high_table1, codes),
+                            _mm_shuffle_epi8(high_table0, first),
+                        );
+                        low0 = _mm_add_epi8(low0, _mm_shuffle_epi8(low_table1, second));
+                        high0 = _mm_add_epi8(
+                            high0,
+                            _mm_shuffle_epi8(high_table1, second),
                         );
                         weights = weights.add(16);
                         at = at.add(64);
