@@ -120,6 +120,10 @@ impl Measuring {
                 self.line
                     .set_message(format!("{}{}: {name}, {candidates}", self.part, self.job));
             }
+            Progress::RunOffs { .. } => {
+                self.job.clear();
+                self.line.set_message(format!("{}{step}", self.part));
+            }
             // On a terminal the final table says it better.
             Progress::Done { .. } if self.line.is_hidden() => remark(step),
             Progress::Done { .. } => {}

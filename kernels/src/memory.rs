@@ -106,6 +106,22 @@ impl Buffer {
         self.pages
     }
 
+    /// Bytes that the buffer can hold: at least the length it was made with.
+    pub fn capacity(&self) -> usize {
+        self.memory.len() - self.offset
+    }
+
+    /// Makes the buffer shorter or longer within its memory. Bytes beyond the old length hold what was last written there.
+    ///
+    /// # Panics
+    ///
+    /// When `len` is above [`Buffer::capacity`].
+    pub fn set_len(&mut self, len: usize) {
+        let capacity = self.capacity();
+        assert!(len <= capacity, "{len} bytes in a buffer for {capacity}");
+        self.len = len;
+    }
+
     /// Whether the system accepted the advice. False for buffers too small to advise on.
     pub fn advised(&self) -> bool {
         self.advised
@@ -209,6 +225,24 @@ mod tests {
         assert_eq!(huge_len(half), HUGE_PAGE);
         assert_eq!(huge_len(HUGE_PAGE + half - 1), HUGE_PAGE);
         assert_eq!(huge_len(HUGE_PAGE + half), 2 * HUGE_PAGE);
+    }
+
+    #[test]
+    fn a_buffer_keeps_its_bytes_when_its_length_changes() {
+        let mut buffer = Buffer::zeroed(100, Pages::Small).unwrap();
+        buffer.fill(7);
+        buffer.set_len(10);
+        assert_eq!(*buffer, [7; 10]);
+        buffer.set_len(100);
+        assert_eq!(*buffer, [7; 100]);
+        assert!(buffer.capacity() >= 100);
+    }
+
+    #[test]
+    #[should_panic(expected = "bytes in a buffer for")]
+    fn a_buffer_does_not_outgrow_its_memory() {
+        let mut buffer = Buffer::zeroed(100, Pages::Small).unwrap();
+        buffer.set_len(buffer.capacity() + 1);
     }
 
     #[test]

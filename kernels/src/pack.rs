@@ -103,15 +103,22 @@ impl PackedMatrix {
         })
     }
 
-    /// A second copy of the matrix in its own memory (benchmarks walk many copies to keep weights out of cache).
+    /// A second copy of the matrix, in `buffer`, which may have held anything. Benchmarks walk many copies to keep weights out
+    /// of cache, and let matrices change places.
     ///
-    /// # Errors
+    /// # Panics
     ///
-    /// No memory.
-    pub fn duplicate(&self) -> Result<Self, MemoryError> {
-        let mut data = Buffer::zeroed(self.data.len(), self.data.pages())?;
+    /// When the buffer's capacity is below [`PackedMatrix::bytes`].
+    pub fn duplicate_in(&self, buffer: Buffer) -> Self {
+        let mut data = buffer;
+        data.set_len(self.data.len());
         data.copy_from_slice(&self.data);
-        Ok(PackedMatrix { data, ..*self })
+        PackedMatrix { data, ..*self }
+    }
+
+    /// Gives the matrix up for its memory.
+    pub fn into_buffer(self) -> Buffer {
+        self.data
     }
 
     /// Rows (outputs).
@@ -132,6 +139,11 @@ impl PackedMatrix {
     /// Bytes held, padding included.
     pub fn bytes(&self) -> usize {
         self.data.len()
+    }
+
+    /// The pages that its memory was asked for on.
+    pub fn pages(&self) -> Pages {
+        self.data.pages()
     }
 
     /// The packed bytes.

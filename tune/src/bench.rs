@@ -1,4 +1,4 @@
-//! Candidates on real memory: what `search.rs` races.
+//! What races and run-offs need of the world, and that on real memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,11 +8,32 @@ use tern_kernels::{Cpu, Pages, Shape, Team};
 use crate::error::TuneError;
 use crate::measure::{Candidate, Case, Clock, Timer};
 use crate::rotation::{Demand, Rotation};
-use crate::search::{Bench, Index};
 use crate::spread::Spread;
+
+/// A candidate's number. Lower numbers are preferred in a tie.
+pub(crate) type Index = usize;
+
+/// Candidates that can be timed; the tests have some with a made-up clock.
+pub(crate) trait Bench {
+    /// Makes a candidate ready and checks that it is exact. The reason of a refusal is kept in its row.
+    fn admit(&mut self, candidate: Index) -> Result<(), String>;
+    /// One sample: microseconds per product.
+    fn sample(&mut self, candidate: Index) -> f64;
+    /// Rounds over exactly these candidates come next, all of them admitted. Each time they change places in memory, if
+    /// they do not share their weights: nobody is to win by the memory that it got.
+    fn enter(&mut self, candidates: &[Index]);
+    /// Time since it began.
+    fn elapsed(&self) -> Duration;
+    /// Whether the user wants to stop.
+    fn cancelled(&self) -> bool;
+}
 
 /// Rotation distance where the size of the last-level cache is unknown: larger than that of most CPUs.
 const UNKNOWN_L3: usize = 64 << 20;
+
+/// Rounds of a race before its packings change places in memory (see `rotation.rs`). Few, because a report has few rounds and many
+/// packings; changing takes about as long as a round.
+pub(crate) const ROUNDS_IN_PLACE: usize = 4;
 
 /// Where the weights are when a product starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]

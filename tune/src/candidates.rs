@@ -1,10 +1,10 @@
 //! The candidates for one shape: kernels times tiles.
 
 use tern_kernels::plan::DEFAULT_TILE;
-use tern_kernels::{Family, Force, Kernel, Packing, Planner, Shape, Tables, Tile};
+use tern_kernels::{Code, Family, Force, Kernel, Packing, Planner, Shape, Tables, Tile};
 
 use crate::measure::Candidate;
-use crate::search::Index;
+use crate::search::Tiles;
 
 /// K tiles in K blocks, beside the default of one and beside all of K: how long a chunk's sums stay in L1 against how
 /// long a block's tables do.
@@ -29,8 +29,8 @@ pub(crate) fn prefetches() -> Vec<usize> {
 #[derive(Debug)]
 pub(crate) struct Field {
     pub candidates: Vec<Candidate>,
-    /// For each kernel the indices of its tiles, the default tile first.
-    pub kernels: Vec<Vec<Index>>,
+    /// The tiles of each kernel.
+    pub kernels: Vec<Tiles>,
 }
 
 /// All kernels that the planner may choose here, in order of preference; `force` is what the planner was made with.
@@ -77,71 +77,90 @@ impl Field {
             candidates: Vec::new(),
             kernels: Vec::new(),
         };
+        // The family says what a kernel computes with, the code how many bytes it reads.
+        let mut kinds: Vec<(Family, Code)> = Vec::new();
         for kernel in kernels {
-            let first = field.candidates.len();
-            let tiles = tiles(kernel, shape, threads)
+            let mut add = |tile| {
+                field.candidates.push(Candidate { kernel, tile });
+                field.candidates.len() - 1
+            };
+            let plain = plain_tiles(kernel);
+            let variations: Vec<Vec<Tile>> = plain
+                .iter()
+                .map(|&tile| variations(kernel, tile, shape, threads, tables))
+                .collect();
+            let plain = plain.into_iter().map(&mut add).collect();
+            let variations = variations
                 .into_iter()
-                .filter(|tile| tables.contains(&tile.tables));
-            field
-                .candidates
-                .extend(tiles.map(|tile| Candidate { kernel, tile }));
-            field
-                .kernels
-                .push((first..field.candidates.len()).collect());
+                .map(|tiles| tiles.into_iter().map(&mut add).collect())
+                .collect();
+            let mean = (kernel.family, kernel.packing.code);
+            let kind = kinds.iter().position(|kind| *kind == mean);
+            let kind = kind.unwrap_or_else(|| {
+                kinds.push(mean);
+                kinds.len() - 1
+            });
+            field.kernels.push(Tiles {
+                plain,
+                variations,
+                kind,
+            });
         }
         field
     }
 }
 
-/// The tiles worth trying for a kernel, the default first. None differ only in numbers that change nothing. Those
-/// that differ from the default in one thing come before those that differ in two: if the time does not suffice for
-/// all, the more telling ones were measured.
-fn tiles(kernel: Kernel, shape: Shape, threads: usize) -> Vec<Tile> {
+/// The tiles of a kernel that differ from the default, which is the first, in how far ahead they prefetch.
+fn plain_tiles(kernel: Kernel) -> Vec<Tile> {
     if kernel.family == Family::Reference {
         return vec![DEFAULT_TILE];
     }
-    let orders = orders(kernel.packing, shape, threads);
-    let tile = |(k_blocks, chunk): (usize, usize), prefetch| Tile {
-        k_blocks,
-        chunk,
-        prefetch,
-        tables: Tables::Shared,
-    };
     let others = PREFETCHES
         .into_iter()
         .filter(|&prefetch| prefetch != DEFAULT_TILE.prefetch);
-    let others: Vec<usize> = others.collect();
-    let mut tiles: Vec<Tile> = orders
-        .iter()
-        .map(|&order| tile(order, DEFAULT_TILE.prefetch))
-        .collect();
-    tiles.splice(
-        1..1,
-        others.iter().map(|&prefetch| tile(orders[0], prefetch)),
-    );
-    // Own tables only in the default order, which is the one that builds each of them once.
-    let own: Vec<Tile> = tiles[..=others.len()]
-        .iter()
-        .map(|&shared| Tile {
-            tables: Tables::Own,
-            ..shared
+    std::iter::once(DEFAULT_TILE.prefetch)
+        .chain(others)
+        .map(|prefetch| Tile {
+            prefetch,
+            ..DEFAULT_TILE
         })
-        .collect();
-    tiles.extend(own);
-    for &order in &orders[1..] {
-        tiles.extend(others.iter().map(|&prefetch| tile(order, prefetch)));
-    }
-    tiles
+        .collect()
 }
 
-/// The distinct orders in which a worker can walk its part, as (K tile, chunk).
+/// The same tile with own tables, if those are wanted, and with the other orders in which a worker can walk its part. Not with both:
+/// only the order of memory builds each own table once.
+fn variations(
+    kernel: Kernel,
+    tile: Tile,
+    shape: Shape,
+    threads: usize,
+    tables: &[Tables],
+) -> Vec<Tile> {
+    if kernel.family == Family::Reference {
+        return Vec::new();
+    }
+    let own = Tile {
+        tables: Tables::Own,
+        ..tile
+    };
+    let own = tables.contains(&Tables::Own).then_some(own);
+    let orders = orders(kernel.packing, shape, threads).into_iter();
+    let orders = orders.map(|(k_blocks, chunk)| Tile {
+        k_blocks,
+        chunk,
+        ..tile
+    });
+    own.into_iter().chain(orders).collect()
+}
+
+/// The distinct orders in which a worker can walk its part, beside the order of memory, as (K tile, chunk).
 fn orders(packing: Packing, shape: Shape, threads: usize) -> Vec<(usize, usize)> {
     let blocks = packing.blocks(shape.cols);
     let strips = shape
         .rows
         .div_ceil(packing.lanes * packing.panels)
         .div_ceil(threads);
-    let mut orders = vec![(DEFAULT_TILE.k_blocks, DEFAULT_TILE.chunk)];
+    let mut orders = Vec::new();
     for k_tile in K_TILES.into_iter().filter(|&tile| tile < blocks).chain([0]) {
         // A K tile of one block walks in the order of memory whatever the chunk, which is the default's order.
         for chunk in CHUNKS
@@ -157,6 +176,7 @@ fn orders(packing: Packing, shape: Shape, threads: usize) -> Vec<(usize, usize)>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Index;
     use tern_kernels::Cpu;
 
     #[test]
@@ -164,13 +184,22 @@ mod tests {
         let cpu = Cpu::detect();
         for (rows, cols) in [(6912, 2560), (2560, 6912), (64, 64), (1, 1)] {
             for threads in [1, 2, 64] {
-                for kernel in cpu.kernels() {
-                    let tiles = tiles(kernel, Shape { rows, cols }, threads);
-                    assert_eq!(tiles[0], DEFAULT_TILE);
-                    let mut sorted = tiles.clone();
+                let shape = Shape { rows, cols };
+                let all = [Tables::Shared, Tables::Own];
+                let field = Field::of_tables(cpu.kernels(), shape, threads, &all);
+                for tiles in &field.kernels {
+                    let tile = |index: Index| field.candidates[index].tile;
+                    let kernel = field.candidates[tiles.plain[0]].kernel;
+                    assert_eq!(tile(tiles.plain[0]), DEFAULT_TILE);
+                    let mut sorted: Vec<Tile> = tiles.all().map(tile).collect();
+                    let count = sorted.len();
                     sorted.sort();
                     sorted.dedup();
-                    assert_eq!(sorted.len(), tiles.len(), "{} {rows}x{cols}", kernel.id);
+                    assert_eq!(sorted.len(), count, "{} {rows}x{cols}", kernel.id);
+                    for (&plain, variations) in tiles.plain.iter().zip(&tiles.variations) {
+                        let alike = |&other: &Index| tile(other).prefetch == tile(plain).prefetch;
+                        assert!(variations.iter().all(alike));
+                    }
                 }
             }
         }

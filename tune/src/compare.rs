@@ -11,7 +11,7 @@ use serde::Serialize;
 use tern_kernels::{Cpu, Family, Kernel, Pages, Planner, Shape, Team, Tile, memory};
 
 use crate::bandwidth::{Bandwidth, Ruler, RulerRounds, RulerSamples};
-use crate::bench::{GemvBench, Residence, Weights, cold_distance, distance_note};
+use crate::bench::{Bench, GemvBench, Index, Residence, Weights, cold_distance, distance_note};
 use crate::candidates::{Field, kernels};
 use crate::contender::{Contender, best_of, contenders, promising, side_by_side};
 use crate::error::TuneError;
@@ -20,7 +20,6 @@ use crate::host;
 use crate::measure::Clock;
 use crate::progress::Progress;
 use crate::screen::{Screen, cache_shape};
-use crate::search::{Bench, Index};
 use crate::shapes::{Work, check_shape};
 use crate::spread::Spread;
 
@@ -276,7 +275,7 @@ impl<'a> Run<'a> {
         for contender in &contenders {
             progress(&Progress::Stage {
                 name: contender.family.name(),
-                candidates: contender.kernels.iter().map(Vec::len).sum(),
+                candidates: contender.len(),
             });
             match best_of(&mut bench, contender, each) {
                 Ok(winner) => winners.push((contender, winner)),

@@ -2,10 +2,10 @@
 
 use tern_kernels::{Family, Kernel};
 
-use crate::bench::GemvBench;
+use crate::bench::{Bench as _, GemvBench, Index, ROUNDS_IN_PLACE};
 use crate::candidates::Field;
 use crate::screen::{CacheTime, verdicts};
-use crate::search::{Bench, Index, Outcome, Rules, search};
+use crate::search::{Outcome, Tiles, search};
 
 use std::time::Duration;
 
@@ -13,15 +13,21 @@ use std::time::Duration;
 pub(crate) struct Contender {
     pub family: Family,
     pub variant: &'static str,
-    /// For each kernel the indices of its tiles.
-    pub kernels: Vec<Vec<Index>>,
+    pub kernels: Vec<Tiles>,
+}
+
+impl Contender {
+    /// How many candidates it has.
+    pub(crate) fn len(&self) -> usize {
+        self.kernels.iter().map(|tiles| tiles.all().count()).sum()
+    }
 }
 
 /// The contenders of a field, in the order of their first kernels.
 pub(crate) fn contenders(field: &Field) -> Vec<Contender> {
     let mut contenders: Vec<Contender> = Vec::new();
     for tiles in &field.kernels {
-        let Some(&first) = tiles.first() else {
+        let Some(&first) = tiles.plain.first() else {
             continue;
         };
         let kernel = field.candidates[first].kernel;
@@ -91,27 +97,13 @@ pub(crate) fn best_of(
     budget: Duration,
 ) -> Result<Index, String> {
     bench.restart();
-    let map: Vec<Index> = contender.kernels.iter().flatten().copied().collect();
-    let mut next = 0;
-    let number = |tiles: &Vec<Index>| {
-        let first = next;
-        next += tiles.len();
-        (first..next).collect()
-    };
-    let local: Vec<Vec<Index>> = contender.kernels.iter().map(number).collect();
-    let mut subset = Subset { bench, map: &map };
-    let ranking = search(
-        &mut subset,
-        &local,
-        &Rules::with_budget(budget),
-        &mut |_, _| {},
-    );
+    let ranking = search(bench, &contender.kernels, budget);
     let invalid = ranking.rows.iter().find_map(|row| match &row.outcome {
         Outcome::Invalid(reason) => Some(reason.clone()),
         _ => None,
     });
     let reason = invalid.unwrap_or_else(|| "there was no time".to_string());
-    ranking.winner.map(|winner| map[winner]).ok_or(reason)
+    ranking.winner.ok_or(reason)
 }
 
 /// Times candidates in `rounds` interleaved rounds; a list of microseconds for each. `after` is called at the end of each round.
@@ -132,6 +124,9 @@ pub(crate) fn side_by_side(
         if round > 0 && bench.cancelled() {
             break;
         }
+        if round > 0 && round % ROUNDS_IN_PLACE == 0 {
+            bench.enter(indices);
+        }
         for position in 0..indices.len() {
             let backwards = indices.len() - 1 - position;
             let at = if round % 2 == 0 { position } else { backwards };
@@ -140,35 +135,6 @@ pub(crate) fn side_by_side(
         after(bench);
     }
     times
-}
-
-/// Some of a bench's candidates, numbered from 0.
-struct Subset<'a, 'b> {
-    bench: &'a mut GemvBench<'b>,
-    map: &'a [Index],
-}
-
-impl Bench for Subset<'_, '_> {
-    fn admit(&mut self, candidate: Index) -> Result<(), String> {
-        self.bench.admit(self.map[candidate])
-    }
-
-    fn sample(&mut self, candidate: Index) -> f64 {
-        self.bench.sample(self.map[candidate])
-    }
-
-    fn enter(&mut self, candidates: &[Index]) {
-        let candidates: Vec<Index> = candidates.iter().map(|&c| self.map[c]).collect();
-        self.bench.enter(&candidates);
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.bench.elapsed()
-    }
-
-    fn cancelled(&self) -> bool {
-        self.bench.cancelled()
-    }
 }
 
 #[cfg(test)]

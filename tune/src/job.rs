@@ -3,7 +3,6 @@
 use serde::Serialize;
 use tern_kernels::{Entry, Family, Kernel, Shape, Tile};
 
-use crate::bench::GemvBench;
 use crate::candidates::Field;
 use crate::error::TuneError;
 use crate::measure::Candidate;
@@ -47,7 +46,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// Writes down a search. `screened` are kernels that were left out before it, with the reason.
+    /// Writes down a search. `screened` are kernels that were left out before it, with the reason; `builds` has the times in which
+    /// activations are prepared for the last two.
     ///
     /// # Errors
     /// No candidate was valid.
@@ -56,7 +56,7 @@ impl Job {
         field: &Field,
         ranking: &Ranking,
         screened: &[(Kernel, Outcome)],
-        bench: &mut GemvBench<'_>,
+        builds: &[(Kernel, Option<Spread>)],
     ) -> Result<Job, TuneError> {
         if ranking.winner.is_none() {
             let reason = ranking.rows.iter().find_map(|row| match &row.outcome {
@@ -71,11 +71,14 @@ impl Job {
             });
         }
         let mut trials: Vec<Trial> = Vec::new();
-        for (index, (candidate, row)) in field.candidates.iter().zip(&ranking.rows).enumerate() {
-            let last_two = matches!(row.outcome, Outcome::Won | Outcome::RunnerUp);
+        for (candidate, row) in field.candidates.iter().zip(&ranking.rows) {
+            let is_last = matches!(row.outcome, Outcome::Won | Outcome::RunnerUp);
+            let build = builds
+                .iter()
+                .find(|(kernel, _)| is_last && *kernel == candidate.kernel);
             trials.push(Trial {
                 spread: row.spread.clone(),
-                build: if last_two { bench.build(index) } else { None },
+                build: build.and_then(|(_, build)| build.clone()),
                 ..Trial::unmeasured(candidate, row.outcome.clone())
             });
         }
@@ -122,24 +125,21 @@ impl Job {
         }
     }
 
-    /// Id of the best other kernel that was timed on this shape, and its time over the winner's.
+    /// Id of the other kernel that came furthest, and its time over the winner's where that one met it.
     fn best_other(&self, winner_us: f64) -> Option<(&'static str, f64)> {
-        let others = self
+        // Trials are sorted by how far and how fast they came: a ratio of an earlier stage is of fewer samples.
+        let mut others = self
             .trials
             .iter()
             .filter(|trial| trial.kernel != self.trials[0].kernel);
-        others
-            .filter_map(|trial| match &trial.outcome {
-                Outcome::RunnerUp => {
-                    Some((trial.kernel, trial.spread.as_ref()?.median / winner_us))
-                }
-                Outcome::Eliminated {
-                    stage: "kernels" | "tiles",
-                    ratio,
-                } => Some((trial.kernel, *ratio)),
-                _ => None,
-            })
-            .min_by(|a, b| a.1.total_cmp(&b.1))
+        others.find_map(|trial| match &trial.outcome {
+            Outcome::RunnerUp => Some((trial.kernel, trial.spread.as_ref()?.median / winner_us)),
+            Outcome::Eliminated {
+                stage: "kernels" | "tiles" | "variations" | "run-off",
+                ratio,
+            } => Some((trial.kernel, *ratio)),
+            _ => None,
+        })
     }
 
     /// The line that announces the winner.

@@ -45,6 +45,7 @@ mod contender;
 pub mod environment;
 mod error;
 mod figure;
+mod finals;
 mod host;
 mod job;
 mod measure;

@@ -29,10 +29,15 @@ pub enum Progress {
     },
     /// A stage of the search begins.
     Stage {
-        /// `screening`, `kernels`, `tiles` or `run-off`, or what else is being measured.
+        /// `screening`, `kernels`, `tiles` or `variations`, or what else is being measured.
         name: &'static str,
         /// How many candidates take part.
         candidates: usize,
+    },
+    /// The last few candidates of all shapes are run off in turns.
+    RunOffs {
+        /// How many shapes and thread counts.
+        count: usize,
     },
     /// A winner is known.
     Done {
@@ -72,6 +77,7 @@ impl std::fmt::Display for Progress {
             Progress::Stage { name, candidates } => {
                 write!(f, "  {name}: {}", plural(*candidates, "candidate"))
             }
+            Progress::RunOffs { count } => write!(f, "{} in turns", plural(*count, "run-off")),
             Progress::Done {
                 shape,
                 threads,

@@ -5,11 +5,17 @@
 //! walks through so many copies of its matrices that two reads of the same copy lie more than twice the last-level
 //! cache apart. All candidates' reads count: a race of many packings needs few copies of each, a run-off of two needs
 //! many, and the memory in use is about the same in every stage. It is planned anew whenever candidates leave.
+//!
+//! Memory is not equally fast everywhere: which frames of the machine a mapping gets made the same kernel up to a tenth faster
+//! or slower (on a virtual machine with a Zen 3, 640x2560 on small pages: 0.90 to 1.01 for the same two kernels over six
+//! mappings, each ratio known to 0.005 and the same from second to second). So no packing keeps its memory: copies change
+//! places each time that a race is planned, and over as many deals as there are copies each packing has had all places.
+//! For two packings of as many copies, two deals are a crossover trial.
 
 use std::collections::{HashMap, VecDeque};
 
 use rayon::prelude::*;
-use tern_kernels::{MemoryError, PackedMatrix, Packing};
+use tern_kernels::{Buffer, MemoryError, PackedMatrix, Packing, Pages};
 
 use crate::measure::settle;
 
@@ -34,10 +40,14 @@ pub(crate) struct Demand {
 pub(crate) struct Rotation {
     /// Traffic in bytes after which a copy counts as cold.
     distance: u64,
-    /// Bytes that all copies together may take.
+    /// Bytes that everything together may take.
     limit: usize,
-    /// Least recently touched first.
+    /// One matrix of each packing, which all copies are made from.
+    originals: HashMap<Packing, PackedMatrix>,
+    /// What races read, least recently touched first.
     copies: HashMap<Packing, VecDeque<PackedMatrix>>,
+    /// How often copies were dealt out.
+    deals: usize,
     /// The smallest number of bytes that a race walked through.
     walked: u64,
 }
@@ -48,19 +58,19 @@ impl Rotation {
         Rotation {
             distance,
             limit,
+            originals: HashMap::new(),
             copies: HashMap::new(),
+            deals: 0,
             walked: distance,
         }
     }
 
     pub(crate) fn contains(&self, packing: Packing) -> bool {
-        self.copies
-            .get(&packing)
-            .is_some_and(|copies| !copies.is_empty())
+        self.originals.contains_key(&packing)
     }
 
-    /// Makes sure that one more copy of `bytes` bytes (`None`: more than can be counted) may be allocated, if need be
-    /// by freeing all but one copy of each packing.
+    /// Makes sure that one more original of `bytes` bytes (`None`: more than can be counted) may be allocated, if need be
+    /// by freeing all copies.
     ///
     /// # Errors
     /// It does not fit even then; the reason.
@@ -69,16 +79,12 @@ impl Rotation {
             let sum = bytes.and_then(|bytes| held.checked_add(bytes));
             sum.is_some_and(|sum| sum <= self.limit)
         };
-        if fits(self.held()) {
+        let (originals, copies) = self.held();
+        if fits(originals + copies) {
             return Ok(());
         }
-        let single: usize = self
-            .copies
-            .keys()
-            .map(|&packing| self.matrix_bytes(packing))
-            .sum();
-        if fits(single) {
-            self.shrink(&[]);
+        if fits(originals) {
+            self.free_copies();
             return Ok(());
         }
         let wanted = bytes.map_or("too many".to_string(), |bytes| {
@@ -87,40 +93,53 @@ impl Rotation {
         Err(format!(
             "its packed weights need {wanted} MiB beside the {} MiB of the others, and {} MiB may be used; \
              free memory or measure smaller shapes",
-            single >> 20,
+            originals >> 20,
             self.limit >> 20
         ))
     }
 
-    /// Bytes of all copies.
-    fn held(&self) -> usize {
-        self.copies
-            .values()
-            .flatten()
-            .map(PackedMatrix::bytes)
-            .sum()
+    /// Gives all copies back to the system; the next race makes new ones.
+    pub(crate) fn free_copies(&mut self) {
+        self.copies.clear();
     }
 
-    /// Adds a copy that was just written or read: it will be read again last.
-    pub(crate) fn insert(&mut self, matrix: PackedMatrix) {
-        self.copies
-            .entry(matrix.packing())
-            .or_default()
-            .push_back(matrix);
+    /// Keeps the originals of these packings only, and no copies.
+    pub(crate) fn keep_only(&mut self, packings: &[Packing]) {
+        self.free_copies();
+        self.originals
+            .retain(|packing, _| packings.contains(packing));
     }
 
-    /// Plans a race: makes as many copies for each demand as its rounds need, and frees what is not needed, except
-    /// one copy of each packing.
+    /// Bytes of the originals and of the copies.
+    fn held(&self) -> (usize, usize) {
+        let originals = self.originals.values().map(PackedMatrix::bytes).sum();
+        let copies = self.copies.values().flatten().map(PackedMatrix::bytes);
+        (originals, copies.sum())
+    }
+
+    /// Adds the first matrix of a packing.
+    pub(crate) fn insert(&mut self, original: PackedMatrix) {
+        self.originals.insert(original.packing(), original);
+    }
+
+    /// Plans a race: makes as many copies for each demand as its rounds need, frees what is not needed, and lets the packings
+    /// change places.
     pub(crate) fn plan(&mut self, demands: &[Demand]) {
         let mut demands = demands.to_vec();
         demands.retain(|demand| demand.per_round > 0 && self.contains(demand.packing));
         if demands.is_empty() {
             return;
         }
-        if self.reached(&demands) < self.distance {
-            let targets = self.targets(&demands);
-            self.shrink(&targets);
-            self.grow(&targets);
+        let mut targets: Vec<(Packing, usize)> = demands
+            .iter()
+            .map(|demand| (demand.packing, self.count(demand.packing)))
+            .collect();
+        let is_short = self.reached(&demands) < self.distance;
+        if is_short {
+            targets = self.targets(&demands);
+        }
+        if is_short || targets.len() > 1 {
+            self.deal(&targets);
         }
         self.walked = self.walked.min(self.reached(&demands));
     }
@@ -129,7 +148,7 @@ impl Rotation {
     fn round_bytes(&self, demands: &[Demand]) -> usize {
         demands
             .iter()
-            .map(|demand| demand.per_round * self.matrix_bytes(demand.packing))
+            .map(|demand| demand.per_round * self.originals[&demand.packing].bytes())
             .sum()
     }
 
@@ -137,45 +156,67 @@ impl Rotation {
     fn reached(&self, demands: &[Demand]) -> u64 {
         let round = self.round_bytes(demands) as u64;
         let walks = demands.iter().map(|demand| {
-            self.copies[&demand.packing].len() as u64 * round / demand.per_round as u64
+            self.count(demand.packing).max(1) as u64 * round / demand.per_round as u64
         });
         walks.min().unwrap_or(0)
     }
 
+    fn count(&self, packing: Packing) -> usize {
+        self.copies.get(&packing).map_or(0, VecDeque::len)
+    }
+
     /// How many copies each packing needs, as far as memory allows.
     fn targets(&self, demands: &[Demand]) -> Vec<(Packing, usize)> {
-        let idle: usize = self
-            .copies
-            .keys()
-            .map(|&packing| self.matrix_bytes(packing))
-            .sum();
-        let room = self.limit.saturating_sub(idle) as f64;
-        let bytes = (self.distance as f64 * SPARE).min(room);
+        let room = self.limit.saturating_sub(self.held().0);
         let copies: usize = demands.iter().map(|demand| demand.per_round).sum();
-        let rounds = bytes / self.round_bytes(demands) as f64;
+        let rounds = self.distance as f64 * SPARE / self.round_bytes(demands) as f64;
         let rounds = rounds.min(COPIES_MAX as f64 / copies as f64);
-        let target = |demand: &Demand| (demand.per_round as f64 * rounds).ceil() as usize;
-        demands
-            .iter()
-            .map(|demand| (demand.packing, target(demand)))
-            .collect()
+        let targets = |rounds: f64, whole: fn(f64) -> f64| -> Vec<(Packing, usize)> {
+            let target = |demand: &Demand| whole(demand.per_round as f64 * rounds) as usize;
+            demands
+                .iter()
+                .map(|demand| (demand.packing, target(demand)))
+                .collect()
+        };
+        let wanted = targets(rounds, f64::ceil);
+        // Each copy may come to lie in any place, so all places are as large as the largest.
+        let place = self.place(&wanted) as f64;
+        let count: usize = wanted.iter().map(|(_, target)| target).sum();
+        if count as f64 * place <= room as f64 {
+            return wanted;
+        }
+        targets(room as f64 / (copies as f64 * place), f64::floor)
     }
 
-    /// Takes up to `count` copies to be read once each, in this order; fewer if there are not so many.
+    /// Bytes of the largest matrix among `targets`.
+    fn place(&self, targets: &[(Packing, usize)]) -> usize {
+        let bytes = |(packing, _): &(Packing, usize)| self.originals[packing].bytes();
+        targets.iter().map(bytes).max().unwrap_or(0)
+    }
+
+    /// Takes up to `count` copies to be read once each, in this order; fewer if there are not so many, but one.
     pub(crate) fn take(&mut self, packing: Packing, count: usize) -> Vec<PackedMatrix> {
         let copies = self.copies.entry(packing).or_default();
-        copies.drain(..count.min(copies.len())).collect()
+        match copies.len().min(count) {
+            0 => self.take_warm(packing).into_iter().collect(),
+            count => copies.drain(..count).collect(),
+        }
     }
 
-    /// Takes the copy that was touched last: for checks and calibration, where it may be warm.
+    /// Takes the original: for checks and calibration, where it may be warm.
     pub(crate) fn take_warm(&mut self, packing: Packing) -> Option<PackedMatrix> {
-        self.copies.get_mut(&packing)?.pop_back()
+        self.originals.remove(&packing)
     }
 
-    /// Takes copies back that were just read.
+    /// Takes matrices back that were just read.
     pub(crate) fn put_back(&mut self, matrices: Vec<PackedMatrix>) {
         for matrix in matrices {
-            self.insert(matrix);
+            let packing = matrix.packing();
+            if self.contains(packing) {
+                self.copies.entry(packing).or_default().push_back(matrix);
+            } else {
+                self.insert(matrix);
+            }
         }
     }
 
@@ -185,73 +226,80 @@ impl Rotation {
         self.walked
     }
 
-    /// Bytes of one copy in a packing.
-    fn matrix_bytes(&self, packing: Packing) -> usize {
-        self.copies
-            .get(&packing)
-            .and_then(VecDeque::back)
-            .map_or(0, PackedMatrix::bytes)
-    }
-
-    /// Frees copies beyond the targets, and all but one of the packings without a target.
-    fn shrink(&mut self, targets: &[(Packing, usize)]) {
-        for (packing, copies) in &mut self.copies {
-            let target = targets.iter().find(|(other, _)| other == packing);
-            copies.truncate(target.map_or(1, |&(_, target)| target.max(1)));
+    /// Deals the places out to the packings in turn: the order in which rounds will read them, so that the first to be read
+    /// again are the first to have been written. Each deal begins one place further on than the one before.
+    fn deal(&mut self, targets: &[(Packing, usize)]) {
+        let owners = in_turn(targets);
+        let mut places = self.places(self.place(targets), owners.len());
+        // Fewer if the system gave less memory than was asked for.
+        let count = places.len().max(1);
+        places.rotate_left(self.deals % count);
+        self.deals += 1;
+        let dealt: Vec<(Packing, Buffer)> = owners.into_iter().zip(places).collect();
+        let originals = &self.originals;
+        let copies: Vec<PackedMatrix> = dealt
+            .into_par_iter()
+            .map(|(packing, place)| originals[&packing].duplicate_in(place))
+            .collect();
+        for copy in copies {
+            let copies = self.copies.entry(copy.packing()).or_default();
+            copies.push_back(copy);
         }
     }
 
-    /// Adds copies up to the targets, all packings in turn: the order in which rounds will read them, so that the
-    /// first to be read again are the first to have been written.
-    fn grow(&mut self, targets: &[(Packing, usize)]) {
-        let mut batches = Vec::new();
-        for (packing, target) in targets {
-            let copies = &self.copies[packing];
-            if let Some(matrix) = copies.back() {
-                let missing = target.saturating_sub(copies.len());
-                batches.push(duplicate(matrix, missing));
-            }
-        }
-        settle_copies(&batches);
-        let mut batches: Vec<_> = batches.into_iter().map(Vec::into_iter).collect();
-        let longest = batches
-            .iter()
-            .map(ExactSizeIterator::len)
-            .max()
-            .unwrap_or(0);
-        for turn in 0..longest {
-            for batch in &mut batches {
-                // Spread shorter batches evenly over the turns.
-                let left = longest - turn;
-                for matrix in batch.take(batch.len().div_ceil(left)).collect::<Vec<_>>() {
-                    self.insert(matrix);
-                }
-            }
-        }
+    /// `count` places of at least `bytes` bytes each, in the order of their addresses. Those that there are come back from the copies.
+    fn places(&mut self, bytes: usize, count: usize) -> Vec<Buffer> {
+        let copies = std::mem::take(&mut self.copies);
+        let mut places: Vec<Buffer> = copies
+            .into_values()
+            .flatten()
+            .map(PackedMatrix::into_buffer)
+            .filter(|place| place.capacity() >= bytes)
+            .collect();
+        places.sort_by_key(|place| place.as_ptr());
+        places.truncate(count);
+        let pages = self.originals.values().next().map(PackedMatrix::pages);
+        let fresh = fresh(bytes, count - places.len(), pages.unwrap_or_default());
+        settle_places(&fresh);
+        places.extend(fresh);
+        places.sort_by_key(|place| place.as_ptr());
+        places
     }
 }
 
-/// Up to `count` copies of `matrix`, as many as the system gives memory for.
-fn duplicate(matrix: &PackedMatrix, count: usize) -> Vec<PackedMatrix> {
-    let copies: Vec<Result<PackedMatrix, MemoryError>> = (0..count)
-        .into_par_iter()
-        .map(|_| matrix.duplicate())
-        .collect();
-    copies.into_iter().flatten().collect()
+/// Each packing as often as its target says, evenly mixed.
+fn in_turn(targets: &[(Packing, usize)]) -> Vec<Packing> {
+    let mut turns: Vec<(f64, Packing)> = Vec::new();
+    for &(packing, target) in targets {
+        turns.extend((0..target).map(|turn| ((turn as f64 + 0.5) / target as f64, packing)));
+    }
+    // A stable sort: who has the same turn keeps the order of the targets.
+    turns.sort_by(|a, b| a.0.total_cmp(&b.0));
+    turns.into_iter().map(|(_, packing)| packing).collect()
 }
 
-/// Reads fresh copies until they are read as fast as old ones: in a race nobody is to be slower for having got new memory.
-fn settle_copies(batches: &[Vec<PackedMatrix>]) {
-    let copies: Vec<&PackedMatrix> = batches.iter().flatten().collect();
-    if copies.is_empty() {
+/// Up to `count` new places, all their pages touched, as many as the system gives memory for.
+fn fresh(bytes: usize, count: usize, pages: Pages) -> Vec<Buffer> {
+    let places = (0..count).into_par_iter().map(|_| {
+        let mut place = Buffer::zeroed(bytes, pages)?;
+        place.fill(u8::MAX);
+        Ok(place)
+    });
+    let places: Vec<Result<Buffer, MemoryError>> = places.collect();
+    places.into_iter().flatten().collect()
+}
+
+/// Reads fresh memory until it is read as fast as old: in a race nobody is to be slower for having got new memory.
+fn settle_places(places: &[Buffer]) {
+    if places.is_empty() {
         return;
     }
-    let touch = |matrix: &&PackedMatrix| {
-        let lines = matrix.data().iter().step_by(CACHE_LINE);
+    let touch = |place: &Buffer| {
+        let lines = place.iter().step_by(CACHE_LINE);
         lines.fold(0u8, |mix, byte| mix ^ byte)
     };
     settle(|| {
-        std::hint::black_box(copies.par_iter().map(touch).reduce(|| 0, |a, b| a ^ b));
+        std::hint::black_box(places.par_iter().map(touch).reduce(|| 0, |a, b| a ^ b));
     });
 }
 
@@ -286,15 +334,14 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_after_spare_copies_are_freed_or_a_reason() {
+    fn there_is_room_after_copies_are_freed_or_a_reason() {
         let mut rotation = rotation(100, 5);
-        rotation.insert(matrix(packings()[0]));
-        rotation.insert(matrix(packings()[0]));
-        assert_eq!(rotation.held(), 4 * BYTES);
+        rotation.put_back(vec![matrix(packings()[0]), matrix(packings()[0])]);
+        assert_eq!(rotation.held(), (2 * BYTES, 2 * BYTES));
         rotation.make_room(Some(BYTES)).unwrap();
-        assert_eq!(rotation.held(), 4 * BYTES);
+        assert_eq!(rotation.held(), (2 * BYTES, 2 * BYTES));
         rotation.make_room(Some(2 * BYTES)).unwrap();
-        assert_eq!(rotation.held(), 2 * BYTES);
+        assert_eq!(rotation.held(), (2 * BYTES, 0));
         for bytes in [Some(4 * BYTES), Some(usize::MAX), None] {
             let reason = rotation.make_room(bytes).unwrap_err();
             assert!(reason.contains("MiB may be used"), "{reason}");
@@ -356,8 +403,8 @@ mod tests {
             reader.read(&mut rotation, b, 2);
         }
         assert!(reader.shortest.unwrap() >= 100, "{:?}", reader.shortest);
-        assert_eq!(rotation.copies[&a].len(), 1);
-        assert!(rotation.copies[&b].len() < 130);
+        assert_eq!(rotation.count(a), 0);
+        assert!(rotation.count(b) < 130);
     }
 
     #[test]
@@ -368,10 +415,63 @@ mod tests {
             packing: a,
             per_round: 2,
         }]);
-        assert_eq!(rotation.copies[&a].len(), 10);
+        assert_eq!(rotation.count(a), 10);
         assert_eq!(rotation.reuse_distance(), (10 * BYTES) as u64);
         // More than there is memory for: fewer, not none.
         assert_eq!(rotation.take(a, 50).len(), 10);
+    }
+
+    #[test]
+    fn without_room_for_copies_the_originals_are_read() {
+        let [a, b] = packings();
+        let mut rotation = rotation(100, 2);
+        let demand = |packing| Demand {
+            packing,
+            per_round: 3,
+        };
+        rotation.plan(&[demand(a), demand(b)]);
+        let taken = rotation.take(a, 3);
+        assert_eq!(taken.len(), 1);
+        rotation.put_back(taken);
+        assert!(rotation.contains(a));
+        assert_eq!(rotation.held(), (2 * BYTES, 0));
+        assert_eq!(rotation.reuse_distance(), (2 * BYTES) as u64);
+    }
+
+    /// Where the copies of a packing lie.
+    fn places(rotation: &Rotation, packing: Packing) -> Vec<*const u8> {
+        let copies = rotation.copies[&packing].iter();
+        let mut places: Vec<_> = copies.map(|copy| copy.data().as_ptr()).collect();
+        places.sort();
+        places
+    }
+
+    #[test]
+    fn two_packings_change_places_and_keep_their_weights() {
+        let [a, b] = packings();
+        let mut rotation = rotation(100, usize::MAX);
+        let demands = [a, b].map(|packing| Demand {
+            packing,
+            per_round: 1,
+        });
+        rotation.plan(&demands);
+        let before = (places(&rotation, a), places(&rotation, b));
+        rotation.plan(&demands);
+        assert_eq!((places(&rotation, b), places(&rotation, a)), before);
+        for packing in [a, b] {
+            let original = &rotation.originals[&packing];
+            for copy in &rotation.copies[&packing] {
+                assert_eq!(copy.data(), original.data());
+            }
+        }
+    }
+
+    #[test]
+    fn turns_are_mixed_evenly() {
+        let [a, b] = packings();
+        assert_eq!(in_turn(&[(a, 2), (b, 2)]), [a, b, a, b]);
+        assert_eq!(in_turn(&[(a, 3), (b, 1)]), [a, a, b, a]);
+        assert_eq!(in_turn(&[(a, 0), (b, 1)]), [b]);
     }
 
     #[test]

@@ -1,24 +1,156 @@
-//! Two candidates timed against each other, apart from any search.
+//! Run-offs on cold weights, those of several shapes in turns.
+//!
+//! What the rest of a machine is doing costs a kernel that waits for memory and one that is busy computing not the same, and goes
+//! on for seconds: ratios of the same two kernels, each known to 0.005, moved between 1.00 and 1.13 from one second to the next on
+//! a virtual machine with busy neighbours. No number of pairs averages that out, but time does: all shapes take turns, block after
+//! block, so that each sees the machine over the whole time.
 
-use std::sync::atomic::AtomicBool;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tern_kernels::{Cpu, Pages, Shape};
+use tern_kernels::{Cpu, Packing, Pages, Shape};
 
-use crate::bench::{GemvBench, Weights, cold_distance};
+use crate::bench::{Bench as _, GemvBench, Index, Weights, cold_distance};
 use crate::error::TuneError;
+use crate::finals::Finals;
 use crate::host;
-use crate::measure::Candidate;
-use crate::search::{Bench as _, PAIRS_MAX, run_off};
+use crate::measure::{Candidate, Clock};
 use crate::spread::Spread;
+
+/// A run-off on cold weights of one shape.
+#[derive(Debug)]
+pub(crate) struct RunOff {
+    pub shape: Shape,
+    pub threads: usize,
+    /// See [`GemvBench::with_preparation`].
+    pub sharing: f64,
+    /// In order of preference.
+    pub candidates: Vec<Candidate>,
+    pub finals: Finals,
+}
+
+impl RunOff {
+    pub(crate) fn new(
+        shape: Shape,
+        threads: usize,
+        sharing: f64,
+        candidates: Vec<Candidate>,
+    ) -> RunOff {
+        let finals = Finals::new(candidates.len());
+        RunOff {
+            shape,
+            threads,
+            sharing,
+            candidates,
+            finals,
+        }
+    }
+
+    /// One more block of rounds.
+    fn go_on(
+        &mut self,
+        weights: &mut Weights,
+        deadline: Duration,
+        cancel: &AtomicBool,
+    ) -> Result<(), TuneError> {
+        let (shape, threads) = (self.shape, self.threads);
+        let bench = GemvBench::new(weights, &self.candidates, threads, cancel)?;
+        let mut bench = bench.with_preparation(self.sharing);
+        for index in 0..self.candidates.len() {
+            bench
+                .admit(index)
+                .map_err(|reason| TuneError::NoCandidate {
+                    shape,
+                    threads,
+                    reason,
+                })?;
+        }
+        let all: Vec<Index> = (0..self.candidates.len()).collect();
+        bench.enter(&all);
+        // The first samples only warm up.
+        for &index in &all {
+            bench.sample(index);
+        }
+        self.finals.add_block(&mut bench, &all, deadline);
+        Ok(())
+    }
+}
+
+/// The weights of several shapes. Only one of them has copies at a time.
+pub(crate) struct Shelf {
+    pages: Pages,
+    distance: u64,
+    weights: HashMap<Shape, Weights>,
+}
+
+impl Shelf {
+    pub(crate) fn new(cpu: &Cpu, pages: Pages) -> Shelf {
+        Shelf {
+            pages,
+            distance: cold_distance(cpu),
+            weights: HashMap::new(),
+        }
+    }
+
+    /// The weights of a shape, made when they are first wanted. Those of the others give their copies up.
+    pub(crate) fn weights(&mut self, shape: Shape) -> &mut Weights {
+        for (other, weights) in &mut self.weights {
+            if *other != shape {
+                weights.rotation().free_copies();
+            }
+        }
+        let (pages, distance) = (self.pages, self.distance);
+        self.weights
+            .entry(shape)
+            .or_insert_with(|| Weights::in_memory(shape, pages, distance, host::memory_allowance()))
+    }
+
+    /// Keeps only what the run-offs need of all weights.
+    pub(crate) fn keep_only(&mut self, run_offs: &[RunOff]) {
+        for (shape, weights) in &mut self.weights {
+            let of_shape = run_offs.iter().filter(|run_off| run_off.shape == *shape);
+            let packings: Vec<Packing> = of_shape
+                .flat_map(|run_off| &run_off.candidates)
+                .map(|candidate| candidate.kernel.packing)
+                .collect();
+            weights.rotation().keep_only(&packings);
+        }
+    }
+}
+
+/// Goes through `run_offs` in turns, one block each, until all are done or `budget` has passed.
+///
+/// # Errors
+/// A candidate is not exact or cannot be set up, or the system refuses threads.
+pub(crate) fn run_off_in_turns(
+    run_offs: &mut [RunOff],
+    shelf: &mut Shelf,
+    budget: Duration,
+    cancel: &AtomicBool,
+) -> Result<(), TuneError> {
+    let clock = Clock::start();
+    let has_time = || clock.elapsed() < budget && !cancel.load(Ordering::Relaxed);
+    loop {
+        let mut went_on = false;
+        for run_off in run_offs.iter_mut().filter(|one| !one.finals.is_done()) {
+            if has_time() {
+                let left = budget.saturating_sub(clock.elapsed());
+                run_off.go_on(shelf.weights(run_off.shape), left, cancel)?;
+                went_on = true;
+            }
+        }
+        if !went_on {
+            return Ok(());
+        }
+    }
+}
 
 /// How [`paired_runoff`] measures.
 #[derive(Clone, Debug)]
 pub struct RunoffOptions {
-    /// Pairs of samples at most; a clear result ends it earlier.
-    pub pairs: usize,
-    /// Time at most.
+    /// Time at most; a clear result ends it earlier.
     pub budget: Duration,
     /// Pages of the packed weights.
     pub pages: Pages,
@@ -29,7 +161,6 @@ pub struct RunoffOptions {
 impl Default for RunoffOptions {
     fn default() -> RunoffOptions {
         RunoffOptions {
-            pairs: PAIRS_MAX,
             budget: Duration::from_secs(5),
             pages: Pages::Huge,
             sharing: 1.0,
@@ -48,6 +179,15 @@ pub struct Runoff {
     pub ratio: Spread,
 }
 
+impl Runoff {
+    pub(crate) fn of(finals: &Finals) -> Option<Runoff> {
+        let ratio = finals.ratio(1, 0)?;
+        let a = Spread::of(finals.samples[0].clone())?;
+        let b = Spread::of(finals.samples[1].clone())?;
+        Some(Runoff { a, b, ratio })
+    }
+}
+
 /// Times two candidates in pairs on cold weights.
 ///
 /// # Errors
@@ -60,26 +200,8 @@ pub fn paired_runoff(
     options: &RunoffOptions,
 ) -> Result<Runoff, TuneError> {
     let never = AtomicBool::new(false);
-    let (distance, limit) = (cold_distance(cpu), host::memory_allowance());
-    let mut weights = Weights::in_memory(shape, options.pages, distance, limit);
-    let mut bench =
-        GemvBench::new(&mut weights, &pair, threads, &never)?.with_preparation(options.sharing);
-    for index in 0..pair.len() {
-        bench
-            .admit(index)
-            .map_err(|reason| TuneError::NoCandidate {
-                shape,
-                threads,
-                reason,
-            })?;
-    }
-    bench.enter(&[0, 1]);
-    // The first samples only warm up.
-    let _ = (bench.sample(0), bench.sample(1));
-    bench.restart();
-    let pairs = run_off(&mut bench, 0, 1, options.pairs, options.budget);
-    let ratio = pairs.ratio().ok_or(TuneError::Nothing)?;
-    let a = Spread::of(pairs.a).ok_or(TuneError::Nothing)?;
-    let b = Spread::of(pairs.b).ok_or(TuneError::Nothing)?;
-    Ok(Runoff { a, b, ratio })
+    let mut shelf = Shelf::new(cpu, options.pages);
+    let mut run_offs = [RunOff::new(shape, threads, options.sharing, pair.to_vec())];
+    run_off_in_turns(&mut run_offs, &mut shelf, options.budget, &never)?;
+    Runoff::of(&run_offs[0].finals).ok_or(TuneError::Nothing)
 }

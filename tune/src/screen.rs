@@ -12,10 +12,10 @@ use std::time::Duration;
 use tern_kernels::plan::DEFAULT_TILE;
 use tern_kernels::{Cpu, Kernel, Pages, Shape};
 
-use crate::bench::{GemvBench, Weights};
+use crate::bench::{Bench, GemvBench, Weights};
 use crate::error::TuneError;
 use crate::measure::Candidate;
-use crate::search::{Bench, Outcome};
+use crate::search::Outcome;
 use crate::spread::Spread;
 
 /// A kernel must be this many times as slow as one that reads no more bytes to be left out: room for noise, for tiles

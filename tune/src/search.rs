@@ -1,15 +1,21 @@
 //! The search for the fastest candidate, apart from what a candidate is and how it is timed.
 //!
-//! Three stages, each a race in interleaved rounds, so that a drift of the machine's speed meets all candidates
-//! alike:
+//! Each stage is a race in interleaved rounds, so that a drift of the machine's speed meets all candidates alike, and
+//! each gives the next one few to go on with, so that the rounds are short and many:
 //!
-//! 1. `kernels`: every kernel with its first two tiles, the default and the one without prefetch. Slow ones leave as soon
-//!    as they are clearly slow.
-//! 2. `tiles`: all tiles of the kernels that are left, under a bar that tightens from round to round. It goes on until
-//!    the rest are known well enough or the time is up: a machine whose samples scatter by a tenth needs hundreds of
-//!    rounds to tell candidates apart that differ by a hundredth.
-//! 3. `run-off`: the last two in pairs A B, B A, A B, …, judged by the ratio inside each pair. Sequential measurements
-//!    of two good candidates drift by more than they differ; pairs do not.
+//! 1. `kernels`: every kernel with two tiles, the default and the one without prefetch. Slow ones leave as soon as they are clearly
+//!    slow, the best few go on.
+//! 2. `tiles`: their other prefetch distances.
+//! 3. `variations`: the best tiles with other orders of the walk and ways of having tables. All at once would be hundreds of tiles.
+//! 4. the run-off of the last few, see `finals.rs`.
+//!
+//! Kernels of different kinds are not told apart by the races alone: one that is bound by memory and one that is bound by
+//! instructions trade places with what the machine's neighbours do, for longer than a race lasts. So the best of each kind stays, if
+//! it is not far behind, and comes to the run-off.
+//!
+//! The second and third stage have a bar that tightens from round to round, and go on until the rest are known well enough or
+//! the time is up: a machine whose samples scatter by a tenth needs hundreds of rounds to tell candidates apart that differ
+//! by a hundredth.
 //!
 //! A candidate leaves a race by its ratio to the leader within each round, and only if that is beyond the bar and beyond
 //! the noise: who had bad luck in a few samples stays for more of them.
@@ -22,87 +28,93 @@
 
 use std::time::Duration;
 
+use crate::bench::{Bench, Index};
+use crate::finals::{ERRORS_MIN, Finals, GAIN_MIN, run_off};
 use crate::spread::Spread;
 
-/// A candidate's number. Lower numbers are preferred in a tie.
-pub(crate) type Index = usize;
+/// The tiles of one kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Tiles {
+    /// Those that differ only in prefetching, the default first, then the one without prefetch.
+    pub plain: Vec<Index>,
+    /// For each plain tile those that are alike in prefetching and differ from it in something else.
+    pub variations: Vec<Vec<Index>>,
+    /// Kernels of one kind depend on the same limits of the machine.
+    pub kind: usize,
+}
 
-/// What the search needs of the world; the tests have one with a made-up clock.
-pub(crate) trait Bench {
-    /// Makes a candidate ready and checks that it is exact. The reason of a refusal is kept in its row.
-    fn admit(&mut self, candidate: Index) -> Result<(), String>;
-    /// One sample: microseconds per product.
-    fn sample(&mut self, candidate: Index) -> f64;
-    /// Rounds over exactly these candidates come next, all of them admitted.
-    fn enter(&mut self, candidates: &[Index]);
-    /// Time since the search began.
-    fn elapsed(&self) -> Duration;
-    /// Whether the user wants to stop.
-    fn cancelled(&self) -> bool;
+impl Tiles {
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Index> {
+        self.plain
+            .iter()
+            .chain(self.variations.iter().flatten())
+            .copied()
+    }
 }
 
 /// How long and how strictly to race. The defaults are what `tern tune` uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    /// The search ends soon after this; the last race's leader is then the winner.
+    /// The races end soon after this.
     pub budget: Duration,
-    /// Rounds of the first stage.
-    pub kernel_rounds: usize,
-    /// After the first stage, kernels beyond this multiple of the leader's median leave. Generous, because a kernel's
-    /// best tile can be much faster than its first ones.
-    pub kernel_bar: f64,
-    /// At most so many of the first stage's tiles, and their kernels, go on to the second.
-    pub kernels_max: usize,
-    /// Bars of the second stage, each after `tile_rounds` more rounds. The last one stays.
+    /// Bars of each stage, each after `rounds` more rounds: beyond that multiple of the leader a candidate leaves, if it is
+    /// beyond the noise too. The bars of the first stage are generous, because a kernel's best tile can be much faster than its
+    /// first ones; the last bars of the others stay.
+    pub kernel_bars: &'static [f64],
     pub tile_bars: &'static [f64],
-    /// Rounds before each bar of the second stage.
-    pub tile_rounds: usize,
-    /// Pairs in the run-off, at most.
-    pub pairs: usize,
+    pub variation_bars: &'static [f64],
+    /// Rounds before each bar.
+    pub rounds: usize,
+    /// Kernels that go on from the first stage, at most.
+    pub kernels_max: usize,
+    /// Tiles of the second stage whose variations are tried, at most.
+    pub tiles_max: usize,
 }
 
 impl Rules {
     pub(crate) fn with_budget(budget: Duration) -> Rules {
         Rules {
             budget,
-            kernel_rounds: 5,
-            kernel_bar: 1.3,
-            kernels_max: 12,
-            tile_bars: &[1.3, 1.15, 1.08, 1.05, 1.03, 1.0 + TIE_BAND],
-            tile_rounds: 4,
-            pairs: PAIRS_MAX,
+            kernel_bars: &[1.3, 1.2, 1.15],
+            tile_bars: &[1.3, 1.15, 1.08, 1.05],
+            variation_bars: &[1.08, 1.05, 1.03, 1.0 + TIE_BAND],
+            rounds: 5,
+            kernels_max: 6,
+            tiles_max: 4,
         }
     }
 }
+
+/// The part of a search's time that is for the run-off.
+pub(crate) const RUN_OFF_SHARE: f64 = 0.25;
+
+/// When the first two stages end, as a part of the budget.
+const KERNELS_END: f64 = 0.4;
+const TILES_END: f64 = 0.7;
+
+/// When a stage takes no more candidates, as a part of its time: the rest is for racing them.
+const ADMISSION: f64 = 0.7;
 
 /// Tiles of each kernel in the first stage. Whether a CPU's own prefetchers hide the latency of memory or need help differs
 /// between CPUs by more than kernels do, so one tile alone would judge the prefetch, not the kernel.
 const FIRST_TILES: usize = 2;
 
-/// A challenger that is less than this much faster does not displace the incumbent, however sure the difference is.
-const GAIN_MIN: f64 = 0.01;
-
 /// Candidates within this much of the leader are close enough to be preferred for their order; the run-off decides.
 const TIE_BAND: f64 = 0.02;
-
-/// Standard errors that a difference in the run-off must exceed.
-const ERRORS_MIN: f64 = 2.0;
 
 /// Standard errors behind the leader at which a candidate leaves a race. More than in the run-off, since many candidates are
 /// judged many times, and the fastest must survive each of them.
 const ERRORS_OUT: f64 = 3.0;
 
+/// The best of its kind stays up to this multiple of the leader.
+const KIND_BAR: f64 = 1.15;
+
+/// Candidates in a run-off, at most.
+const FINALISTS_MAX: usize = 4;
+
 /// Known to this standard error, a candidate needs no more rounds: its place among those within [`TIE_BAND`] is clear.
 const ERROR_KNOWN: f64 = GAIN_MIN / 4.0;
-
-/// Pairs in a run-off at most: ratios that scatter by a tenth are then known to half a percent.
-pub(crate) const PAIRS_MAX: usize = 1000;
-
-/// Pairs after which a clear run-off may end early.
-const PAIRS_MIN: usize = 15;
-
-/// With fewer pairs than this their scatter says nothing about the noise.
-const PAIRS_FOR_VERDICT: usize = 7;
 
 /// Why the winner won.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -114,7 +126,7 @@ pub enum Decision {
     Clear,
     /// It won the run-off by more than the noise.
     Margin,
-    /// The last two were equal within the noise; the one that comes first in the default order was taken.
+    /// It was as fast as others within the noise, and comes first in the default order.
     TieRule,
     /// The budget ended (or the user stopped) before a run-off; it led the last race.
     Interrupted,
@@ -138,18 +150,18 @@ impl std::fmt::Display for Decision {
 pub enum Outcome {
     /// The winner.
     Won,
-    /// The other one of the last two.
+    /// The fastest of the other finalists.
     RunnerUp,
     /// Lost in a race, at this multiple of that race's best median.
     Eliminated {
-        /// `screening` (see `screen.rs`), `kernels` or `tiles`.
+        /// `screening` (see `screen.rs`), `kernels`, `tiles`, `variations` or `run-off`.
         stage: &'static str,
         /// Its median over the leader's.
         ratio: f64,
     },
     /// Not exact, or could not be set up: never chosen. The reason.
     Invalid(String),
-    /// Not measured: its kernel was too slow with the default tile, or the time was up.
+    /// Not measured: its kernel was too slow with its first tiles, its tile in the order of memory, or the time was up.
     NotRun,
 }
 
@@ -159,17 +171,15 @@ impl Outcome {
         match self {
             Outcome::Won => (0, 0.0),
             Outcome::RunnerUp => (1, 0.0),
-            Outcome::Eliminated {
-                stage: "tiles",
-                ratio,
-            } => (2, *ratio),
-            Outcome::Eliminated {
-                stage: "kernels",
-                ratio,
-            } => (3, *ratio),
-            Outcome::Eliminated { ratio, .. } => (4, *ratio),
-            Outcome::Invalid(_) => (5, 0.0),
-            Outcome::NotRun => (6, 0.0),
+            Outcome::Eliminated { stage, ratio } => match *stage {
+                "run-off" => (2, *ratio),
+                "variations" => (3, *ratio),
+                "tiles" => (4, *ratio),
+                "kernels" => (5, *ratio),
+                _ => (6, *ratio),
+            },
+            Outcome::Invalid(_) => (7, 0.0),
+            Outcome::NotRun => (8, 0.0),
         }
     }
 }
@@ -204,71 +214,91 @@ pub(crate) struct Ranking {
     pub decision: Decision,
 }
 
-/// Finds the fastest candidate. `kernels` lists for each kernel, in order of preference, the candidates that are its
-/// tiles, its default tile first; every index from 0 up occurs exactly once. `notify` hears of each stage.
-pub(crate) fn search(
+/// Races all candidates until few are left. `kernels` come in order of preference; `notify` hears of each stage.
+pub(crate) fn race(
     bench: &mut dyn Bench,
-    kernels: &[Vec<Index>],
+    kernels: &[Tiles],
     rules: &Rules,
     notify: &mut dyn FnMut(&'static str, usize),
-) -> Ranking {
-    let mut search = Search::new(bench, kernels.iter().map(Vec::len).sum(), rules);
-
-    notify("kernels", kernels.len());
-    let first: Vec<&[Index]> = kernels
-        .iter()
-        .map(|tiles| &tiles[..tiles.len().min(FIRST_TILES)])
-        .collect();
-    let mut left = search.admit(&in_turn(&first), rules.budget.mul_f64(0.4));
+) -> Raced {
+    let mut search = Search::new(bench, kernels, rules);
+    let first = |tiles: &Tiles| tiles.plain[..tiles.plain.len().min(FIRST_TILES)].to_vec();
+    let field = in_turn(kernels.iter().map(first));
     let mut stage = Stage {
         name: "kernels",
-        turns_min: left.len(),
-        deadline: rules.budget.mul_f64(0.5),
+        bars: rules.kernel_bars,
+        deadline: rules.budget.mul_f64(KERNELS_END),
+        turns_min: field.len(),
     };
-    left = search.race(&stage, left, rules.kernel_rounds, rules.kernel_bar);
-    left = search.best(&stage, left, rules.kernels_max);
+    notify(stage.name, kernels.len());
+    let mut left = search.race_new(&stage, &field);
 
     // A kernel goes on with all its tiles, those that lost the first race too: that race was short.
-    let survives = |tiles: &&[Index]| tiles.iter().any(|tile| left.contains(tile));
-    for tiles in first.iter().filter(|tiles| survives(tiles)) {
-        search.readmit(tiles);
-    }
-    let survivors = kernels
-        .iter()
-        .zip(&first)
-        .filter(|(_, first)| survives(first));
-    let survivors: Vec<&[Index]> = survivors.map(|(tiles, _)| tiles.as_slice()).collect();
-    let all_tiles = in_turn(&survivors);
-    if all_tiles.len() > survivors.len() && search.has_time() {
-        notify("tiles", all_tiles.len());
-        // The default tiles come first in `all_tiles`: at the least they are compared again.
+    let survivors = search.best_kernels(&stage, kernels, &left);
+    let field = in_turn(survivors.iter().map(|tiles| tiles.plain.clone()));
+    if field.len() > survivors.len() && search.has_time() {
+        search.readmit(&field);
         stage = Stage {
             name: "tiles",
+            bars: rules.tile_bars,
+            deadline: rules.budget.mul_f64(TILES_END),
             turns_min: left.len(),
-            deadline: rules.budget.mul_f64(0.85),
         };
-        left = search.admit(&all_tiles, rules.budget.mul_f64(0.65));
-        search.forget(&left);
-        left = search.race_tiles(&stage, left);
+        notify(stage.name, field.len());
+        left = search.race_new(&stage, &field);
+        left = search.race_on(&stage, left);
+
+        let best = search.fastest(&left, rules.tiles_max);
+        let variations = survivors.iter().flat_map(|tiles| {
+            let plain = tiles.plain.iter().zip(&tiles.variations);
+            plain.filter(|(tile, _)| best.contains(tile))
+        });
+        // The best tiles so far come first: at the least they are compared again.
+        let mut field = left.clone();
+        field.extend(in_turn(
+            variations.map(|(_, variations)| variations.clone()),
+        ));
+        if field.len() > left.len() && search.has_time() {
+            stage = Stage {
+                name: "variations",
+                bars: rules.variation_bars,
+                deadline: rules.budget,
+                turns_min: left.len(),
+            };
+            notify(stage.name, field.len());
+            left = search.race_new(&stage, &field);
+            left = search.race_on(&stage, left);
+        }
     }
-    search.finish(&left, stage.name, notify)
+    search.finish(&left, stage.name)
+}
+
+/// Races all candidates and runs the last few off, all within `budget`.
+pub(crate) fn search(bench: &mut dyn Bench, kernels: &[Tiles], budget: Duration) -> Ranking {
+    let rules = Rules::with_budget(budget.mul_f64(1.0 - RUN_OFF_SHARE));
+    let raced = race(bench, kernels, &rules, &mut |_, _| {});
+    let finals = run_off(bench, &raced.finalists, budget);
+    raced.decide(finals)
 }
 
 /// The first of each list, then the second of each, and so on: neighbours in a round are then of different kernels,
 /// whose weights are in different packings, and a round goes through more bytes before it comes back to the same.
-fn in_turn(lists: &[&[Index]]) -> Vec<Index> {
+fn in_turn(lists: impl Iterator<Item = Vec<Index>>) -> Vec<Index> {
+    let lists: Vec<Vec<Index>> = lists.collect();
     let longest = lists.iter().map(|list| list.len()).max().unwrap_or(0);
     (0..longest)
-        .flat_map(|i| lists.iter().filter_map(move |list| list.get(i).copied()))
+        .flat_map(|i| lists.iter().filter_map(move |list| list.get(i)))
+        .copied()
         .collect()
 }
 
 /// A race's name and limits.
 struct Stage {
     name: &'static str,
+    bars: &'static [f64],
+    deadline: Duration,
     /// Samples that are taken even after the deadline.
     turns_min: usize,
-    deadline: Duration,
 }
 
 /// A search under way.
@@ -280,11 +310,19 @@ struct Search<'a> {
     /// Present where the candidate is already out or was refused.
     outcomes: Vec<Option<Outcome>>,
     admitted: Vec<bool>,
+    kinds: Vec<usize>,
 }
 
 impl<'a> Search<'a> {
-    fn new(bench: &'a mut dyn Bench, candidates: usize, rules: &'a Rules) -> Search<'a> {
+    fn new(bench: &'a mut dyn Bench, kernels: &[Tiles], rules: &'a Rules) -> Search<'a> {
+        let last = kernels.iter().flat_map(Tiles::all).max();
+        let candidates = last.map_or(0, |last| last + 1);
+        let mut kinds = vec![0; candidates];
+        for tiles in kernels {
+            tiles.all().for_each(|index| kinds[index] = tiles.kind);
+        }
         Search {
+            kinds,
             bench,
             rules,
             samples: vec![Vec::new(); candidates],
@@ -329,11 +367,30 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Drops the samples of earlier stages: only samples of the same rounds may be compared.
-    fn forget(&mut self, candidates: &[Index]) {
-        for &candidate in candidates {
+    /// Begins a stage: makes its candidates ready and races them, bar after bar. Returns those that are left.
+    fn race_new(&mut self, stage: &Stage, field: &[Index]) -> Vec<Index> {
+        let started = self.bench.elapsed();
+        let time = stage.deadline.saturating_sub(started);
+        let mut left = self.admit(field, started + time.mul_f64(ADMISSION));
+        // Only samples of the same rounds may be compared.
+        for &candidate in &left {
             self.samples[candidate].clear();
         }
+        for &bar in stage.bars {
+            left = self.race(stage, left, self.rules.rounds, bar);
+        }
+        left
+    }
+
+    /// Goes on at the stage's last bar until all that are left are known, or time is up.
+    fn race_on(&mut self, stage: &Stage, mut left: Vec<Index>) -> Vec<Index> {
+        let bar = stage.bars.last().copied().unwrap_or(1.0 + TIE_BAND);
+        while left.len() > 1 && !self.is_late(stage) && !self.is_known(&left) {
+            // Judging costs more the more samples there are, so the rounds between two judgements grow with them.
+            let rounds = self.rules.rounds + self.samples[left[0]].len() / 4;
+            left = self.race(stage, left, rounds, bar);
+        }
+        left
     }
 
     /// Races `entered` for some rounds and returns those that are left by [`Search::drop_behind`], in their order. Every
@@ -365,16 +422,22 @@ impl<'a> Search<'a> {
         self.drop_behind(stage, entered, bar)
     }
 
-    /// Those of `entered` that have samples and are not behind the leader by more than `bar` and the noise, in their order.
+    /// Those of `entered` that have samples and are not behind the leader by more than `bar` (the best of each kind: by more than
+    /// [`KIND_BAR`]) and the noise, in their order.
     fn drop_behind(&mut self, stage: &Stage, entered: Vec<Index>, bar: f64) -> Vec<Index> {
         let Some(leader) = self.leader(&entered) else {
             return entered;
         };
+        let best_of_kinds = self.best_of_kinds(&entered);
         entered
             .into_iter()
             .filter(|&candidate| {
                 let Some(ratio) = self.ratio(candidate, leader) else {
                     return false;
+                };
+                let bar = match best_of_kinds.contains(&candidate) {
+                    true => bar.max(KIND_BAR),
+                    false => bar,
                 };
                 let is_behind =
                     ratio.median > bar && ratio.median - 1.0 > ERRORS_OUT * ratio.error();
@@ -387,25 +450,6 @@ impl<'a> Search<'a> {
                 !is_behind
             })
             .collect()
-    }
-
-    /// The second stage: bar after bar, then rounds at the last bar until all that are left are known, or time is up.
-    fn race_tiles(&mut self, stage: &Stage, mut left: Vec<Index>) -> Vec<Index> {
-        for bar in self.rules.tile_bars {
-            left = self.race(stage, left, self.rules.tile_rounds, *bar);
-        }
-        let bar = self
-            .rules
-            .tile_bars
-            .last()
-            .copied()
-            .unwrap_or(1.0 + TIE_BAND);
-        while left.len() > 1 && !self.is_late(stage) && !self.is_known(&left) {
-            // Judging costs more the more samples there are, so the rounds between two judgements grow with them.
-            let rounds = self.rules.tile_rounds + self.samples[left[0]].len() / 4;
-            left = self.race(stage, left, rounds, bar);
-        }
-        left
     }
 
     /// Whether more rounds would hardly change the order of `left`.
@@ -436,104 +480,171 @@ impl<'a> Search<'a> {
         Spread::ratio(&self.samples[candidate], &self.samples[leader])
     }
 
-    /// The `most` fastest of `left`, in their order.
-    fn best(&mut self, stage: &Stage, left: Vec<Index>, most: usize) -> Vec<Index> {
-        let mut by_median = left.clone();
+    /// The `most` fastest of `left`, the fastest first.
+    fn fastest(&self, left: &[Index], most: usize) -> Vec<Index> {
+        let mut by_median = left.to_vec();
         by_median.sort_by(|&a, &b| self.median(a).total_cmp(&self.median(b)).then(a.cmp(&b)));
-        let out = by_median.split_off(most.min(by_median.len()));
-        for &candidate in &out {
-            let ratio = self.median(candidate) / self.median(by_median[0]);
-            self.outcomes[candidate] = Some(Outcome::Eliminated {
-                stage: stage.name,
-                ratio,
-            });
+        by_median.truncate(most);
+        by_median
+    }
+
+    /// The kernels of the best of each kind and of the fastest of `left`, in their order. The tiles of the others are out.
+    fn best_kernels<'k>(
+        &mut self,
+        stage: &Stage,
+        kernels: &'k [Tiles],
+        left: &[Index],
+    ) -> Vec<&'k Tiles> {
+        let mut best: Vec<&Tiles> = Vec::new();
+        let mut by_merit = self.best_of_kinds(left);
+        by_merit.extend(self.fastest(left, left.len()));
+        for candidate in by_merit {
+            let has_it = |tiles: &&Tiles| tiles.plain.contains(&candidate);
+            if best.iter().any(has_it) {
+                continue;
+            }
+            if best.len() < self.rules.kernels_max {
+                best.extend(kernels.iter().find(has_it));
+            } else {
+                let ratio = self
+                    .leader(left)
+                    .and_then(|leader| self.ratio(candidate, leader));
+                let ratio = ratio.map_or(f64::INFINITY, |ratio| ratio.median);
+                let stage = stage.name;
+                self.outcomes[candidate] = Some(Outcome::Eliminated { stage, ratio });
+            }
         }
-        left.into_iter()
-            .filter(|candidate| !out.contains(candidate))
-            .collect()
+        best.sort_by_key(|tiles| tiles.plain.first().copied());
+        best
     }
 
     fn median(&self, candidate: Index) -> f64 {
         Spread::of(self.samples[candidate].clone()).map_or(f64::INFINITY, |spread| spread.median)
     }
 
-    /// Runs the last two off and writes the rows.
-    fn finish(
-        mut self,
-        left: &[Index],
-        stage: &'static str,
-        notify: &mut dyn FnMut(&'static str, usize),
-    ) -> Ranking {
-        let Some((incumbent, challenger)) = self.finalists(left) else {
-            let raced =
-                |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Eliminated { .. }));
-            let decision = match self.outcomes.iter().any(raced) {
-                true if self.has_time() => Decision::Clear,
-                true => Decision::Interrupted,
-                false => Decision::OnlyOne,
-            };
-            return self.ranking(left.first().copied(), None, decision);
+    /// The fastest of each kind.
+    fn best_of_kinds(&self, candidates: &[Index]) -> Vec<Index> {
+        let mut best: Vec<Index> = Vec::new();
+        for candidate in self.fastest(candidates, candidates.len()) {
+            let kind = self.kinds[candidate];
+            if best.iter().all(|&other| self.kinds[other] != kind) {
+                best.push(candidate);
+            }
+        }
+        best
+    }
+
+    /// Names the finalists.
+    fn finish(mut self, left: &[Index], stage: &'static str) -> Raced {
+        let finalists = self.finalists(left);
+        let leader = self.leader(left);
+        let out = |c: &Index| match finalists.is_empty() {
+            true => Some(*c) != leader,
+            false => !finalists.contains(c),
         };
-        let best = left
-            .iter()
-            .map(|&c| self.median(c))
-            .fold(f64::INFINITY, f64::min);
-        for &candidate in left.iter().filter(|&&c| c != incumbent && c != challenger) {
-            let ratio = self.median(candidate) / best;
+        let out: Vec<Index> = left.iter().copied().filter(out).collect();
+        for candidate in out {
+            let ratio = leader.and_then(|leader| self.ratio(candidate, leader));
+            let ratio = ratio.map_or(f64::INFINITY, |ratio| ratio.median);
             self.outcomes[candidate] = Some(Outcome::Eliminated { stage, ratio });
         }
-        if !self.has_time() {
-            return self.interrupted(incumbent, challenger);
-        }
-        notify("run-off", 2);
-        self.bench.enter(&[incumbent, challenger]);
-        let (rounds, budget) = (self.rules.pairs, self.rules.budget);
-        let pairs = run_off(self.bench, incumbent, challenger, rounds, budget);
-        let verdict = pairs.verdict();
-        (self.samples[incumbent], self.samples[challenger]) = (pairs.a, pairs.b);
-        match verdict {
-            None => self.interrupted(incumbent, challenger),
-            Some(Verdict::Second) => {
-                self.ranking(Some(challenger), Some(incumbent), Decision::Margin)
-            }
-            Some(Verdict::First) => {
-                self.ranking(Some(incumbent), Some(challenger), Decision::Margin)
-            }
-            Some(Verdict::Tie) => {
-                self.ranking(Some(incumbent), Some(challenger), Decision::TieRule)
-            }
+        Raced {
+            is_cut_short: !self.has_time(),
+            samples: self.samples,
+            outcomes: self.outcomes,
+            finalists,
+            leader: leader.or(left.first().copied()),
         }
     }
 
-    /// The result when the time is up: the one with the better median leads.
-    fn interrupted(self, incumbent: Index, challenger: Index) -> Ranking {
-        let (winner, other) = match self.median(challenger) < self.median(incumbent) {
-            true => (challenger, incumbent),
-            false => (incumbent, challenger),
+    /// The leader, the first in order of those close to it (or else the second fastest) and the best of other kinds, in order of
+    /// preference; none if only one is left.
+    fn finalists(&self, left: &[Index]) -> Vec<Index> {
+        let &[leader, second] = &self.fastest(left, 2)[..] else {
+            return Vec::new();
         };
-        self.ranking(Some(winner), Some(other), Decision::Interrupted)
-    }
-
-    /// The last two: the leader, and the first in order of those close to it (or else the second fastest). The first
-    /// of the pair is the one that wins a tie.
-    fn finalists(&self, left: &[Index]) -> Option<(Index, Index)> {
-        let mut by_median: Vec<Index> = left.to_vec();
-        by_median.sort_by(|&a, &b| self.median(a).total_cmp(&self.median(b)).then(a.cmp(&b)));
-        let (&leader, rest) = by_median.split_first()?;
-        let &second = rest.first()?;
-        let preferred = left
-            .iter()
-            .copied()
-            .filter(|&c| self.is_close(c, leader))
-            .min();
-        let other = preferred.filter(|&c| c != leader).unwrap_or(second);
-        Some((leader.min(other), leader.max(other)))
+        let close = left.iter().copied().filter(|&c| self.is_close(c, leader));
+        let other = close.min().filter(|&c| c != leader).unwrap_or(second);
+        let mut finalists = vec![leader, other];
+        for candidate in self.best_of_kinds(left) {
+            if finalists.len() < FINALISTS_MAX && !finalists.contains(&candidate) {
+                finalists.push(candidate);
+            }
+        }
+        finalists.sort_unstable();
+        finalists
     }
 
     /// Whether a candidate is within the tie band, or within the noise, of the leader.
     fn is_close(&self, candidate: Index, leader: Index) -> bool {
         self.ratio(candidate, leader)
             .is_some_and(|ratio| ratio.median - 1.0 <= TIE_BAND.max(ERRORS_MIN * ratio.error()))
+    }
+}
+
+/// What the races leave.
+#[derive(Debug)]
+pub(crate) struct Raced {
+    /// Samples of each candidate's last stage.
+    samples: Vec<Vec<f64>>,
+    outcomes: Vec<Option<Outcome>>,
+    /// Those for the run-off, in order of preference; none if fewer than two are left.
+    pub finalists: Vec<Index>,
+    leader: Option<Index>,
+    /// Whether time was up, or the user stopped.
+    is_cut_short: bool,
+}
+
+impl Raced {
+    /// Whether some candidate lost a race.
+    fn had_rivals(&self) -> bool {
+        let lost = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Eliminated { .. }));
+        self.outcomes.iter().any(lost)
+    }
+
+    /// Those that may still win.
+    pub(crate) fn last(&self) -> Vec<Index> {
+        match self.finalists.is_empty() {
+            true => self.leader.into_iter().collect(),
+            false => self.finalists.clone(),
+        }
+    }
+
+    /// The result, with the samples of the finalists.
+    pub(crate) fn decide(mut self, finals: Finals) -> Ranking {
+        if self.finalists.is_empty() {
+            let decision = match (self.had_rivals(), self.is_cut_short) {
+                (false, _) => Decision::OnlyOne,
+                (true, false) => Decision::Clear,
+                (true, true) => Decision::Interrupted,
+            };
+            let leader = self.leader;
+            return self.ranking(leader, None, decision);
+        }
+        let Some(verdict) = finals.verdict() else {
+            // Too few rounds, or none: the races decide.
+            let leader = self.leader;
+            let other = self.finalists.iter().copied().find(|&c| Some(c) != leader);
+            return self.ranking(leader, other, Decision::Interrupted);
+        };
+        let [winner, runner_up] =
+            [verdict.winner, verdict.runner_up].map(|position| self.finalists[position]);
+        let winner_at = verdict.winner;
+        for (position, &candidate) in self.finalists.iter().enumerate() {
+            let ratio = finals.ratio(position, winner_at);
+            self.outcomes[candidate] = Some(Outcome::Eliminated {
+                stage: "run-off",
+                ratio: ratio.map_or(f64::INFINITY, |ratio| ratio.median),
+            });
+        }
+        for (&candidate, samples) in self.finalists.iter().zip(finals.samples) {
+            self.samples[candidate] = samples;
+        }
+        let decision = match verdict.is_clear {
+            true => Decision::Margin,
+            false => Decision::TieRule,
+        };
+        self.ranking(Some(winner), Some(runner_up), decision)
     }
 
     fn ranking(
@@ -560,80 +671,6 @@ impl<'a> Search<'a> {
             decision,
         }
     }
-}
-
-/// What a run-off says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    First,
-    Second,
-    Tie,
-}
-
-/// Samples of two candidates, taken in pairs.
-#[derive(Debug, Default)]
-pub(crate) struct Pairs {
-    pub a: Vec<f64>,
-    pub b: Vec<f64>,
-}
-
-impl Pairs {
-    /// Median and scatter of b / a.
-    pub(crate) fn ratio(&self) -> Option<Spread> {
-        Spread::ratio(&self.b, &self.a)
-    }
-
-    /// Which of the two is faster by more than the noise and by a gain that is worth a change; `None` if there are
-    /// too few pairs to tell.
-    fn verdict(&self) -> Option<Verdict> {
-        let ratio = self
-            .ratio()
-            .filter(|ratio| ratio.samples.len() >= PAIRS_FOR_VERDICT)?;
-        let bar = GAIN_MIN.max(ERRORS_MIN * ratio.error());
-        Some(if 1.0 - ratio.median > bar {
-            Verdict::Second
-        } else if ratio.median - 1.0 > bar {
-            Verdict::First
-        } else {
-            Verdict::Tie
-        })
-    }
-
-    /// Whether more pairs would hardly change the verdict: the difference is several errors away from the bar.
-    fn is_clear(&self) -> bool {
-        self.a.len() >= PAIRS_MIN
-            && self.ratio().is_some_and(|ratio| {
-                let distance = ((1.0 - ratio.median).abs() - GAIN_MIN).abs();
-                distance > 2.0 * ERRORS_MIN * ratio.error()
-            })
-    }
-}
-
-/// Times `a` and `b` in pairs, the order swapped in every second pair, until `pairs` are taken, the verdict is clear,
-/// or the bench's clock passes `deadline` (one pair is always taken).
-pub(crate) fn run_off(
-    bench: &mut dyn Bench,
-    a: Index,
-    b: Index,
-    pairs: usize,
-    deadline: Duration,
-) -> Pairs {
-    let mut result = Pairs::default();
-    for pair in 0..pairs.max(1) {
-        let (us_a, us_b) = if pair % 2 == 0 {
-            let us_a = bench.sample(a);
-            (us_a, bench.sample(b))
-        } else {
-            let us_b = bench.sample(b);
-            (bench.sample(a), us_b)
-        };
-        result.a.push(us_a);
-        result.b.push(us_b);
-        if result.is_clear() || bench.elapsed() >= deadline || bench.cancelled() {
-            break;
-        }
-    }
-    result
 }
 
 #[cfg(test)]

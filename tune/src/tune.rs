@@ -1,31 +1,36 @@
 //! Tuning: for each matrix shape and thread count, find the fastest kernel and tile, and write down the evidence.
 //!
 //! The budget is shared out so that any budget helps: the shape on which a model spends most comes first and gets the
-//! larger part, and what a job leaves over goes to those after it. Weights are read cold: see `rotation.rs`. A product's time includes its part of
+//! larger part, and what a job leaves over goes to those after it. The races of all shapes come first (`search.rs`), then the
+//! run-offs of all of them in turns (`runoff.rs`). Weights are read cold: see `rotation.rs`. A product's time includes its part of
 //! preparing the activations, so that tables that are quick to use but slow to build are judged by both.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 use tern_kernels::profile::FORMAT;
-use tern_kernels::{Cpu, Force, HostInfo, Kernel, Pages, Planner, Profile, Tables};
+use tern_kernels::{Cpu, Force, HostInfo, Kernel, Pages, Planner, Profile, Shape, Tables};
 
-use crate::bench::{GemvBench, Weights, cold_distance, distance_note};
+use crate::bench::{GemvBench, cold_distance, distance_note};
 use crate::candidates::{Field, kernels};
 use crate::error::TuneError;
+use crate::finals::Finals;
 use crate::host;
 use crate::job::Job;
 use crate::measure::Clock;
 use crate::progress::Progress;
+use crate::runoff::{RunOff, Shelf, run_off_in_turns};
 use crate::screen::{Screen, verdicts};
-use crate::search::{Outcome, Rules, search};
+use crate::search::{Outcome, RUN_OFF_SHARE, Raced, Rules, race};
 use crate::shapes::{Work, check_shape};
+use crate::spread::Spread;
 
 /// More threads than this are a slip of the finger.
 const THREADS_MAX: usize = 1024;
 
-/// The part of a job's time in which kernels are screened, at most.
+/// The part of a race's time in which kernels are screened, at most.
 const SCREENING_SHARE: f64 = 0.3;
 
 /// What to tune for, and for how long.
@@ -42,11 +47,11 @@ pub struct TuneOptions {
 }
 
 impl TuneOptions {
-    /// One thread and all usable cores, 30 seconds at most, huge pages, all kernels.
+    /// One thread and all usable cores, a minute at most, huge pages, all kernels.
     pub fn new(cpu: &Cpu) -> TuneOptions {
         let mut threads = vec![1, cpu.cores.max(1)];
         threads.dedup();
-        let budget = Duration::from_secs(30);
+        let budget = Duration::from_secs(60);
         TuneOptions {
             threads,
             budget,
@@ -113,45 +118,65 @@ pub(crate) fn tune_orders(
     check(orders)?;
     let clock = Clock::start();
     let planner = Planner::new(cpu.clone(), None, options.force.clone())?;
-    let screen = Screen::default();
     let mut tuner = Tuner {
         options,
         planner,
         cancel,
-        screen,
-        present: None,
+        screen: Screen::default(),
+        shelf: Shelf::new(cpu, options.pages),
+        screened: HashMap::new(),
     };
     let mut tuning = Tuning::empty(cpu);
+    let racing = options.budget.mul_f64(1.0 - RUN_OFF_SHARE);
+    let (mut raced, mut run_offs) = (Vec::new(), Vec::new());
     for (index, &order) in orders.iter().enumerate() {
         let (shape, threads) = (order.work.shape, order.threads);
         let stopped = cancel.load(Ordering::Relaxed);
-        if stopped || (clock.elapsed() >= options.budget && !tuning.jobs.is_empty()) {
+        if stopped || (clock.elapsed() >= racing && !raced.is_empty()) {
             tuning.cancelled |= stopped;
             tuning.skipped.push((shape.to_string(), threads));
             continue;
         }
-        let (index, total) = (index + 1, orders.len());
         progress(&Progress::Job {
-            index,
-            total,
+            index: index + 1,
+            total: orders.len(),
             shape,
             threads,
         });
-        let started = clock.elapsed();
-        let left = options.budget.saturating_sub(started);
-        let (mut job, kernel) = tuner.job(order, share(left, &orders[index - 1..]), progress)?;
-        job.seconds = (clock.elapsed() - started).as_secs_f64();
+        let left = racing.saturating_sub(clock.elapsed());
+        let job = tuner.race(order, share(left, &orders[index..]), progress)?;
+        let finalists = job.raced.finalists.iter();
+        let candidates = finalists.map(|&index| job.field.candidates[index]);
+        let sharing = order.work.sharing();
+        run_offs.push(RunOff::new(shape, threads, sharing, candidates.collect()));
+        raced.push(job);
+        let is_last_of_shape = orders
+            .get(index + 1)
+            .is_none_or(|next| next.work.shape != shape);
+        if is_last_of_shape {
+            let note = tuner.note(shape);
+            let is_new = |note: &String| !tuning.notes.contains(note);
+            tuning.notes.extend(note.filter(is_new));
+            tuner.shelf.keep_only(&run_offs);
+        }
+    }
+    let count = run_offs.iter().filter(|one| one.candidates.len() > 1);
+    progress(&Progress::RunOffs {
+        count: count.count(),
+    });
+    let left = options.budget.saturating_sub(clock.elapsed());
+    run_off_in_turns(&mut run_offs, &mut tuner.shelf, left, cancel)?;
+    for (job, run_off) in raced.into_iter().zip(run_offs) {
+        let order = job.order;
+        let (job, kernel) = job.decide(run_off.finals)?;
         progress(&job.done());
         tuning
             .profile
             .entries
             .push(job.entry(kernel, order.work.sharing()));
         tuning.jobs.push(job);
-        let note = tuner.note();
-        tuning
-            .notes
-            .extend(note.filter(|note| !tuning.notes.contains(note)));
     }
+    tuning.cancelled |= cancel.load(Ordering::Relaxed);
     tuning.seconds = clock.elapsed().as_secs_f64();
     Ok(tuning)
 }
@@ -175,10 +200,10 @@ fn check(orders: &[Order]) -> Result<(), TuneError> {
     }
 }
 
-/// The part of the time left for the first of `orders`. Shapes get time by the square root of their cost: the cheap
-/// ones need nearly as many samples as the expensive ones.
+/// The part of the time left for the first of `orders`. Shapes get time by the cube root of their cost: the cheap ones need as many
+/// samples as the expensive ones, but matter less.
 fn share(left: Duration, orders: &[Order]) -> Duration {
-    let weight = |order: &Order| (order.work.weights() as f64).sqrt();
+    let weight = |order: &Order| (order.work.weights() as f64).cbrt();
     let total: f64 = orders.iter().map(weight).sum();
     orders.first().map_or(left, |first| {
         left.mul_f64((weight(first) / total).clamp(0.0, 1.0))
@@ -191,81 +216,78 @@ struct Tuner<'a> {
     planner: Planner,
     cancel: &'a AtomicBool,
     screen: Screen,
-    /// The shape at hand: all its thread counts use the same weights.
-    present: Option<Present>,
+    shelf: Shelf,
+    /// The kernels for each shape and why one was left out, where it was.
+    screened: HashMap<Shape, Vec<(Kernel, Option<Outcome>)>>,
 }
 
-/// What is kept from one thread count of a shape to the next.
-struct Present {
-    weights: Weights,
-    /// Why a kernel was left out, where it was.
-    screened: Vec<(Kernel, Option<Outcome>)>,
+/// A shape and thread count after its races.
+struct RacedJob {
+    order: Order,
+    field: Field,
+    raced: Raced,
+    screened: Vec<(Kernel, Outcome)>,
+    builds: Vec<(Kernel, Option<Spread>)>,
+    seconds: f64,
 }
 
 impl Tuner<'_> {
-    /// Tunes one shape and thread count. Also returns the winning kernel.
-    fn job(
+    /// The races of one shape and thread count.
+    fn race(
         &mut self,
         order: Order,
         budget: Duration,
         progress: &mut dyn FnMut(&Progress),
-    ) -> Result<(Job, Kernel), TuneError> {
+    ) -> Result<RacedJob, TuneError> {
         let clock = Clock::start();
         let (shape, threads) = (order.work.shape, order.threads);
-        if self
-            .present
-            .as_ref()
-            .is_none_or(|present| present.weights.shape() != shape)
-        {
-            // The old weights go before the new ones come: both together might not fit.
-            self.present = None;
+        if !self.screened.contains_key(&shape) {
+            let screened = self.screened(order, budget.mul_f64(SCREENING_SHARE), progress)?;
+            self.screened.insert(shape, screened);
         }
-        let mut present = match self.present.take() {
-            Some(present) => present,
-            None => self.begin(order, budget.mul_f64(SCREENING_SHARE), progress)?,
-        };
-        let passed = present
-            .screened
-            .iter()
-            .filter(|(_, outcome)| outcome.is_none());
+        let kernels = &self.screened[&shape];
+        let passed = kernels.iter().filter(|(_, outcome)| outcome.is_none());
         let field = Field::of_tables(
             passed.map(|(kernel, _)| *kernel),
             shape,
             threads,
             &[Tables::Shared, Tables::Own],
         );
-        let weights = &mut present.weights;
+        let weights = self.shelf.weights(shape);
         let mut bench = GemvBench::new(weights, &field.candidates, threads, self.cancel)?
             .with_preparation(order.work.sharing());
         let rules = Rules::with_budget(budget.saturating_sub(clock.elapsed()));
         let mut notify = |name, candidates| progress(&Progress::Stage { name, candidates });
-        let ranking = search(&mut bench, &field.kernels, &rules, &mut notify);
-        let left_out: Vec<(Kernel, Outcome)> = present
-            .screened
+        let raced = race(&mut bench, &field.kernels, &rules, &mut notify);
+        let last = raced.last().into_iter();
+        let builds = last
+            .map(|index| (field.candidates[index].kernel, bench.build(index)))
+            .collect();
+        let screened = kernels
             .iter()
             .filter_map(|(kernel, outcome)| Some((*kernel, outcome.clone()?)))
             .collect();
-        let job = Job::new((shape, threads), &field, &ranking, &left_out, &mut bench)?;
-        let winner = ranking.winner.map(|winner| field.candidates[winner].kernel);
-        self.present = Some(present);
-        Ok((job, winner.expect("a job without a winner is an error")))
+        Ok(RacedJob {
+            order,
+            field,
+            raced,
+            screened,
+            builds,
+            seconds: clock.elapsed().as_secs_f64(),
+        })
     }
 
-    /// Begins with a shape: screens the kernels and makes the weights.
-    fn begin(
+    /// The kernels for a shape, and why one is left out, where it is.
+    fn screened(
         &mut self,
         order: Order,
         budget: Duration,
         progress: &mut dyn FnMut(&Progress),
-    ) -> Result<Present, TuneError> {
+    ) -> Result<Vec<(Kernel, Option<Outcome>)>, TuneError> {
         let (cpu, pages) = (self.planner.cpu(), self.options.pages);
         let shape = order.work.shape;
-        let kernels = kernels(
-            &self.planner,
-            self.options.force.as_ref(),
-            shape,
-            order.threads,
-        );
+        let force = self.options.force.as_ref();
+        let kernels = kernels(&self.planner, force, shape, order.threads);
         let outcomes = if kernels.len() > 1 {
             progress(&Progress::Stage {
                 name: "screening",
@@ -278,18 +300,32 @@ impl Tuner<'_> {
         } else {
             vec![None; kernels.len()]
         };
-        let (distance, limit) = (cold_distance(cpu), host::memory_allowance());
-        let weights = Weights::in_memory(shape, pages, distance, limit);
-        Ok(Present {
-            weights,
-            screened: kernels.into_iter().zip(outcomes).collect(),
-        })
+        Ok(kernels.into_iter().zip(outcomes).collect())
     }
 
-    /// Whether the present weights were warmer than they should be.
-    fn note(&mut self) -> Option<String> {
-        let reached = self.present.as_mut()?.weights.rotation().reuse_distance();
+    /// Whether the weights of a shape were warmer than they should be.
+    fn note(&mut self, shape: Shape) -> Option<String> {
+        let reached = self.shelf.weights(shape).rotation().reuse_distance();
         distance_note(reached, cold_distance(self.planner.cpu()))
+    }
+}
+
+impl RacedJob {
+    /// The result after the run-off. Also returns the winning kernel.
+    fn decide(self, finals: Finals) -> Result<(Job, Kernel), TuneError> {
+        let shape = self.order.work.shape;
+        let ranking = self.raced.decide(finals);
+        let mut job = Job::new(
+            (shape, self.order.threads),
+            &self.field,
+            &ranking,
+            &self.screened,
+            &self.builds,
+        )?;
+        job.seconds = self.seconds;
+        let winner = ranking.winner.map(|winner| self.field.candidates[winner]);
+        let winner = winner.expect("a job without a winner is an error");
+        Ok((job, winner.kernel))
     }
 }
 

@@ -208,13 +208,13 @@ fn senseless_requests_are_refused() {
 }
 
 #[test]
-fn time_is_shared_by_the_root_of_the_cost() {
+fn time_is_shared_by_the_cube_root_of_the_cost() {
     let order = |rows: usize, count: usize| Order {
         work: Work::alone(Shape { rows, cols: 100 }, count),
         threads: 1,
     };
     let left = Duration::from_secs(12);
-    let orders = [order(100, 4), order(100, 1)];
+    let orders = [order(100, 8), order(100, 1)];
     assert_eq!(share(left, &orders), Duration::from_secs(8));
     assert_eq!(share(left, &orders[1..]), left);
 }
@@ -233,7 +233,7 @@ fn a_runoff_between_two_kernels_is_paired() {
         tile,
     };
     let options = RunoffOptions {
-        pairs: 5,
+        budget: Duration::from_millis(20),
         pages: Pages::Small,
         ..RunoffOptions::default()
     };

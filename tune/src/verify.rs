@@ -1,7 +1,8 @@
 //! Does a profile still hold? Tunes its shapes anew and runs each saved winner off against the new one.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde::Serialize;
 use tern_kernels::{Cpu, Entry, Profile, Shape};
@@ -9,9 +10,12 @@ use tern_kernels::{Cpu, Entry, Profile, Shape};
 use crate::error::TuneError;
 use crate::measure::Candidate;
 use crate::progress::{Progress, tile_text};
-use crate::runoff::{RunoffOptions, paired_runoff};
+use crate::runoff::{RunOff, Shelf, run_off_in_turns};
 use crate::shapes::Work;
 use crate::tune::{Order, TuneOptions, Tuning, tune_orders};
+
+/// Time for the run-off of a saved and a new winner, at most.
+const EACH: Duration = Duration::from_secs(5);
 
 /// A saved winner beside the winner of a new tuning.
 #[derive(Clone, Debug, Serialize)]
@@ -29,7 +33,7 @@ pub struct Agreement {
     pub same: bool,
     /// Time of the saved one over the time of the new one in a paired run-off; 1 if they are the same.
     pub ratio: f64,
-    /// Median absolute deviation of that ratio over the pairs.
+    /// Median absolute deviation of that ratio over the rounds.
     pub ratio_mad: f64,
 }
 
@@ -58,40 +62,47 @@ pub fn verify(
 ) -> Result<Verification, TuneError> {
     let orders = orders(profile);
     let tuning = tune_orders(cpu, &orders, options, progress, cancel)?;
-    let mut entries = Vec::new();
+    let mut rows = Vec::new();
+    let mut run_offs = Vec::new();
     for (job, renewed) in tuning.jobs.iter().zip(&tuning.profile.entries) {
-        if cancel.load(Ordering::Relaxed) {
-            break;
-        }
         // Loading a profile drops entries whose kernel is not here, so both are.
         let saved = find(profile, renewed).and_then(|saved| candidate(cpu, saved));
         let Some((saved, new)) = saved.zip(candidate(cpu, renewed)) else {
             continue;
         };
-        let same = saved == new;
-        let (ratio, ratio_mad) = if same {
-            (1.0, 0.0)
-        } else {
-            progress(&Progress::Stage {
-                name: "saved against new",
-                candidates: 2,
-            });
-            let runoff = RunoffOptions {
-                pages: options.pages,
-                sharing: renewed.sharing,
-                ..RunoffOptions::default()
-            };
-            let result = paired_runoff(cpu, job.shape, job.threads, [new, saved], &runoff)?;
-            (result.ratio.median, result.ratio.mad)
-        };
         let (shape, threads) = (job.shape, job.threads);
-        let (saved, renewed) = (text(&saved), text(&new));
+        let run_off = (saved != new).then(|| {
+            run_offs.push(RunOff::new(
+                shape,
+                threads,
+                renewed.sharing,
+                vec![new, saved],
+            ));
+            run_offs.len() - 1
+        });
+        rows.push((shape, threads, saved, new, run_off));
+    }
+    progress(&Progress::RunOffs {
+        count: run_offs.len(),
+    });
+    let mut shelf = Shelf::new(cpu, options.pages);
+    let budget = EACH.saturating_mul(u32::try_from(run_offs.len()).unwrap_or(u32::MAX));
+    run_off_in_turns(&mut run_offs, &mut shelf, budget, cancel)?;
+    let mut entries = Vec::new();
+    for (shape, threads, saved, new, run_off) in rows {
+        let ratio = run_off.map(|index: usize| run_offs[index].finals.ratio(1, 0));
+        // Without a single round the user stopped it: nothing is known.
+        let (ratio, ratio_mad) = match ratio {
+            None => (1.0, 0.0),
+            Some(Some(ratio)) => (ratio.median, ratio.mad),
+            Some(None) => continue,
+        };
         entries.push(Agreement {
             shape,
             threads,
-            saved,
-            renewed,
-            same,
+            saved: text(&saved),
+            renewed: text(&new),
+            same: saved == new,
             ratio,
             ratio_mad,
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tern_kernels::{Cpu, Family, Kernel, Pages, Shape, Tile};
 
-use crate::bench::{GemvBench, Residence, Weights, cold_distance};
+use crate::bench::{GemvBench, Index, Residence, Weights, cold_distance};
 use crate::candidates::Field;
 use crate::contender::{Contender, best_of, side_by_side};
 use crate::error::TuneError;
@@ -15,7 +15,6 @@ use crate::host;
 use crate::measure::Candidate;
 use crate::progress::Progress;
 use crate::screen::{CacheTime, Screen, cache_shape, verdicts};
-use crate::search::Index;
 use crate::spread::Spread;
 
 /// The part of the time in which kernels are screened, at most.
@@ -117,7 +116,7 @@ impl Course<'_> {
         let each = budget.mul_f64(TUNING_SHARE / groups.len().max(1) as f64);
         let mut winners: Vec<(&str, Index)> = Vec::new();
         for (name, contender) in &groups {
-            let candidates = contender.kernels.iter().map(Vec::len).sum();
+            let candidates = contender.len();
             progress(&Progress::Stage {
                 name: contender.family.name(),
                 candidates,

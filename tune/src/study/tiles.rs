@@ -7,13 +7,12 @@ use tern_kernels::plan::DEFAULT_TILE;
 use tern_kernels::{Family, Kernel, Shape, Tile};
 
 use super::race::Course;
-use crate::bench::GemvBench;
+use crate::bench::{Bench as _, GemvBench, Index, ROUNDS_IN_PLACE};
 use crate::candidates::prefetches;
 use crate::error::TuneError;
 use crate::figure::style::contender_name;
 use crate::measure::Candidate;
 use crate::progress::Progress;
-use crate::search::{Bench as _, Index};
 use crate::spread::Spread;
 
 /// Rounds over all tiles, if there is time.
@@ -144,8 +143,10 @@ fn sample_all(bench: &mut GemvBench<'_>, count: usize, budget: Duration) -> Vec<
         }
     }
     let mut samples = vec![Vec::new(); count];
-    bench.enter(&admitted);
     for round in 0..ROUNDS {
+        if round % ROUNDS_IN_PLACE == 0 {
+            bench.enter(&admitted);
+        }
         for position in 0..admitted.len() {
             // Every second round runs backwards, so that nobody always follows the same neighbour.
             let backwards = admitted.len() - 1 - position;
