@@ -679,7 +679,7 @@ pub fn operations(spec: &KernelSpec) -> f64 {
 mod tests {
     use super::*;
 
-    use crate::spec::Prefetch;
+    use crate::spec::{Prefetch, Strips};
 
     /// All sums of `g` trits with activations at their extremes and everywhere between: every integer up to 128 g.
     fn entries(g: i32) -> impl Iterator<Item = i32> {
@@ -823,6 +823,7 @@ mod tests {
             prefetch: Prefetch::Dense,
             scales: Scales::Whole,
             batch: 1,
+            strips: Strips::Adjacent,
         };
         // Nine columns at an extreme each, all pulling the same way: 9 * 128 * 28 = 32256, and 33408 is no i16 on either side.
         let largest = 9 * 128;
@@ -843,6 +844,7 @@ mod tests {
             prefetch: Prefetch::Dense,
             scales: Scales::Whole,
             batch: 1,
+            strips: Strips::Adjacent,
         };
         // Four planes of pairs: 4 * 2 * 2 * 128 = 2048 a step, and -32768 is still an i16.
         assert_eq!(window_max(&spec(Variant::Classic)), Ok(16));

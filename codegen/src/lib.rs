@@ -26,7 +26,7 @@ pub use batched::{GemmSpec, UnpackSpec};
 use isa::Isa;
 use registry::emulated::{self, in_emulation};
 use spec::Specs;
-pub use spec::{Error, KernelSpec, Scales};
+pub use spec::{Error, KernelSpec, Scales, Strips};
 
 /// Names a directory of kernel configs that replaces the built-in one at build time.
 pub const CONFIGS_VARIABLE: &str = "TERN_KERNEL_CONFIGS";

@@ -306,9 +306,19 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
         &build_name(spec),
     ]
     .map(|name| format_ident!("{name}"));
-    let [lanes, panels, block, batch, window, registers, operand] = [
+    let [
+        lanes,
+        panels,
+        packed_panels,
+        block,
+        batch,
+        window,
+        registers,
+        operand,
+    ] = [
         spec.lanes(),
         spec.panels,
+        spec.packed_panels(),
         spec.block,
         spec.batch,
         spec.window,
@@ -338,7 +348,8 @@ fn row(spec: &KernelSpec, module: &str) -> Result<TokenStream, Error> {
             family: Family::#family,
             variant: #variant,
             isa: Isa::#isa,
-            packing: Packing { code: Code::#code, lanes: #lanes, panels: #panels, block: #block, group: 0 },
+            packing: Packing { code: Code::#code, lanes: #lanes, panels: #packed_panels, block: #block, group: 0 },
+            panels: #panels,
             batch: #batch,
             scales: Scales::#scales,
             operand_step_bytes: #operand,

@@ -22,7 +22,7 @@ use quote::{format_ident, quote};
 
 use crate::budget;
 use crate::isa::{Helper, Isa, Vocabulary};
-use crate::spec::{Code, Family, KernelSpec, Prefetch, Scales};
+use crate::spec::{Code, Family, KernelSpec, Prefetch, Scales, Strips};
 
 pub use dot::{dot, has_dot};
 pub use gemm::{gemm, gemm_statements};
@@ -66,6 +66,37 @@ fn of_token(spec: &KernelSpec, name: &str, token: usize) -> Ident {
     match spec.batch {
         1 => format_ident!("{name}"),
         _ => format_ident!("{name}_t{token}"),
+    }
+}
+
+/// Where a panel's weights of a step are: between those of its neighbours, or at a pointer of its own.
+fn weights_at(spec: &KernelSpec, panel: usize, offset: usize) -> TokenStream {
+    match spec.strips {
+        Strips::Adjacent => at("weights", panel * spec.panel_step_bytes() + offset),
+        Strips::Distant => at(&stream(panel).to_string(), offset),
+    }
+}
+
+/// The pointer to a panel's weights where strips are distant.
+fn stream(panel: usize) -> Ident {
+    match panel {
+        0 => format_ident!("weights"),
+        _ => ident("weights", panel),
+    }
+}
+
+/// What lies `offset` bytes behind `base`, which has 32 bits for each row of a strip.
+fn rows_at(spec: &KernelSpec, base: &str, offset: usize) -> TokenStream {
+    let panel_bytes = spec.lanes() * 4;
+    match (spec.strips, offset / panel_bytes) {
+        (Strips::Adjacent, _) | (_, 0) => at(base, offset),
+        (Strips::Distant, panel) => match offset % panel_bytes {
+            0 => strided(base, panel, "row_stride"),
+            rest => {
+                let (panel, rest) = (strided(base, panel, "row_stride"), number(rest));
+                quote!(#panel.add(#rest))
+            }
+        },
     }
 }
 
@@ -132,7 +163,8 @@ pub struct Statements {
 pub fn statements(spec: &KernelSpec) -> Option<Statements> {
     let words = spec.isa.vocabulary()?;
     let skeleton = skeleton(spec, words);
-    let (of_window, of_step) = prefetches(spec, words, spec.panels);
+    let (streams, together) = spec.strips.streams(spec.panels);
+    let (of_window, of_step) = prefetches(spec, words, streams, together);
     let step = skeleton.step(spec.panels);
     let (open, close) = (
         skeleton.open_window(spec.panels),
@@ -207,19 +239,59 @@ fn product(spec: &KernelSpec, words: &dyn Vocabulary, skeleton: &dyn Skeleton) -
     let singles = (spec.panels > 1).then(|| {
         let body = strip(spec, words, skeleton, 1);
         let note = comment("Panels that fill no strip follow one by one.");
+        let jump = (spec.strips == Strips::Distant).then(|| jump(spec));
         quote! {
             #note
+            #jump
             for _ in 0..args.singles { #body }
         }
     });
+    let streams = (spec.strips == Strips::Distant).then(|| streams(spec));
     quote! {
         #(#tokens)*
         #constants
         let mut weights = args.weights;
+        #streams
         #(#outs)*
         #scales
         for _ in 0..args.strips { #strips }
         #singles
+    }
+}
+
+/// The pointers of a strip whose panels lie far apart: panel j of strip i is panel `j * strips + i`.
+fn streams(spec: &KernelSpec) -> TokenStream {
+    let note = comment("The panels of a strip lie far apart, so that each is a stream of its own.");
+    let bytes = number(spec.panel_step_bytes());
+    let row_bytes = number(spec.lanes() * 4);
+    let pointers = (1..spec.panels).map(|panel| {
+        let (stream, start) = (stream(panel), strided("weights", panel, "stream_bytes"));
+        quote!(let mut #stream = #start;)
+    });
+    quote! {
+        #note
+        let stream_bytes = args.strips * steps * #bytes;
+        let row_stride = args.strips * #row_bytes;
+        #(#pointers)*
+    }
+}
+
+/// From the first panel's place behind the last strip to that of the last panel.
+fn jump(spec: &KernelSpec) -> TokenStream {
+    let last = stream(spec.panels - 1);
+    let behind = |base: &str| strided(base, spec.panels - 1, "row_stride");
+    let outs = own_names(spec).map(|own| {
+        let (out, after) = (own("out"), behind(&own("out").to_string()));
+        quote!(#out = #after;)
+    });
+    let scales = (spec.scales == Scales::Groups).then(|| {
+        let after = behind("scales");
+        quote!(scales = #after;)
+    });
+    quote! {
+        weights = #last;
+        #(#outs)*
+        #scales
     }
 }
 
@@ -247,9 +319,15 @@ fn strip(
     let (open, close) = (skeleton.open(panels), skeleton.close(panels));
     let (open_window, close_window) = (skeleton.open_window(panels), skeleton.close_window(panels));
     let step = skeleton.step(panels);
-    let bytes = panels * spec.panel_step_bytes();
-    let (of_window, of_step) = prefetches(spec, words, panels);
-    let (bytes, operand_bytes) = (number(bytes), number(operand::step_bytes(spec)));
+    // A step of all panels together, or of each by itself.
+    let (streams, together) = spec.strips.streams(panels);
+    let (of_window, of_step) = prefetches(spec, words, streams, together);
+    let bytes = number(together * spec.panel_step_bytes());
+    let operand_bytes = number(operand::step_bytes(spec));
+    let next_weights = (0..streams).map(|panel| {
+        let stream = stream(panel);
+        quote!(#stream = #stream.add(#bytes);)
+    });
     let next_at = own_names(spec).map(|own| {
         let at = own("at");
         quote!(#at = #at.add(#operand_bytes);)
@@ -257,7 +335,7 @@ fn strip(
     let step = quote! {
         #of_step
         #step
-        weights = weights.add(#bytes);
+        #(#next_weights)*
         #(#next_at)*
     };
     let window = number(spec.window);
@@ -283,7 +361,7 @@ fn strip(
         },
     };
     // One sum of 32 bits a row, and one scale of 32 bits.
-    let out_bytes = number(panels * spec.lanes() * 4);
+    let out_bytes = number(together * spec.lanes() * 4);
     let next_scales =
         (spec.scales == Scales::Groups).then(|| quote!(scales = scales.add(#out_bytes);));
     let first_at = own_names(spec).map(|own| {
@@ -312,29 +390,36 @@ fn add_to_rows(
     offset: usize,
     sums: TokenStream,
 ) -> TokenStream {
-    let rows = at_token(spec, "out", token, offset);
+    let rows = rows_at(spec, &of_token(spec, "out", token).to_string(), offset);
     let before = words.load(rows.clone());
     let after = match spec.scales {
         Scales::Whole => words.add(32, sums, before),
-        Scales::Groups => words.add_scaled(before, sums, words.load(at("scales", offset))),
+        Scales::Groups => {
+            words.add_scaled(before, sums, words.load(rows_at(spec, "scales", offset)))
+        }
     };
     let store = words.store(rows, after);
     quote!(#store;)
 }
 
-/// What a strip of `panels` panels prefetches once a window, and once a step.
+/// What `streams` streams, each with `panels` panels side by side, prefetch once a window, and once a step.
 fn prefetches(
     spec: &KernelSpec,
     words: &dyn Vocabulary,
+    streams: usize,
     panels: usize,
 ) -> (Option<TokenStream>, Option<TokenStream>) {
     let prefetch = |lines: usize| {
         let fetches = (0..lines).map(|line| words.prefetch(at("ahead", 64 * line)));
         let fetches: Vec<TokenStream> = fetches.collect::<Option<_>>()?;
-        Some(quote! {
-            let ahead = weights.wrapping_add(prefetch);
-            #(#fetches;)*
-        })
+        let fetches = (0..streams).map(|panel| {
+            let stream = stream(panel);
+            quote! {
+                let ahead = #stream.wrapping_add(prefetch);
+                #(#fetches;)*
+            }
+        });
+        Some(fetches.collect::<TokenStream>())
     };
     let lines = (panels * spec.panel_step_bytes()).div_ceil(64);
     match spec.prefetch {

@@ -10,6 +10,7 @@
 //! block = [16, 32]    # steps in a K block
 //! prefetch = ["dense", "sparse"]  # left out: dense
 //! batch = [1, 2]      # tokens at once; left out: 1
+//! strips = "distant"  # each panel a stream of its own; left out: adjacent
 //! ```
 
 use std::fmt;
@@ -232,6 +233,35 @@ impl Prefetch {
     }
 }
 
+/// How the panels of a strip lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strips {
+    /// Side by side, step by step: a strip is one stream of bytes.
+    Adjacent,
+    /// Far apart, each panel a stream of its own, in a packing of single panels: for CPUs on which one stream alone does not
+    /// reach the speed of the memory.
+    Distant,
+}
+
+impl Strips {
+    /// What an id ends with.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Strips::Adjacent => "",
+            Strips::Distant => "d",
+        }
+    }
+
+    /// The streams of a strip of `panels` panels, and the panels that each of them holds.
+    pub(crate) const fn streams(self, panels: usize) -> (usize, usize) {
+        match self {
+            Strips::Adjacent => (1, panels),
+            Strips::Distant => (panels, 1),
+        }
+    }
+}
+
 /// What a kernel does with the sums of a K block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -291,6 +321,8 @@ pub struct KernelSpec {
     pub scales: Scales,
     /// Tokens that it takes at once, from one reading of the weights.
     pub batch: usize,
+    /// How the panels of a strip lie in memory.
+    pub strips: Strips,
 }
 
 impl KernelSpec {
@@ -310,10 +342,11 @@ impl KernelSpec {
             n => format!("n{n}"),
         };
         format!(
-            "gemv_{family}_{code}{}__{isa}_{variant}p{}k{}{window}{batch}{}",
+            "gemv_{family}_{code}{}__{isa}_{variant}p{}k{}{window}{batch}{}{}",
             self.scales.suffix(),
             self.panels,
             self.block,
+            self.strips.suffix(),
             self.prefetch.suffix()
         )
     }
@@ -345,6 +378,10 @@ impl KernelSpec {
             Some(tile) => (tile, Prefetch::Sparse),
             None => (tile, Prefetch::Dense),
         };
+        let (tile, strips) = match tile.strip_suffix(Strips::Distant.suffix()) {
+            Some(tile) => (tile, Strips::Distant),
+            None => (tile, Strips::Adjacent),
+        };
         let (tile, batch) = tile.split_once('n').unwrap_or((tile, "1"));
         let (panels, rest) = tile.split_once('k').ok_or_else(unknown)?;
         let (block, window) = rest
@@ -369,6 +406,7 @@ impl KernelSpec {
             prefetch,
             scales,
             batch: number(batch)?,
+            strips,
         };
         spec.window = match window {
             Some(window) => number(window)?,
@@ -402,9 +440,14 @@ impl KernelSpec {
             "{}_l{}_p{}_k{}",
             self.code.name(),
             self.lanes(),
-            self.panels,
+            self.packed_panels(),
             self.block
         )
+    }
+
+    /// Panels in a strip of its packing.
+    pub fn packed_panels(&self) -> usize {
+        self.strips.streams(self.panels).1
     }
 
     /// Bytes of one step of one panel.
@@ -464,6 +507,9 @@ impl KernelSpec {
                 "panels = {}, but scalar kernels work on one panel",
                 self.panels
             ));
+        }
+        if self.strips == Strips::Distant && self.panels == 1 {
+            return Err("strips = \"distant\", but a strip of one panel is one stream".into());
         }
         if !self.block.is_multiple_of(self.window) {
             return Err(format!(
@@ -554,6 +600,13 @@ struct Row {
     /// Tokens at once.
     #[serde(default = "one_token")]
     batch: Vec<usize>,
+    /// How the panels of a strip lie in memory.
+    #[serde(default = "adjacent")]
+    strips: Strips,
+}
+
+fn adjacent() -> Strips {
+    Strips::Adjacent
 }
 
 fn one_token() -> Vec<usize> {
@@ -785,6 +838,7 @@ fn tiles(isa: Isa, row: &Row) -> impl Iterator<Item = KernelSpec> {
             prefetch,
             scales: row.scales,
             batch,
+            strips: row.strips,
         })
     })
 }

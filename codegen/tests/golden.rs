@@ -264,6 +264,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ),
     (
         "avx2",
+        "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'\nwindow = 6\nscales = 'groups'\nstrips = 'distant'",
+        "gemv_mad_b2_groups__avx2_shiftfree_p2k12w6d",
+    ),
+    (
+        "avx2",
         "family = 'mad'\ncode = 'b2'\nvariant = 'shiftfree'\nwindow = 6\nscales = 'groups'\nbatch = [1, 2]",
         "gemv_mad_b2_groups__avx2_shiftfree_p1k12w6n2",
     ),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tern_codegen::isa::Isa;
 use tern_codegen::spec::{self, Code};
 use tern_codegen::{
-    Error, GemmSpec, KernelSet, KernelSpec, Scales, Target, UnpackSpec, budget, config_dir, write,
+    Error, GemmSpec, KernelSet, KernelSpec, Scales, Strips, Target, UnpackSpec, budget, config_dir,
+    write,
 };
 
 const X86_64: Target<'static> = Target {
@@ -93,6 +94,25 @@ fn a_sparse_prefetch_asks_for_one_line_in_a_window() {
     assert_mentions(
         &refusal("avx512vbmi", &t5("[1]", "[6]", "prefetch = []")),
         &["must not be empty"],
+    );
+}
+
+#[test]
+fn distant_strips_read_packings_of_single_panels() {
+    let row = t5("[2]", "[48]", "strips = \"distant\"");
+    let set = KernelSet::from_texts([("avx512vbmi.toml".to_owned(), row)]).unwrap();
+    let [spec] = set.specs() else {
+        panic!("{:?}", set.specs())
+    };
+    assert_eq!(spec.id(), "gemv_lut_t5__avx512vbmi_p2k48d");
+    assert_eq!(spec.packing(), "t5_l64_p1_k48");
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[1]", "[48]", "strips = \"distant\"")),
+        &["strips = \"distant\"", "one panel"],
+    );
+    assert_mentions(
+        &refusal("avx512vbmi", &t5("[2]", "[48]", "strips = \"near\"")),
+        &["near", "adjacent", "distant"],
     );
 }
 
@@ -246,7 +266,12 @@ fn ids_are_distinct_and_named_after_their_parts() {
             1 => String::new(),
             n => format!("n{n}"),
         };
-        assert!(how.trim_end_matches('s').ends_with(&batch), "{id}");
+        let strips = match spec.strips {
+            Strips::Adjacent => "",
+            Strips::Distant => "d",
+        };
+        let end = how.trim_end_matches('s');
+        assert!(end.ends_with(&format!("{batch}{strips}")), "{id}");
         assert!(
             how.starts_with(spec.isa.name())
                 && how.contains(&format!("p{}k{}", spec.panels, spec.block))

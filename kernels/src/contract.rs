@@ -21,7 +21,8 @@ pub struct Token {
 /// # Safety contract
 ///
 /// * `weights` points to the bytes of the units in the kernel's packing: `strips` whole strips, then `singles` strips of one
-///   panel, each `steps` steps long.
+///   panel, each `steps` steps long. For a kernel with distant strips the packing has single panels, `strips` times as many as
+///   the kernel takes at once, then `singles`: panel j of strip i is panel `j * strips + i`.
 /// * `tokens` points to `count` tokens. The `operand` of each points to the K block's `steps * operand_step_bytes` bytes that
 ///   the kernel's own build function wrote; its `out` to one `i32` for every padded row of the units, which nothing else
 ///   reads or writes during the call.

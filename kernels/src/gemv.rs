@@ -551,6 +551,11 @@ impl Call<'_> {
         for (kernel, share) in shares(self.wider, kernel, count) {
             let (tokens, rest) = left.split_at(share);
             left = rest;
+            let (strips, singles) = match kernel.panels == self.matrix.packing().panels {
+                true => (strips, units.len() - strips),
+                // Single panels that the kernel takes several at a time, from distant places.
+                false => (units.len() / kernel.panels, units.len() % kernel.panels),
+            };
             let args = GemvArgs {
                 weights: weights.as_ptr(),
                 scales,
@@ -558,7 +563,7 @@ impl Call<'_> {
                 count: share,
                 steps,
                 strips,
-                singles: units.len() - strips,
+                singles,
                 prefetch: self.choice.tile.prefetch,
             };
             // SAFETY: the slices were cut to the lengths of the contract from a matrix and operands that the kernel reads, every `out`

@@ -230,8 +230,8 @@ fn fenced_outputs(
         tokens: pointers.as_ptr(),
         count: pointers.len(),
         steps,
-        strips: panels / packing.panels,
-        singles: panels % packing.panels,
+        strips: panels / kernel.panels,
+        singles: panels % kernel.panels,
         prefetch: usize::MAX,
     };
     // SAFETY: as for the build functions; the weights are packed for this kernel, and every token has buffers of its own.
@@ -330,9 +330,17 @@ fn check(kernel: &KernelDesc, rows: usize, cols: usize) {
     }
 }
 
+/// Panels in as many strips as show how a kernel walks them: where they are distant, a strip alone does not.
+fn panels_in_strips(kernel: &KernelDesc) -> usize {
+    match kernel.panels == kernel.packing.panels {
+        true => kernel.panels,
+        false => 2 * kernel.panels,
+    }
+}
+
 /// Fails unless `kernel` adds to what its outputs hold: sums, or `f32` products of sums and scales, first multiplied and then added.
 fn check_adds(kernel: &KernelDesc) {
-    let rows = kernel.packing.lanes * (kernel.packing.panels + 1);
+    let rows = kernel.packing.lanes * (panels_in_strips(kernel) + 1);
     let cols = kernel.packing.block.min(33) * kernel.packing.code.step_cols();
     let trits: Vec<i8> = (0..rows * cols)
         .map(|i| (i * 5 % 7 % 3) as i8 - 1)
@@ -362,7 +370,7 @@ fn stays_within(kernel: &KernelDesc) {
     let step = kernel.packing.code.step_cols();
     let longest = kernel.packing.block.min(3 * kernel.window.min(32) + 1) * step;
     for cols in [1, step, step + 1, longest - 1, longest] {
-        for rows in [1, kernel.packing.lanes * kernel.packing.panels + 1] {
+        for rows in [1, kernel.packing.lanes * panels_in_strips(kernel) + 1] {
             check(kernel, rows, cols);
         }
     }
@@ -455,7 +463,7 @@ fn matches_reference(kernel: &KernelDesc) {
     for cols in (1..=2 * step + 1).chain([block - 1, block]) {
         check(kernel, lanes + 1, cols);
     }
-    for rows in 1..=(kernel.packing.panels + 1) * lanes + 1 {
+    for rows in 1..=(panels_in_strips(kernel) + 1) * lanes + 1 {
         check(kernel, rows, 2 * step + 1);
     }
     for (trit, activation) in [(-1, -128), (1, -128), (-1, 127), (1, 127)] {

@@ -123,6 +123,9 @@ pub struct KernelDesc {
     pub isa: Isa,
     /// The bytes it reads.
     pub packing: Packing,
+    /// Panels that it works on at once: those of a strip of the packing or, where the packing has single panels, so many streams far
+    /// apart.
+    pub panels: usize,
     /// Tokens that it works on at once, from one reading of the weights. It takes any number: one batch after another, and the rest one
     /// by one.
     pub batch: usize,
@@ -178,6 +181,7 @@ static REFERENCE: KernelDesc = KernelDesc {
     variant: "",
     isa: Isa::Scalar,
     packing: Packing::TRITS,
+    panels: Packing::TRITS.panels,
     batch: 1,
     scales: Scales::Whole,
     operand_step_bytes: 1,

@@ -283,7 +283,7 @@ fn a_team_returns_the_same_sums() {
         let mut team = Team::new(threads);
         for kernel in packings.iter().filter(|k| k.isa != Isa::Scalar) {
             let choice = planner.choose_gemm(kernel.packing).expect("a gemm kernel");
-            let rows = 2 * kernel.packing.lanes * kernel.packing.panels + 3;
+            let rows = 2 * kernel.packing.lanes * kernel.panels + 3;
             let case = Case::random(rows, 300, 7, threads as u64);
             let gemv = Choice {
                 kernel: *kernel,

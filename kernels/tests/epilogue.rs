@@ -72,10 +72,7 @@ fn run(
 fn every_kernel_gives_the_bits_of_the_formulas() {
     let (_, kernels) = runnable("epilogue");
     for kernel in kernels {
-        let (lanes, strip) = (
-            kernel.packing.lanes,
-            kernel.packing.lanes * kernel.packing.panels,
-        );
+        let (lanes, strip) = (kernel.packing.lanes, kernel.packing.lanes * kernel.panels);
         for rows in [1, lanes - 1, lanes + 1, strip - 1, strip + lanes + 3] {
             if rows == 0 {
                 continue;

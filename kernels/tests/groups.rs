@@ -94,7 +94,7 @@ fn every_kernel_returns_the_references_bits() {
     eprintln!("groups: skipped for want of their ISA: {skipped:?}");
     let mut ran = 0;
     for kernel in cpu.group_kernels() {
-        let strip = kernel.packing.lanes * kernel.packing.panels;
+        let strip = kernel.packing.lanes * kernel.panels;
         for group in [32, 128, 256] {
             if !kernel.reads(kernel.packing.grouped(group)) {
                 continue;

@@ -44,7 +44,7 @@ fn all_residues_of_columns() {
 #[test]
 fn all_residues_of_rows() {
     for kernel in runnable("rows").1 {
-        let strip = kernel.packing.lanes * kernel.packing.panels;
+        let strip = kernel.packing.lanes * kernel.panels;
         let cols = 2 * kernel.packing.code.step_cols() + 1;
         for rows in 1..=strip + kernel.packing.lanes + 1 {
             let tokens = several(&kernel);
@@ -57,7 +57,7 @@ fn all_residues_of_rows() {
 fn all_numbers_of_tokens_around_a_batch() {
     for kernel in runnable("tokens").1 {
         let (strip, step) = (
-            kernel.packing.lanes * kernel.packing.panels,
+            kernel.packing.lanes * kernel.panels,
             kernel.packing.code.step_cols(),
         );
         for tokens in counts(kernel.batch.max(2)) {
@@ -217,7 +217,7 @@ fn every_code_of_every_group() {
 #[test]
 fn tiles_threads_and_batches_change_nothing() {
     for kernel in runnable("tiles").1 {
-        let strip = kernel.packing.lanes * kernel.packing.panels;
+        let strip = kernel.packing.lanes * kernel.panels;
         let rows = 3 * strip + kernel.packing.lanes + 3;
         let cols =
             (5 * kernel.packing.block * kernel.packing.code.step_cols() / 2).clamp(100, 3000);
@@ -242,7 +242,7 @@ fn tiles_threads_and_batches_change_nothing() {
 #[test]
 fn own_tables_change_nothing() {
     for kernel in runnable("own tables").1 {
-        let strip = kernel.packing.lanes * kernel.packing.panels;
+        let strip = kernel.packing.lanes * kernel.panels;
         let rows = 3 * strip + kernel.packing.lanes + 3;
         let cols =
             (5 * kernel.packing.block * kernel.packing.code.step_cols() / 2).clamp(100, 3000);
@@ -279,7 +279,7 @@ fn own_tables_change_nothing() {
 #[test]
 fn packing_has_an_exact_inverse() {
     for kernel in runnable("inverse").1 {
-        let rows = kernel.packing.lanes * (kernel.packing.panels + 1) + 1;
+        let rows = kernel.packing.lanes * (kernel.panels + 1) + 1;
         let cols = 2 * kernel.packing.block.min(100) * kernel.packing.code.step_cols() + 3;
         let case = Case::random(rows, cols, 0, seed(&kernel, rows, cols));
         let mut row = vec![9; cols];

@@ -144,7 +144,13 @@ fn variations(
         ..tile
     };
     let own = tables.contains(&Tables::Own).then_some(own);
-    let orders = orders(kernel.packing, shape, threads).into_iter();
+    // The streams of distant strips are as far apart as a chunk is long: they want all rows.
+    let is_distant = kernel.panels != kernel.packing.panels;
+    let orders = match is_distant {
+        true => Vec::new(),
+        false => orders(kernel.packing, shape, threads),
+    };
+    let orders = orders.into_iter();
     let orders = orders.map(|(k_blocks, chunk)| Tile {
         k_blocks,
         chunk,

@@ -6,7 +6,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Skeleton, at, bytes, ident};
+use super::{Skeleton, at, bytes, ident, weights_at};
 use crate::isa::Vocabulary;
 use crate::spec::KernelSpec;
 
@@ -35,9 +35,9 @@ impl Skeleton for Addsub<'_> {
                 .into_iter()
                 .enumerate()
                 .map(move |(index, plane)| {
-                    let offset = panel * self.spec.panel_step_bytes() + index * self.spec.lanes();
+                    let offset = index * self.spec.lanes();
                     let bits = ident(plane, panel);
-                    let load = self.words.load(at("weights", offset));
+                    let load = self.words.load(weights_at(self.spec, panel, offset));
                     quote!(let mut #bits = #load;)
                 })
         });

@@ -12,7 +12,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Skeleton, at, bytes, ident};
+use super::{Skeleton, at, bytes, ident, weights_at};
 use crate::isa::Vocabulary;
 use crate::spec::KernelSpec;
 
@@ -40,7 +40,7 @@ impl Skeleton for Bitserial<'_> {
         let w = self.words;
         let [low, high] = [0, 1].map(|digit| w.load_table(at("at", digit * w.table_bytes())));
         let lookups = (0..panels).map(|panel| {
-            let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
+            let codes = w.load(weights_at(self.spec, panel, 0));
             let plus = w.and(quote!(codes), quote!(nibble));
             let minus = w.byte_bits(quote!(codes), 4, 0x0f, quote!(nibble));
             let sums = bytes::DIGITS.map(|digit| {

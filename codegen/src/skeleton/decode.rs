@@ -16,7 +16,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use super::fields::Sums;
-use super::{Skeleton, at, comment, ident};
+use super::{Skeleton, comment, ident, weights_at};
 use crate::budget::DECODED_SCALES;
 use crate::isa::Vocabulary;
 use crate::spec::{Code, KernelSpec};
@@ -154,7 +154,7 @@ impl Decode<'_> {
         [first_name, last_name]: [TokenStream; 2],
     ) -> TokenStream {
         let w = self.words;
-        let codes = w.load(at("weights", panel * self.spec.panel_step_bytes()));
+        let codes = w.load(weights_at(self.spec, panel, 0));
         let first = w.lookup(&[quote!(first0), quote!(first1)], quote!(codes));
         // The bit that a shift of words brings in from the next byte is the eighth, which the lookup ignores.
         let upper = w.shift_right(16, quote!(codes), 1);
@@ -269,9 +269,8 @@ impl Decode<'_> {
         [low_name, high_name, rest_name]: [Ident; 3],
     ) -> TokenStream {
         let w = self.words;
-        let start = panel * self.spec.panel_step_bytes();
-        let low = w.load(at("weights", start));
-        let high = w.load(at("weights", start + 4 * self.spec.lanes()));
+        let low = w.load(weights_at(self.spec, panel, 0));
+        let high = w.load(weights_at(self.spec, panel, 4 * self.spec.lanes()));
         let rest = w.merge_bits(quote!(rest_of_low), quote!(#low_name), quote!(#high_name));
         quote! {
             let (#low_name, #high_name) = (#low, #high);

@@ -16,7 +16,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use super::{Skeleton, at, at_token, bytes, ident};
+use super::{Skeleton, at_token, bytes, ident, weights_at};
 use crate::isa::Vocabulary;
 use crate::spec::{Code, KernelSpec};
 
@@ -64,8 +64,8 @@ impl Skeleton for Lut<'_> {
 impl Lut<'_> {
     /// Vector `index` of the step's weights of a panel.
     fn weights(&self, panel: usize, index: usize) -> TokenStream {
-        let offset = panel * self.spec.panel_step_bytes() + index * self.spec.lanes();
-        self.words.load(at("weights", offset))
+        let offset = index * self.spec.lanes();
+        self.words.load(weights_at(self.spec, panel, offset))
     }
 
     /// The table vector at `offset` bytes of a token's tables of the step.

@@ -10,7 +10,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 
-use super::{Skeleton, add_to_rows, at, at_token, ident, of_token};
+use super::{Skeleton, add_to_rows, at_token, ident, of_token, weights_at};
 use crate::isa::Vocabulary;
 use crate::spec::{KernelSpec, Scales};
 
@@ -139,8 +139,7 @@ impl Lut16<'_> {
 
     /// The words of a panel.
     fn codes(&self, panel: usize) -> TokenStream {
-        let offset = panel * self.spec.panel_step_bytes();
-        self.words.load(at("weights", offset))
+        self.words.load(weights_at(self.spec, panel, 0))
     }
 
     /// The words `codes` with code `code` at their lowest bits.

@@ -9,7 +9,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::fields::Sums;
-use super::{Skeleton, at, ident};
+use super::{Skeleton, ident, weights_at};
 use crate::budget::{Plane, Planes, planes};
 use crate::isa::Vocabulary;
 use crate::spec::{KernelSpec, Variant};
@@ -57,7 +57,7 @@ impl Mad<'_> {
         let (w, sums) = (self.words, self.sums());
         let codes = |panel: usize| ident("codes", panel);
         let loads = (0..panels).map(|panel| {
-            let load = w.load(at("weights", panel * self.spec.panel_step_bytes()));
+            let load = w.load(weights_at(self.spec, panel, 0));
             let codes = codes(panel);
             quote!(let #codes = #load;)
         });
@@ -95,7 +95,7 @@ impl Skeleton for Mad<'_> {
         }
         let activations = self.sums().activations(4);
         let dots = (0..panels).map(|panel| {
-            let codes = at("weights", panel * self.spec.panel_step_bytes());
+            let codes = weights_at(self.spec, panel, 0);
             let codes = self.words.load(codes);
             let planes = self.planes().planes.into_iter().enumerate();
             let planes = planes.map(|(index, plane)| self.plane(panel, index, plane));

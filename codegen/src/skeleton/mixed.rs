@@ -17,7 +17,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use super::fields::Sums;
-use super::{Skeleton, at, comment, ident, number};
+use super::{Skeleton, comment, ident, number, weights_at};
 use crate::budget::DECODED_SCALES;
 use crate::isa::Vocabulary;
 use crate::spec::KernelSpec;
@@ -114,9 +114,8 @@ impl Mixed<'_> {
 
     /// The decoded bytes of a panel, by `names`.
     fn decoded(&self, panel: usize, names: &[Ident; 2]) -> TokenStream {
-        let offset = panel * self.spec.panel_step_bytes();
         let (codes, decoded) = (
-            self.words.load(at("weights", offset)),
+            self.words.load(weights_at(self.spec, panel, 0)),
             decoded(self.words, names),
         );
         quote! {

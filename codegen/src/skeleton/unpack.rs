@@ -14,7 +14,7 @@ use super::{Skeleton as _, at, comment, features, ident, mixed, number, strided}
 use crate::batched::UnpackSpec;
 use crate::budget::DECODED_SCALES;
 use crate::isa::Vocabulary;
-use crate::spec::{Code, Family, KernelSpec, Prefetch, Scales};
+use crate::spec::{Code, Family, KernelSpec, Prefetch, Scales, Strips};
 
 /// `pub unsafe fn <id>(args: &UnpackArgs) { … }`
 ///
@@ -200,6 +200,7 @@ impl Unpack<'_> {
             block: 1,
             window: 1,
             batch: 1,
+            strips: Strips::Adjacent,
             prefetch: Prefetch::Dense,
             scales: Scales::Whole,
         }

@@ -117,7 +117,7 @@ pub(crate) fn map(
             Some(TileCell {
                 kernel: candidate.kernel.id,
                 form: form(&candidate.kernel),
-                panels: candidate.kernel.packing.panels,
+                panels: candidate.kernel.panels,
                 prefetch: candidate.tile.prefetch,
                 weights_per_s: per_product / time_us.median,
                 time_us,
@@ -165,7 +165,7 @@ fn form(kernel: &Kernel) -> String {
     let code = kernel.packing.code.name();
     let tile = kernel.id.rsplit('_').next().unwrap_or_default();
     let rest = tile
-        .strip_prefix(&format!("p{}", kernel.packing.panels))
+        .strip_prefix(&format!("p{}", kernel.panels))
         .unwrap_or(tile);
     format!("{code} {rest}")
 }
