@@ -63,6 +63,8 @@ pub struct Buffer {
     /// Where the buffer starts in `memory`.
     offset: usize,
     len: usize,
+    /// The length it was made with: what lies behind is slack, on whatever pages.
+    capacity: usize,
     pages: Pages,
     advised: bool,
 }
@@ -96,6 +98,7 @@ impl Buffer {
             memory,
             offset,
             len,
+            capacity: len,
             pages,
             advised,
         })
@@ -106,19 +109,22 @@ impl Buffer {
         self.pages
     }
 
-    /// Bytes that the buffer can hold: at least the length it was made with.
+    /// Bytes that the buffer can hold: the length it was made with.
     pub fn capacity(&self) -> usize {
-        self.memory.len() - self.offset
+        self.capacity
     }
 
-    /// Makes the buffer shorter or longer within its memory. Bytes beyond the old length hold what was last written there.
+    /// Makes the buffer shorter or longer within its capacity. Bytes beyond the old length hold what was last written there.
     ///
     /// # Panics
     ///
     /// When `len` is above [`Buffer::capacity`].
     pub fn set_len(&mut self, len: usize) {
-        let capacity = self.capacity();
-        assert!(len <= capacity, "{len} bytes in a buffer for {capacity}");
+        assert!(
+            len <= self.capacity,
+            "{len} bytes in a buffer for {}",
+            self.capacity
+        );
         self.len = len;
     }
 
@@ -235,7 +241,7 @@ mod tests {
         assert_eq!(*buffer, [7; 10]);
         buffer.set_len(100);
         assert_eq!(*buffer, [7; 100]);
-        assert!(buffer.capacity() >= 100);
+        assert_eq!(buffer.capacity(), 100);
     }
 
     #[test]

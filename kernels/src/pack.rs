@@ -141,6 +141,11 @@ impl PackedMatrix {
         self.data.len()
     }
 
+    /// Bytes of the memory that it lies in: at least [`PackedMatrix::bytes`].
+    pub fn capacity(&self) -> usize {
+        self.data.capacity()
+    }
+
     /// The pages that its memory was asked for on.
     pub fn pages(&self) -> Pages {
         self.data.pages()

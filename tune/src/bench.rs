@@ -31,9 +31,9 @@ pub(crate) trait Bench {
 /// Rotation distance where the size of the last-level cache is unknown: larger than that of most CPUs.
 const UNKNOWN_L3: usize = 64 << 20;
 
-/// Rounds of a race before its packings change places in memory (see `rotation.rs`). Few, because a report has few rounds and many
-/// packings; changing takes about as long as a round.
-pub(crate) const ROUNDS_IN_PLACE: usize = 4;
+/// Rounds of a run that is reported before its packings change places in memory (see `rotation.rs`). Few, because a report has few
+/// rounds and many packings; changing takes about as long as a round.
+pub(crate) const ROUNDS_PER_DEAL: usize = 4;
 
 /// Where the weights are when a product starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -223,10 +223,17 @@ impl Bench for GemvBench<'_> {
         let mut demands: Vec<Demand> = Vec::new();
         for &index in candidates {
             let packing = self.candidates[index].kernel.packing;
-            let per_round = self.repetitions[index];
+            let burst = self.repetitions[index];
             match demands.iter_mut().find(|demand| demand.packing == packing) {
-                Some(demand) => demand.per_round += per_round,
-                None => demands.push(Demand { packing, per_round }),
+                Some(demand) => {
+                    demand.per_round += burst;
+                    demand.burst = demand.burst.max(burst);
+                }
+                None => demands.push(Demand {
+                    packing,
+                    per_round: burst,
+                    burst,
+                }),
             }
         }
         self.weights.rotation.plan(&demands);
@@ -256,7 +263,7 @@ pub(crate) fn cold_distance(cpu: &Cpu) -> u64 {
 pub(crate) fn distance_note(reached: u64, wanted: u64) -> Option<String> {
     (reached < wanted / 10 * 9).then(|| {
         format!(
-            "weights were read again after {} MiB instead of {} MiB, because more copies would not fit: \
+            "weights were read again after {} MiB instead of {} MiB, because more copies would not fit or be too many: \
              times may be too short",
             reached >> 20,
             wanted >> 20

@@ -2,7 +2,7 @@
 
 use tern_kernels::{Family, Kernel};
 
-use crate::bench::{Bench as _, GemvBench, Index, ROUNDS_IN_PLACE};
+use crate::bench::{Bench as _, GemvBench, Index, ROUNDS_PER_DEAL};
 use crate::candidates::Field;
 use crate::screen::{CacheTime, verdicts};
 use crate::search::{Outcome, Tiles, search};
@@ -124,7 +124,7 @@ pub(crate) fn side_by_side(
         if round > 0 && bench.cancelled() {
             break;
         }
-        if round > 0 && round % ROUNDS_IN_PLACE == 0 {
+        if round > 0 && round % ROUNDS_PER_DEAL == 0 {
             bench.enter(indices);
         }
         for position in 0..indices.len() {

@@ -17,13 +17,20 @@ pub(crate) const GAIN_MIN: f64 = 0.01;
 pub(crate) const ERRORS_MIN: f64 = 2.0;
 
 /// Rounds before all change places in memory. Changing takes as long as some thirty samples.
-const ROUNDS_IN_PLACE: usize = 64;
+const ROUNDS_IN_PLACE: usize = 32;
 
 /// Rounds at most: ratios that scatter by a tenth are then known to half a percent.
 const ROUNDS_MAX: usize = 1280;
 
-/// Blocks from which on their scatter says something about the noise.
-const BLOCKS_FOR_ERROR: usize = 4;
+/// Blocks before a run-off may end.
+const BLOCKS_MIN: usize = 4;
+
+/// What the state of the machine may change in a single block, as a standard error.
+const ERROR_OF_ONE_BLOCK: f64 = 0.03;
+
+/// How many times as wide an interval must be that is built on the scatter of so few values, for 2 values and on: the quantile of
+/// Student's distribution over that of the normal distribution, at 95 %.
+const STUDENT: [f64; 9] = [6.48, 2.20, 1.62, 1.42, 1.31, 1.25, 1.21, 1.18, 1.15];
 
 /// With fewer rounds than this their scatter says nothing about the noise.
 const ROUNDS_FOR_VERDICT: usize = 7;
@@ -39,8 +46,6 @@ pub(crate) struct Finals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub winner: usize,
-    /// The fastest of the others.
-    pub runner_up: usize,
     /// Whether the winner is ahead of all others by more than the noise. If not, it was preferred to those that are as fast.
     pub is_clear: bool,
 }
@@ -52,7 +57,7 @@ impl Finals {
         }
     }
 
-    /// Rounds in which each candidate has had all places.
+    /// Rounds in which each candidate has had the places of all, if all have packings of their own.
     fn block(&self) -> usize {
         self.samples.len() * ROUNDS_IN_PLACE
     }
@@ -69,40 +74,41 @@ impl Finals {
     /// By how much one candidate is slower than another (negative: faster), and how much of that may be noise.
     fn lag(&self, candidate: usize, other: usize) -> Option<(f64, f64)> {
         let ratio = self.ratio(candidate, other)?;
-        let blocks = self.samples[candidate].chunks(self.block());
-        let blocks = blocks.zip(self.samples[other].chunks(self.block()));
+        let blocks = self.samples[candidate].chunks_exact(self.block());
+        let blocks = blocks.zip(self.samples[other].chunks_exact(self.block()));
         let medians = blocks.filter_map(|(a, b)| Some(Spread::ratio(a, b)?.median));
         // Rounds of one block saw the same state of the machine: their scatter alone would promise too much.
-        let between = Spread::of(medians.collect())
-            .filter(|blocks| blocks.samples.len() >= BLOCKS_FOR_ERROR)
-            .map_or(0.0, |blocks| blocks.error());
-        Some((ratio.median - 1.0, ratio.error().max(between)))
+        let between = error_of_mean(&medians.collect::<Vec<f64>>());
+        let error = between.unwrap_or(ERROR_OF_ONE_BLOCK);
+        Some((ratio.median - 1.0, ratio.error().max(error)))
     }
 
-    /// Who is faster by more than the noise and by a gain that is worth a change; `None` if there are too few rounds to
-    /// tell, or not two candidates.
+    /// The fastest, or the first in order of those that are not behind it by more than the noise and a gain that is worth a
+    /// change; `None` if there are too few rounds to tell, or not two candidates.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         if self.rounds() < ROUNDS_FOR_VERDICT {
             return None;
         }
-        let bar = |error: f64| GAIN_MIN.max(ERRORS_MIN * error);
-        let mut winner = 0;
-        for challenger in 1..self.samples.len() {
-            let (lag, error) = self.lag(challenger, winner)?;
-            if -lag > bar(error) {
-                winner = challenger;
+        // All against the first, so that an order comes of it.
+        let times = (0..self.samples.len()).map(|candidate| {
+            let ratio = self.ratio(candidate, 0);
+            (candidate, ratio.map_or(f64::INFINITY, |ratio| ratio.median))
+        });
+        let (fastest, _) = times.min_by(|a, b| a.1.total_cmp(&b.1))?;
+        let is_behind = |other: usize| {
+            let (lag, error) = self.lag(other, fastest)?;
+            Some(lag > GAIN_MIN.max(ERRORS_MIN * error))
+        };
+        let mut level = Vec::new();
+        for candidate in 0..self.samples.len() {
+            if candidate == fastest || !is_behind(candidate)? {
+                level.push(candidate);
             }
         }
-        let mut others = Vec::new();
-        for other in (0..self.samples.len()).filter(|&other| other != winner) {
-            let (lag, error) = self.lag(other, winner)?;
-            others.push((other, lag, lag > bar(error)));
-        }
-        let (runner_up, ..) = *others.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
+        let winner = *level.first()?;
         Some(Verdict {
             winner,
-            runner_up,
-            is_clear: others.iter().all(|(.., is_ahead)| *is_ahead),
+            is_clear: level.len() == 1,
         })
     }
 
@@ -120,12 +126,12 @@ impl Finals {
             self.lag(other, winner)
                 .is_some_and(|(lag, error)| (lag.abs() - GAIN_MIN).abs() > 2.0 * ERRORS_MIN * error)
         };
-        self.rounds() >= BLOCKS_FOR_ERROR * self.block()
+        self.rounds() >= BLOCKS_MIN * self.block()
             && (0..self.samples.len()).all(|other| other == winner || is_sure(other))
     }
 
-    /// Adds one block of rounds over `candidates`, the order turned around in every second round. Ends after one round at the
-    /// earliest when the bench's clock passes `deadline`.
+    /// Adds one block of rounds over `candidates`, the order turned around in every second round. It ends early when the
+    /// bench's clock passes `deadline`, but not before one round.
     pub(crate) fn add_block(
         &mut self,
         bench: &mut dyn Bench,
@@ -135,6 +141,12 @@ impl Finals {
         for round in 0..self.block() {
             if round % ROUNDS_IN_PLACE == 0 {
                 bench.enter(candidates);
+            }
+            if round == 0 {
+                // The first samples only warm up.
+                for &candidate in candidates {
+                    bench.sample(candidate);
+                }
             }
             for turn in 0..candidates.len() {
                 let backwards = candidates.len() - 1 - turn;
@@ -149,6 +161,18 @@ impl Finals {
     }
 }
 
+/// Standard error of the mean of a few values, as wide as it must be for so few; `None` for less than two.
+fn error_of_mean(values: &[f64]) -> Option<f64> {
+    let (count, degrees) = (values.len() as f64, values.len().checked_sub(1)?);
+    let widening = match STUDENT.get(degrees.checked_sub(1)?) {
+        Some(&widening) => widening,
+        None => 1.0 + 1.5 / degrees as f64,
+    };
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    Some(widening * (squares / degrees as f64 / count).sqrt())
+}
+
 /// Runs candidates of a bench off, block after block, until the verdict is clear or the bench's clock passes `deadline`.
 pub(crate) fn run_off(bench: &mut dyn Bench, candidates: &[Index], deadline: Duration) -> Finals {
     let mut finals = Finals::new(candidates.len());
@@ -156,4 +180,71 @@ pub(crate) fn run_off(bench: &mut dyn Bench, candidates: &[Index], deadline: Dur
         finals.add_block(bench, candidates, deadline);
     }
     finals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many rounds of candidates that take so long, times `state(round)` for all but the first.
+    fn finals(us: &[f64], rounds: usize, state: impl Fn(usize) -> f64) -> Finals {
+        let mut finals = Finals::new(us.len());
+        for round in 0..rounds {
+            for (position, samples) in finals.samples.iter_mut().enumerate() {
+                let state = if position == 0 { 1.0 } else { state(round) };
+                samples.push(us[position] * state);
+            }
+        }
+        finals
+    }
+
+    #[test]
+    fn the_first_of_those_as_fast_as_the_fastest_wins() {
+        let long = 1000;
+        let verdict = |us: &[f64]| finals(us, long, |_| 1.0).verdict().unwrap();
+        let tie = |winner| Verdict {
+            winner,
+            is_clear: false,
+        };
+        assert_eq!(verdict(&[100.0, 99.2, 98.5]), tie(1));
+        assert_eq!(verdict(&[99.0, 100.0, 98.5]), tie(0));
+        let clear = Verdict {
+            winner: 2,
+            is_clear: true,
+        };
+        assert_eq!(verdict(&[100.0, 99.2, 95.0]), clear);
+    }
+
+    #[test]
+    fn one_block_does_not_settle_what_the_machine_may_do() {
+        let verdict = |rounds, us: &[f64]| finals(us, rounds, |_| 1.0).verdict().unwrap();
+        let block = Finals::new(2).block();
+        assert!(!verdict(block, &[100.0, 97.0]).is_clear);
+        assert!(verdict(block, &[100.0, 90.0]).is_clear);
+        assert!(verdict(4 * block, &[100.0, 97.0]).is_clear);
+        assert_eq!(
+            finals(&[1.0, 2.0], ROUNDS_FOR_VERDICT - 1, |_| 1.0).verdict(),
+            None
+        );
+    }
+
+    #[test]
+    fn states_of_the_machine_count_as_noise() {
+        let block = Finals::new(2).block();
+        // Blocks in which the second is 2 % slower or 8 % faster: 3 % faster on the whole, give or take 3 %.
+        let state = |round: usize| {
+            if (round / block).is_multiple_of(2) {
+                1.02
+            } else {
+                0.92
+            }
+        };
+        let moved = finals(&[100.0, 100.0], 6 * block, state);
+        let verdict = moved.verdict().unwrap();
+        assert!(!verdict.is_clear && verdict.winner == 0, "{verdict:?}");
+        assert!(!moved.is_done());
+        assert!(finals(&[100.0, 80.0], 6 * block, state).is_done());
+        assert!(!finals(&[100.0, 80.0], block, state).is_done());
+        assert!(finals(&[100.0], 0, state).is_done());
+    }
 }

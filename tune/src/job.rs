@@ -23,7 +23,7 @@ pub struct Trial {
     /// Microseconds per product, with its part of preparing the activations, in the last stage that it reached.
     pub spread: Option<Spread>,
     /// Microseconds to prepare one token's activations, which all matrices with the same input share; measured for
-    /// the last two.
+    /// the finalists.
     pub build: Option<Spread>,
     /// What became of it.
     pub outcome: Outcome,
@@ -41,13 +41,13 @@ pub struct Job {
     pub trials: Vec<Trial>,
     /// Why the winner won.
     pub decision: Decision,
-    /// How long the search took, packing included.
+    /// How long its races took, packing included; the run-offs of all shapes come after.
     pub seconds: f64,
 }
 
 impl Job {
     /// Writes down a search. `screened` are kernels that were left out before it, with the reason; `builds` has the times in which
-    /// activations are prepared for the last two.
+    /// activations are prepared for the finalists.
     ///
     /// # Errors
     /// No candidate was valid.
@@ -72,7 +72,7 @@ impl Job {
         }
         let mut trials: Vec<Trial> = Vec::new();
         for (candidate, row) in field.candidates.iter().zip(&ranking.rows) {
-            let is_last = matches!(row.outcome, Outcome::Won | Outcome::RunnerUp);
+            let is_last = matches!(row.outcome, Outcome::Won | Outcome::RunnerUp { .. });
             let build = builds
                 .iter()
                 .find(|(kernel, _)| is_last && *kernel == candidate.kernel);
@@ -109,7 +109,7 @@ impl Job {
         let winner = &self.trials[0];
         let spread = winner.spread.as_ref();
         let (median_us, mad_us) = spread.map_or((0.0, 0.0), |spread| (spread.median, spread.mad));
-        let runner_up = self.best_other(median_us);
+        let runner_up = self.best_other();
         Entry {
             rows: self.shape.rows,
             cols: self.shape.cols,
@@ -126,15 +126,15 @@ impl Job {
     }
 
     /// Id of the other kernel that came furthest, and its time over the winner's where that one met it.
-    fn best_other(&self, winner_us: f64) -> Option<(&'static str, f64)> {
+    fn best_other(&self) -> Option<(&'static str, f64)> {
         // Trials are sorted by how far and how fast they came: a ratio of an earlier stage is of fewer samples.
         let mut others = self
             .trials
             .iter()
             .filter(|trial| trial.kernel != self.trials[0].kernel);
         others.find_map(|trial| match &trial.outcome {
-            Outcome::RunnerUp => Some((trial.kernel, trial.spread.as_ref()?.median / winner_us)),
-            Outcome::Eliminated {
+            Outcome::RunnerUp { ratio }
+            | Outcome::Eliminated {
                 stage: "kernels" | "tiles" | "variations" | "run-off",
                 ratio,
             } => Some((trial.kernel, *ratio)),
@@ -153,7 +153,7 @@ impl Job {
             tile: winner.tile,
             median_us,
             decision: self.decision,
-            ahead_of: self.best_other(median_us),
+            ahead_of: self.best_other(),
         }
     }
 }

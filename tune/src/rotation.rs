@@ -15,7 +15,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use rayon::prelude::*;
-use tern_kernels::{Buffer, MemoryError, PackedMatrix, Packing, Pages};
+use tern_kernels::{Buffer, PackedMatrix, Packing, Pages};
 
 use crate::measure::settle;
 
@@ -25,8 +25,12 @@ const COPIES_MAX: usize = 30_000;
 /// Bytes that memory is read in on all CPUs of interest, or a divisor of that.
 const CACHE_LINE: usize = 64;
 
-/// Spare distance: a race does not visit its packings at exactly even intervals.
-const SPARE: f64 = 1.1;
+/// Bursts that a packing has copies for beyond those that the distance asks for: every second round runs backwards, so that around
+/// its ends a packing's turns lie closer together, by one on either side.
+const SPARE_BURSTS: usize = 2;
+
+/// A place serves if it is at most this many times as large as it must be. Others only take memory.
+const PLACE_EXCESS: usize = 2;
 
 /// What one packing needs in a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub(crate) struct Demand {
     pub packing: Packing,
     /// Copies that all candidates of this packing together read in one round.
     pub per_round: usize,
+    /// Copies that one of them reads in one turn, at most.
+    pub burst: usize,
 }
 
 /// Copies of one matrix in several packings.
@@ -79,7 +85,7 @@ impl Rotation {
             let sum = bytes.and_then(|bytes| held.checked_add(bytes));
             sum.is_some_and(|sum| sum <= self.limit)
         };
-        let (originals, copies) = self.held();
+        let (originals, copies) = self.originals_and_copies();
         if fits(originals + copies) {
             return Ok(());
         }
@@ -110,10 +116,16 @@ impl Rotation {
             .retain(|packing, _| packings.contains(packing));
     }
 
+    /// Bytes of everything.
+    pub(crate) fn held(&self) -> usize {
+        let (originals, copies) = self.originals_and_copies();
+        originals + copies
+    }
+
     /// Bytes of the originals and of the copies.
-    fn held(&self) -> (usize, usize) {
+    fn originals_and_copies(&self) -> (usize, usize) {
         let originals = self.originals.values().map(PackedMatrix::bytes).sum();
-        let copies = self.copies.values().flatten().map(PackedMatrix::bytes);
+        let copies = self.copies.values().flatten().map(PackedMatrix::capacity);
         (originals, copies.sum())
     }
 
@@ -156,7 +168,9 @@ impl Rotation {
     fn reached(&self, demands: &[Demand]) -> u64 {
         let round = self.round_bytes(demands) as u64;
         let walks = demands.iter().map(|demand| {
-            self.count(demand.packing).max(1) as u64 * round / demand.per_round as u64
+            let spare = SPARE_BURSTS * demand.burst;
+            let between = self.count(demand.packing).saturating_sub(spare);
+            between as u64 * round / demand.per_round as u64
         });
         walks.min().unwrap_or(0)
     }
@@ -167,25 +181,27 @@ impl Rotation {
 
     /// How many copies each packing needs, as far as memory allows.
     fn targets(&self, demands: &[Demand]) -> Vec<(Packing, usize)> {
-        let room = self.limit.saturating_sub(self.held().0);
+        let room = self.limit.saturating_sub(self.originals_and_copies().0);
         let copies: usize = demands.iter().map(|demand| demand.per_round).sum();
-        let rounds = self.distance as f64 * SPARE / self.round_bytes(demands) as f64;
+        let rounds = self.distance as f64 / self.round_bytes(demands) as f64;
         let rounds = rounds.min(COPIES_MAX as f64 / copies as f64);
-        let targets = |rounds: f64, whole: fn(f64) -> f64| -> Vec<(Packing, usize)> {
-            let target = |demand: &Demand| whole(demand.per_round as f64 * rounds) as usize;
-            demands
-                .iter()
-                .map(|demand| (demand.packing, target(demand)))
-                .collect()
-        };
-        let wanted = targets(rounds, f64::ceil);
+        let wanted: Vec<(Packing, usize)> = demands
+            .iter()
+            .map(|demand| {
+                let between = (demand.per_round as f64 * rounds).ceil() as usize;
+                (demand.packing, between + SPARE_BURSTS * demand.burst)
+            })
+            .collect();
         // Each copy may come to lie in any place, so all places are as large as the largest.
-        let place = self.place(&wanted) as f64;
+        let bytes = self.place(&wanted) as f64;
         let count: usize = wanted.iter().map(|(_, target)| target).sum();
-        if count as f64 * place <= room as f64 {
+        let share = room as f64 / (count as f64 * bytes);
+        if share >= 1.0 {
             return wanted;
         }
-        targets(room as f64 / (copies as f64 * place), f64::floor)
+        let less =
+            |(packing, target): (Packing, usize)| (packing, (target as f64 * share) as usize);
+        wanted.into_iter().map(less).collect()
     }
 
     /// Bytes of the largest matrix among `targets`.
@@ -226,11 +242,12 @@ impl Rotation {
         self.walked
     }
 
-    /// Deals the places out to the packings in turn: the order in which rounds will read them, so that the first to be read
-    /// again are the first to have been written. Each deal begins one place further on than the one before.
+    /// Deals the places out to the packings in turn, the order in which rounds will read them. Each deal begins one place further on
+    /// than the one before. The copies are read once before a race reads them, in the race's order, so that the first to be read
+    /// have been out of the caches for longest.
     fn deal(&mut self, targets: &[(Packing, usize)]) {
         let owners = in_turn(targets);
-        let mut places = self.places(self.place(targets), owners.len());
+        let (mut places, are_new) = self.places(self.place(targets), owners.len());
         // Fewer if the system gave less memory than was asked for.
         let count = places.len().max(1);
         places.rotate_left(self.deals % count);
@@ -241,29 +258,36 @@ impl Rotation {
             .into_par_iter()
             .map(|(packing, place)| originals[&packing].duplicate_in(place))
             .collect();
+        if are_new {
+            settle(|| {
+                std::hint::black_box(copies.par_iter().map(touch).reduce(|| 0, |a, b| a ^ b));
+            });
+        }
         for copy in copies {
+            std::hint::black_box(touch(&copy));
             let copies = self.copies.entry(copy.packing()).or_default();
             copies.push_back(copy);
         }
     }
 
-    /// `count` places of at least `bytes` bytes each, in the order of their addresses. Those that there are come back from the copies.
-    fn places(&mut self, bytes: usize, count: usize) -> Vec<Buffer> {
+    /// `count` places of at least `bytes` bytes each, in the order of their addresses. Those that there are come back from the copies;
+    /// also says whether there are new ones.
+    fn places(&mut self, bytes: usize, count: usize) -> (Vec<Buffer>, bool) {
         let copies = std::mem::take(&mut self.copies);
         let mut places: Vec<Buffer> = copies
             .into_values()
             .flatten()
             .map(PackedMatrix::into_buffer)
-            .filter(|place| place.capacity() >= bytes)
+            .filter(|place| (bytes..=PLACE_EXCESS * bytes).contains(&place.capacity()))
             .collect();
         places.sort_by_key(|place| place.as_ptr());
         places.truncate(count);
         let pages = self.originals.values().next().map(PackedMatrix::pages);
         let fresh = fresh(bytes, count - places.len(), pages.unwrap_or_default());
-        settle_places(&fresh);
+        let are_new = !fresh.is_empty();
         places.extend(fresh);
         places.sort_by_key(|place| place.as_ptr());
-        places
+        (places, are_new)
     }
 }
 
@@ -278,29 +302,17 @@ fn in_turn(targets: &[(Packing, usize)]) -> Vec<Packing> {
     turns.into_iter().map(|(_, packing)| packing).collect()
 }
 
-/// Up to `count` new places, all their pages touched, as many as the system gives memory for.
+/// Up to `count` new places, as many as the system gives memory for.
 fn fresh(bytes: usize, count: usize, pages: Pages) -> Vec<Buffer> {
-    let places = (0..count).into_par_iter().map(|_| {
-        let mut place = Buffer::zeroed(bytes, pages)?;
-        place.fill(u8::MAX);
-        Ok(place)
-    });
-    let places: Vec<Result<Buffer, MemoryError>> = places.collect();
-    places.into_iter().flatten().collect()
+    (0..count)
+        .map_while(|_| Buffer::zeroed(bytes, pages).ok())
+        .collect()
 }
 
-/// Reads fresh memory until it is read as fast as old: in a race nobody is to be slower for having got new memory.
-fn settle_places(places: &[Buffer]) {
-    if places.is_empty() {
-        return;
-    }
-    let touch = |place: &Buffer| {
-        let lines = place.iter().step_by(CACHE_LINE);
-        lines.fold(0u8, |mix, byte| mix ^ byte)
-    };
-    settle(|| {
-        std::hint::black_box(places.par_iter().map(touch).reduce(|| 0, |a, b| a ^ b));
-    });
+/// Reads a copy.
+fn touch(copy: &PackedMatrix) -> u8 {
+    let lines = copy.data().iter().step_by(CACHE_LINE);
+    lines.fold(0, |mix, byte| mix ^ byte)
 }
 
 #[cfg(test)]
@@ -309,6 +321,9 @@ mod tests {
     use tern_kernels::Pages;
 
     const BYTES: usize = 64 * 64;
+
+    /// Copies in one turn.
+    const BURST: usize = 1;
 
     /// Packings of equal size, so that the tests can count in matrices.
     fn packings() -> [Packing; 2] {
@@ -337,11 +352,11 @@ mod tests {
     fn there_is_room_after_copies_are_freed_or_a_reason() {
         let mut rotation = rotation(100, 5);
         rotation.put_back(vec![matrix(packings()[0]), matrix(packings()[0])]);
-        assert_eq!(rotation.held(), (2 * BYTES, 2 * BYTES));
+        assert_eq!(rotation.originals_and_copies(), (2 * BYTES, 2 * BYTES));
         rotation.make_room(Some(BYTES)).unwrap();
-        assert_eq!(rotation.held(), (2 * BYTES, 2 * BYTES));
+        assert_eq!(rotation.originals_and_copies(), (2 * BYTES, 2 * BYTES));
         rotation.make_room(Some(2 * BYTES)).unwrap();
-        assert_eq!(rotation.held(), (2 * BYTES, 0));
+        assert_eq!(rotation.originals_and_copies(), (2 * BYTES, 0));
         for bytes in [Some(4 * BYTES), Some(usize::MAX), None] {
             let reason = rotation.make_room(bytes).unwrap_err();
             assert!(reason.contains("MiB may be used"), "{reason}");
@@ -379,16 +394,22 @@ mod tests {
             Demand {
                 packing: a,
                 per_round: 3,
+                burst: 3,
             },
             Demand {
                 packing: b,
                 per_round: 1,
+                burst: BURST,
             },
         ]);
         let mut reader = Reader::default();
-        for _ in 0..200 {
-            reader.read(&mut rotation, a, 3);
-            reader.read(&mut rotation, b, 1);
+        for round in 0..200 {
+            // Every second round runs backwards.
+            let turns = [(a, 3), (b, 1)];
+            for turn in 0..turns.len() {
+                let (packing, count) = turns[(turn + round) % turns.len()];
+                reader.read(&mut rotation, packing, count);
+            }
         }
         assert!(reader.shortest.unwrap() >= 100, "{:?}", reader.shortest);
         assert_eq!(rotation.reuse_distance(), (100 * BYTES) as u64);
@@ -397,6 +418,7 @@ mod tests {
         rotation.plan(&[Demand {
             packing: b,
             per_round: 2,
+            burst: BURST,
         }]);
         let mut reader = Reader::default();
         for _ in 0..200 {
@@ -414,9 +436,10 @@ mod tests {
         rotation.plan(&[Demand {
             packing: a,
             per_round: 2,
+            burst: BURST,
         }]);
         assert_eq!(rotation.count(a), 10);
-        assert_eq!(rotation.reuse_distance(), (10 * BYTES) as u64);
+        assert_eq!(rotation.reuse_distance(), (8 * BYTES) as u64);
         // More than there is memory for: fewer, not none.
         assert_eq!(rotation.take(a, 50).len(), 10);
     }
@@ -428,14 +451,15 @@ mod tests {
         let demand = |packing| Demand {
             packing,
             per_round: 3,
+            burst: BURST,
         };
         rotation.plan(&[demand(a), demand(b)]);
         let taken = rotation.take(a, 3);
         assert_eq!(taken.len(), 1);
         rotation.put_back(taken);
         assert!(rotation.contains(a));
-        assert_eq!(rotation.held(), (2 * BYTES, 0));
-        assert_eq!(rotation.reuse_distance(), (2 * BYTES) as u64);
+        assert_eq!(rotation.originals_and_copies(), (2 * BYTES, 0));
+        assert_eq!(rotation.reuse_distance(), 0);
     }
 
     /// Where the copies of a packing lie.
@@ -453,6 +477,7 @@ mod tests {
         let demands = [a, b].map(|packing| Demand {
             packing,
             per_round: 1,
+            burst: BURST,
         });
         rotation.plan(&demands);
         let before = (places(&rotation, a), places(&rotation, b));
@@ -464,6 +489,26 @@ mod tests {
                 assert_eq!(copy.data(), original.data());
             }
         }
+    }
+
+    #[test]
+    fn a_round_longer_than_the_distance_has_copies_too() {
+        let [a, b] = packings();
+        let mut rotation = rotation(1, usize::MAX);
+        let demands = [a, b].map(|packing| Demand {
+            packing,
+            per_round: 4,
+            burst: BURST,
+        });
+        rotation.plan(&demands);
+        let mut reader = Reader::default();
+        for round in 0..20 {
+            for turn in 0..8 {
+                let turn = if round % 2 == 0 { turn } else { 7 - turn };
+                reader.read(&mut rotation, [a, b][turn % 2], 1);
+            }
+        }
+        assert!(reader.shortest.unwrap() > 1, "{:?}", reader.shortest);
     }
 
     #[test]
@@ -480,6 +525,7 @@ mod tests {
         rotation.plan(&[Demand {
             packing: Packing::TRITS,
             per_round: 1,
+            burst: BURST,
         }]);
         assert!(rotation.take(Packing::TRITS, 2).is_empty());
         assert!(rotation.take_warm(Packing::TRITS).is_none());

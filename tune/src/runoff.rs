@@ -29,6 +29,8 @@ pub(crate) struct RunOff {
     /// In order of preference.
     pub candidates: Vec<Candidate>,
     pub finals: Finals,
+    /// Why it ended early.
+    pub failure: Option<TuneError>,
 }
 
 impl RunOff {
@@ -45,6 +47,7 @@ impl RunOff {
             sharing,
             candidates,
             finals,
+            failure: None,
         }
     }
 
@@ -58,7 +61,8 @@ impl RunOff {
         let (shape, threads) = (self.shape, self.threads);
         let bench = GemvBench::new(weights, &self.candidates, threads, cancel)?;
         let mut bench = bench.with_preparation(self.sharing);
-        for index in 0..self.candidates.len() {
+        let all: Vec<Index> = (0..self.candidates.len()).collect();
+        for &index in &all {
             bench
                 .admit(index)
                 .map_err(|reason| TuneError::NoCandidate {
@@ -67,21 +71,20 @@ impl RunOff {
                     reason,
                 })?;
         }
-        let all: Vec<Index> = (0..self.candidates.len()).collect();
-        bench.enter(&all);
-        // The first samples only warm up.
-        for &index in &all {
-            bench.sample(index);
-        }
         self.finals.add_block(&mut bench, &all, deadline);
         Ok(())
     }
+
+    fn wants_more(&self) -> bool {
+        self.failure.is_none() && !self.finals.is_done()
+    }
 }
 
-/// The weights of several shapes. Only one of them has copies at a time.
+/// The weights of several shapes.
 pub(crate) struct Shelf {
     pages: Pages,
     distance: u64,
+    limit: usize,
     weights: HashMap<Shape, Weights>,
 }
 
@@ -90,21 +93,30 @@ impl Shelf {
         Shelf {
             pages,
             distance: cold_distance(cpu),
+            limit: host::memory_allowance(),
             weights: HashMap::new(),
         }
     }
 
-    /// The weights of a shape, made when they are first wanted. Those of the others give their copies up.
+    /// The weights of a shape, made when they are first wanted. Those of the others keep their copies while all together take no more
+    /// than half of what may be used, which leaves these as much.
     pub(crate) fn weights(&mut self, shape: Shape) -> &mut Weights {
-        for (other, weights) in &mut self.weights {
-            if *other != shape {
+        let others = self
+            .weights
+            .iter_mut()
+            .filter(|(other, _)| **other != shape);
+        let others: Vec<&mut Weights> = others.map(|(_, weights)| weights).collect();
+        let mut held = 0;
+        for weights in others {
+            held += weights.rotation().held();
+            if held > self.limit / 2 {
                 weights.rotation().free_copies();
             }
         }
-        let (pages, distance) = (self.pages, self.distance);
+        let (pages, distance, limit) = (self.pages, self.distance, self.limit / 2);
         self.weights
             .entry(shape)
-            .or_insert_with(|| Weights::in_memory(shape, pages, distance, host::memory_allowance()))
+            .or_insert_with(|| Weights::in_memory(shape, pages, distance, limit))
     }
 
     /// Keeps only what the run-offs need of all weights.
@@ -120,29 +132,31 @@ impl Shelf {
     }
 }
 
-/// Goes through `run_offs` in turns, one block each, until all are done or `budget` has passed.
-///
-/// # Errors
-/// A candidate is not exact or cannot be set up, or the system refuses threads.
+/// Goes through `run_offs` in turns, one block each, until all are done or `budget` has passed. Where that does not suffice for a turn, each
+/// gets its part of it. One whose candidates cannot be set up ends with that as its failure.
 pub(crate) fn run_off_in_turns(
     run_offs: &mut [RunOff],
     shelf: &mut Shelf,
     budget: Duration,
     cancel: &AtomicBool,
-) -> Result<(), TuneError> {
+) {
     let clock = Clock::start();
-    let has_time = || clock.elapsed() < budget && !cancel.load(Ordering::Relaxed);
     loop {
-        let mut went_on = false;
-        for run_off in run_offs.iter_mut().filter(|one| !one.finals.is_done()) {
-            if has_time() {
-                let left = budget.saturating_sub(clock.elapsed());
-                run_off.go_on(shelf.weights(run_off.shape), left, cancel)?;
-                went_on = true;
-            }
+        let mut waiting = run_offs.iter().filter(|one| one.wants_more()).count();
+        if waiting == 0 {
+            return;
         }
-        if !went_on {
-            return Ok(());
+        for run_off in run_offs.iter_mut().filter(|one| one.wants_more()) {
+            let left = budget.saturating_sub(clock.elapsed());
+            if left.is_zero() || cancel.load(Ordering::Relaxed) {
+                return;
+            }
+            let turn = Clock::start();
+            let weights = shelf.weights(run_off.shape);
+            let share = left / u32::try_from(waiting).unwrap_or(u32::MAX);
+            let share = share.saturating_sub(turn.elapsed());
+            run_off.failure = run_off.go_on(weights, share, cancel).err();
+            waiting -= 1;
         }
     }
 }
@@ -202,6 +216,10 @@ pub fn paired_runoff(
     let never = AtomicBool::new(false);
     let mut shelf = Shelf::new(cpu, options.pages);
     let mut run_offs = [RunOff::new(shape, threads, options.sharing, pair.to_vec())];
-    run_off_in_turns(&mut run_offs, &mut shelf, options.budget, &never)?;
-    Runoff::of(&run_offs[0].finals).ok_or(TuneError::Nothing)
+    run_off_in_turns(&mut run_offs, &mut shelf, options.budget, &never);
+    let [run_off] = run_offs;
+    match run_off.failure {
+        Some(failure) => Err(failure),
+        None => Runoff::of(&run_off.finals).ok_or(TuneError::Nothing),
+    }
 }

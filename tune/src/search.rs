@@ -13,7 +13,7 @@
 //! instructions trade places with what the machine's neighbours do, for longer than a race lasts. So the best of each kind stays, if
 //! it is not far behind, and comes to the run-off.
 //!
-//! The second and third stage have a bar that tightens from round to round, and go on until the rest are known well enough or
+//! Each stage has a bar that tightens from round to round. The second and third go on until the rest are known well enough or
 //! the time is up: a machine whose samples scatter by a tenth needs hundreds of rounds to tell candidates apart that differ
 //! by a hundredth.
 //!
@@ -21,7 +21,7 @@
 //! the noise: who had bad luck in a few samples stays for more of them.
 //!
 //! The tie rule makes the result reproducible: candidates come in a fixed order (the default plan's choice first),
-//! and the later one of the last two wins only if it is faster by more than the noise and by more than 1 %.
+//! and a later finalist wins only if it is faster by more than the noise and by more than 1 %.
 //!
 //! Ideas: interleaved elimination from CubeCL's autotuner, the paired run-off from cutile's `tune`, checking before
 //! timing and failed candidates as rows from Kernel Tuner, "most expensive first" (see `tune.rs`) from FFTW's wisdom.
@@ -150,8 +150,11 @@ impl std::fmt::Display for Decision {
 pub enum Outcome {
     /// The winner.
     Won,
-    /// The fastest of the other finalists.
-    RunnerUp,
+    /// The fastest of the other finalists, at this multiple of the winner by rounds in which both took part.
+    RunnerUp {
+        /// Below one where it was as fast within the noise, and the winner comes first in order.
+        ratio: f64,
+    },
     /// Lost in a race, at this multiple of that race's best median.
     Eliminated {
         /// `screening` (see `screen.rs`), `kernels`, `tiles`, `variations` or `run-off`.
@@ -170,7 +173,7 @@ impl Outcome {
     pub(crate) fn order(&self) -> (u8, f64) {
         match self {
             Outcome::Won => (0, 0.0),
-            Outcome::RunnerUp => (1, 0.0),
+            Outcome::RunnerUp { .. } => (1, 0.0),
             Outcome::Eliminated { stage, ratio } => match *stage {
                 "run-off" => (2, *ratio),
                 "variations" => (3, *ratio),
@@ -188,7 +191,7 @@ impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Outcome::Won => write!(f, "won"),
-            Outcome::RunnerUp => write!(f, "runner-up"),
+            Outcome::RunnerUp { ratio } => write!(f, "runner-up, {ratio:.3}x"),
             Outcome::Eliminated { stage, ratio } => write!(f, "{ratio:.2}x in `{stage}`"),
             Outcome::Invalid(reason) => write!(f, "invalid: {reason}"),
             Outcome::NotRun => write!(f, "not run"),
@@ -235,6 +238,7 @@ pub(crate) fn race(
 
     // A kernel goes on with all its tiles, those that lost the first race too: that race was short.
     let survivors = search.best_kernels(&stage, kernels, &left);
+    left.retain(|&candidate| search.outcomes[candidate].is_none());
     let field = in_turn(survivors.iter().map(|tiles| tiles.plain.clone()));
     if field.len() > survivors.len() && search.has_time() {
         search.readmit(&field);
@@ -311,6 +315,8 @@ struct Search<'a> {
     outcomes: Vec<Option<Outcome>>,
     admitted: Vec<bool>,
     kinds: Vec<usize>,
+    /// Whether some candidate was left out for want of time.
+    is_cut_short: bool,
 }
 
 impl<'a> Search<'a> {
@@ -328,6 +334,7 @@ impl<'a> Search<'a> {
             samples: vec![Vec::new(); candidates],
             outcomes: vec![None; candidates],
             admitted: vec![false; candidates],
+            is_cut_short: false,
         }
     }
 
@@ -345,6 +352,7 @@ impl<'a> Search<'a> {
             if !self.admitted[candidate] {
                 let late = self.bench.elapsed() >= deadline || self.bench.cancelled();
                 if late && !entered.is_empty() {
+                    self.is_cut_short = true;
                     continue;
                 }
                 if let Err(reason) = self.bench.admit(candidate) {
@@ -376,6 +384,10 @@ impl<'a> Search<'a> {
         for &candidate in &left {
             self.samples[candidate].clear();
         }
+        let stage = &Stage {
+            turns_min: stage.turns_min.min(left.len()),
+            ..*stage
+        };
         for &bar in stage.bars {
             left = self.race(stage, left, self.rules.rounds, bar);
         }
@@ -399,8 +411,8 @@ impl<'a> Search<'a> {
     fn race(&mut self, stage: &Stage, entered: Vec<Index>, rounds: usize, bar: f64) -> Vec<Index> {
         // One that is alone needs no race, but its time is wanted all the same.
         let is_timed = |&candidate: &Index| !self.samples[candidate].is_empty();
-        if entered.len() < 2 && entered.iter().all(is_timed) {
-            return entered;
+        if entered.iter().all(is_timed) && (entered.len() < 2 || self.is_late(stage)) {
+            return self.drop_behind(stage, entered, bar);
         }
         self.bench.enter(&entered);
         let turns = (0..rounds * entered.len()).map(|turn| {
@@ -549,10 +561,11 @@ impl<'a> Search<'a> {
             self.outcomes[candidate] = Some(Outcome::Eliminated { stage, ratio });
         }
         Raced {
-            is_cut_short: !self.has_time(),
+            is_cut_short: self.is_cut_short || !self.has_time(),
             samples: self.samples,
             outcomes: self.outcomes,
             finalists,
+            stage,
             leader: leader.or(left.first().copied()),
         }
     }
@@ -590,8 +603,10 @@ pub(crate) struct Raced {
     outcomes: Vec<Option<Outcome>>,
     /// Those for the run-off, in order of preference; none if fewer than two are left.
     pub finalists: Vec<Index>,
+    /// The last race.
+    stage: &'static str,
     leader: Option<Index>,
-    /// Whether time was up, or the user stopped.
+    /// Whether time did not suffice for all, or the user stopped.
     is_cut_short: bool,
 }
 
@@ -600,6 +615,14 @@ impl Raced {
     fn had_rivals(&self) -> bool {
         let lost = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Eliminated { .. }));
         self.outcomes.iter().any(lost)
+    }
+
+    /// Why a candidate was refused, if one was.
+    pub(crate) fn first_refusal(&self) -> Option<String> {
+        self.outcomes.iter().find_map(|outcome| match outcome {
+            Some(Outcome::Invalid(reason)) => Some(reason.clone()),
+            _ => None,
+        })
     }
 
     /// Those that may still win.
@@ -614,29 +637,34 @@ impl Raced {
     pub(crate) fn decide(mut self, finals: Finals) -> Ranking {
         if self.finalists.is_empty() {
             let decision = match (self.had_rivals(), self.is_cut_short) {
-                (false, _) => Decision::OnlyOne,
+                (_, true) => Decision::Interrupted,
+                (false, false) => Decision::OnlyOne,
                 (true, false) => Decision::Clear,
-                (true, true) => Decision::Interrupted,
             };
             let leader = self.leader;
-            return self.ranking(leader, None, decision);
+            return self.ranking(leader, decision);
         }
         let Some(verdict) = finals.verdict() else {
             // Too few rounds, or none: the races decide.
-            let leader = self.leader;
-            let other = self.finalists.iter().copied().find(|&c| Some(c) != leader);
-            return self.ranking(leader, other, Decision::Interrupted);
-        };
-        let [winner, runner_up] =
-            [verdict.winner, verdict.runner_up].map(|position| self.finalists[position]);
-        let winner_at = verdict.winner;
-        for (position, &candidate) in self.finalists.iter().enumerate() {
-            let ratio = finals.ratio(position, winner_at);
-            self.outcomes[candidate] = Some(Outcome::Eliminated {
-                stage: "run-off",
-                ratio: ratio.map_or(f64::INFINITY, |ratio| ratio.median),
+            let leader = self.leader.unwrap_or(self.finalists[0]);
+            let ratio = |c: Index| Spread::ratio(&self.samples[c], &self.samples[leader]);
+            let ratios = self.finalists.iter().map(|&c| {
+                let ratio = ratio(c).map_or(f64::INFINITY, |ratio| ratio.median);
+                (c, ratio)
             });
-        }
+            let ratios: Vec<(Index, f64)> = ratios.filter(|(c, _)| *c != leader).collect();
+            let stage = self.stage;
+            return self.ranked(leader, &ratios, stage, Decision::Interrupted);
+        };
+        let ratio = |position| {
+            let ratio = finals.ratio(position, verdict.winner);
+            ratio.map_or(f64::INFINITY, |ratio| ratio.median)
+        };
+        let positions = (0..self.finalists.len()).filter(|&position| position != verdict.winner);
+        let ratios: Vec<(Index, f64)> = positions
+            .map(|position| (self.finalists[position], ratio(position)))
+            .collect();
+        let winner = self.finalists[verdict.winner];
         for (&candidate, samples) in self.finalists.iter().zip(finals.samples) {
             self.samples[candidate] = samples;
         }
@@ -644,20 +672,33 @@ impl Raced {
             true => Decision::Margin,
             false => Decision::TieRule,
         };
-        self.ranking(Some(winner), Some(runner_up), decision)
+        self.ranked(winner, &ratios, "run-off", decision)
     }
 
-    fn ranking(
-        self,
-        winner: Option<Index>,
-        runner_up: Option<Index>,
+    /// The result, from the times of the other finalists over the winner's in `stage`: the fastest of them is the runner-up.
+    fn ranked(
+        mut self,
+        winner: Index,
+        ratios: &[(Index, f64)],
+        stage: &'static str,
         decision: Decision,
     ) -> Ranking {
+        let runner_up = ratios.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        let runner_up = runner_up.map(|(candidate, _)| *candidate);
+        for &(candidate, ratio) in ratios {
+            self.outcomes[candidate] = Some(match Some(candidate) == runner_up {
+                true => Outcome::RunnerUp { ratio },
+                false => Outcome::Eliminated { stage, ratio },
+            });
+        }
+        self.ranking(Some(winner), decision)
+    }
+
+    fn ranking(self, winner: Option<Index>, decision: Decision) -> Ranking {
         let rows = self.samples.into_iter().zip(self.outcomes).enumerate();
         let rows = rows.map(|(candidate, (samples, outcome))| {
             let outcome = match outcome {
                 _ if winner == Some(candidate) => Outcome::Won,
-                _ if runner_up == Some(candidate) => Outcome::RunnerUp,
                 outcome => outcome.unwrap_or(Outcome::NotRun),
             };
             Row {

@@ -194,7 +194,7 @@ fn the_best_of_another_kind_comes_to_the_run_off() {
     let finals = run_off(&mut fake, &raced.finalists, AMPLE);
     let ranking = raced.decide(finals);
     assert_eq!(ranking.winner, Some(2));
-    assert_eq!(ranking.rows[0].outcome, Outcome::RunnerUp);
+    assert!(matches!(ranking.rows[0].outcome, Outcome::RunnerUp { .. }));
     assert!(matches!(
         ranking.rows[1].outcome,
         Outcome::Eliminated {
@@ -248,7 +248,7 @@ fn a_challenger_wins_by_more_than_the_noise() {
             (Some(1), Decision::Margin),
             "seed {seed}"
         );
-        assert_eq!(ranking.rows[0].outcome, Outcome::RunnerUp);
+        assert!(matches!(ranking.rows[0].outcome, Outcome::RunnerUp { .. }));
     }
 }
 
@@ -315,8 +315,33 @@ fn when_time_is_up_during_admission_the_rest_stay_out() {
     fake.admission = Duration::from_secs(1);
     let ranking = fake.run(&[vec![0], vec![1], vec![2]], Duration::from_secs(6));
     assert_eq!(ranking.winner, Some(1));
-    assert_eq!(ranking.decision, Decision::Clear);
+    assert_eq!(ranking.decision, Decision::Interrupted);
     assert_eq!(ranking.rows[2].outcome, Outcome::NotRun);
+}
+
+#[test]
+fn without_a_run_off_the_races_rank_the_finalists() {
+    let mut fake = Fake::new(&[100.0, 101.0, 100.5]);
+    let kernel = |kind: usize| Tiles {
+        plain: vec![kind],
+        variations: vec![Vec::new()],
+        kind,
+    };
+    let kernels = [kernel(0), kernel(1), kernel(2)];
+    let rules = Rules::with_budget(AMPLE);
+    let raced = race(&mut fake, &kernels, &rules, &mut |_, _| {});
+    assert_eq!(raced.finalists, [0, 1, 2]);
+    let ranking = raced.decide(Finals::new(3));
+    assert_eq!(ranking.decision, Decision::Interrupted);
+    assert_eq!(ranking.winner, Some(0));
+    assert_eq!(ranking.rows[2].outcome, Outcome::RunnerUp { ratio: 1.005 });
+    assert!(matches!(
+        ranking.rows[1].outcome,
+        Outcome::Eliminated {
+            stage: "kernels",
+            ..
+        }
+    ));
 }
 
 #[test]

@@ -143,6 +143,10 @@ pub(crate) fn tune_orders(
             shape,
             threads,
         });
+        // What the races of other shapes needed goes before this one's weights come.
+        if index == 0 || orders[index - 1].work.shape != shape {
+            tuner.shelf.keep_only(&run_offs);
+        }
         let left = racing.saturating_sub(clock.elapsed());
         let job = tuner.race(order, share(left, &orders[index..]), progress)?;
         let finalists = job.raced.finalists.iter();
@@ -150,24 +154,24 @@ pub(crate) fn tune_orders(
         let sharing = order.work.sharing();
         run_offs.push(RunOff::new(shape, threads, sharing, candidates.collect()));
         raced.push(job);
-        let is_last_of_shape = orders
-            .get(index + 1)
-            .is_none_or(|next| next.work.shape != shape);
-        if is_last_of_shape {
-            let note = tuner.note(shape);
-            let is_new = |note: &String| !tuning.notes.contains(note);
-            tuning.notes.extend(note.filter(is_new));
-            tuner.shelf.keep_only(&run_offs);
-        }
+        let note = tuner.note(shape);
+        let is_new = |note: &String| !tuning.notes.contains(note);
+        tuning.notes.extend(note.filter(is_new));
     }
+    tuner.shelf.keep_only(&run_offs);
     let count = run_offs.iter().filter(|one| one.candidates.len() > 1);
     progress(&Progress::RunOffs {
         count: count.count(),
     });
     let left = options.budget.saturating_sub(clock.elapsed());
-    run_off_in_turns(&mut run_offs, &mut tuner.shelf, left, cancel)?;
+    run_off_in_turns(&mut run_offs, &mut tuner.shelf, left, cancel);
     for (job, run_off) in raced.into_iter().zip(run_offs) {
         let order = job.order;
+        if let Some(failure) = run_off.failure {
+            let (shape, threads) = (order.work.shape, order.threads);
+            let note = format!("the run-off of {shape} x{threads} ended early: {failure}");
+            tuning.notes.push(note);
+        }
         let (job, kernel) = job.decide(run_off.finals)?;
         progress(&job.done());
         tuning
@@ -259,6 +263,15 @@ impl Tuner<'_> {
         let rules = Rules::with_budget(budget.saturating_sub(clock.elapsed()));
         let mut notify = |name, candidates| progress(&Progress::Stage { name, candidates });
         let raced = race(&mut bench, &field.kernels, &rules, &mut notify);
+        if raced.last().is_empty() {
+            let reason = raced.first_refusal();
+            let reason = reason.unwrap_or_else(|| "there was no time".to_string());
+            return Err(TuneError::NoCandidate {
+                shape,
+                threads,
+                reason,
+            });
+        }
         let last = raced.last().into_iter();
         let builds = last
             .map(|index| (field.candidates[index].kernel, bench.build(index)))

@@ -14,7 +14,7 @@ use crate::runoff::{RunOff, Shelf, run_off_in_turns};
 use crate::shapes::Work;
 use crate::tune::{Order, TuneOptions, Tuning, tune_orders};
 
-/// Time for the run-off of a saved and a new winner, at most.
+/// Time for run-offs of saved and new winners, for each of them; some use less of it and leave it to others.
 const EACH: Duration = Duration::from_secs(5);
 
 /// A saved winner beside the winner of a new tuning.
@@ -87,7 +87,10 @@ pub fn verify(
     });
     let mut shelf = Shelf::new(cpu, options.pages);
     let budget = EACH.saturating_mul(u32::try_from(run_offs.len()).unwrap_or(u32::MAX));
-    run_off_in_turns(&mut run_offs, &mut shelf, budget, cancel)?;
+    run_off_in_turns(&mut run_offs, &mut shelf, budget, cancel);
+    if let Some(failure) = run_offs.iter_mut().find_map(|one| one.failure.take()) {
+        return Err(failure);
+    }
     let mut entries = Vec::new();
     for (shape, threads, saved, new, run_off) in rows {
         let ratio = run_off.map(|index: usize| run_offs[index].finals.ratio(1, 0));

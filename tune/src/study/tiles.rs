@@ -7,7 +7,7 @@ use tern_kernels::plan::DEFAULT_TILE;
 use tern_kernels::{Family, Kernel, Shape, Tile};
 
 use super::race::Course;
-use crate::bench::{Bench as _, GemvBench, Index, ROUNDS_IN_PLACE};
+use crate::bench::{Bench as _, GemvBench, Index, ROUNDS_PER_DEAL};
 use crate::candidates::prefetches;
 use crate::error::TuneError;
 use crate::figure::style::contender_name;
@@ -144,7 +144,7 @@ fn sample_all(bench: &mut GemvBench<'_>, count: usize, budget: Duration) -> Vec<
     }
     let mut samples = vec![Vec::new(); count];
     for round in 0..ROUNDS {
-        if round % ROUNDS_IN_PLACE == 0 {
+        if round % ROUNDS_PER_DEAL == 0 {
             bench.enter(&admitted);
         }
         for position in 0..admitted.len() {
