@@ -77,8 +77,8 @@ impl Field {
             candidates: Vec::new(),
             kernels: Vec::new(),
         };
-        // The family says what a kernel computes with, the code how many bytes it reads.
-        let mut kinds: Vec<(Family, Code)> = Vec::new();
+        // The family says what a kernel computes with, the code how many bytes it reads, and in how many streams.
+        let mut kinds: Vec<(Family, Code, bool)> = Vec::new();
         for kernel in kernels {
             let mut add = |tile| {
                 field.candidates.push(Candidate { kernel, tile });
@@ -94,7 +94,8 @@ impl Field {
                 .into_iter()
                 .map(|tiles| tiles.into_iter().map(&mut add).collect())
                 .collect();
-            let mean = (kernel.family, kernel.packing.code);
+            let is_distant = kernel.panels != kernel.packing.panels;
+            let mean = (kernel.family, kernel.packing.code, is_distant);
             let kind = kinds.iter().position(|kind| *kind == mean);
             let kind = kind.unwrap_or_else(|| {
                 kinds.push(mean);

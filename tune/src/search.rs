@@ -13,7 +13,7 @@
 //! instructions trade places with what the machine's neighbours do, for longer than a race lasts. So the best of each kind stays, if
 //! it is not far behind, and comes to the run-off.
 //!
-//! Each stage has a bar that tightens from round to round. The second and third go on until the rest are known well enough or
+//! Each stage has a bar that tightens from round to round, and goes on until the rest are known well enough or
 //! the time is up: a machine whose samples scatter by a tenth needs hundreds of rounds to tell candidates apart that differ
 //! by a hundredth.
 //!
@@ -90,7 +90,7 @@ impl Rules {
 pub(crate) const RUN_OFF_SHARE: f64 = 0.25;
 
 /// When the first two stages end, as a part of the budget.
-const KERNELS_END: f64 = 0.4;
+const KERNELS_END: f64 = 0.35;
 const TILES_END: f64 = 0.7;
 
 /// When a stage takes no more candidates, as a part of its time: the rest is for racing them.
@@ -111,7 +111,7 @@ const ERRORS_OUT: f64 = 3.0;
 const KIND_BAR: f64 = 1.15;
 
 /// Candidates in a run-off, at most.
-const FINALISTS_MAX: usize = 4;
+const FINALISTS_MAX: usize = 5;
 
 /// Known to this standard error, a candidate needs no more rounds: its place among those within [`TIE_BAND`] is clear.
 const ERROR_KNOWN: f64 = GAIN_MIN / 4.0;
@@ -235,6 +235,7 @@ pub(crate) fn race(
     };
     notify(stage.name, kernels.len());
     let mut left = search.race_new(&stage, &field);
+    left = search.race_on(&stage, left);
 
     // A kernel goes on with all its tiles, those that lost the first race too: that race was short.
     let survivors = search.best_kernels(&stage, kernels, &left);
