@@ -551,10 +551,10 @@ impl Call<'_> {
         for (kernel, share) in shares(self.wider, kernel, count) {
             let (tokens, rest) = left.split_at(share);
             left = rest;
-            let (strips, singles) = match kernel.panels == self.matrix.packing().panels {
-                true => (strips, units.len() - strips),
+            let (strips, singles) = match kernel.is_distant() {
                 // Single panels that the kernel takes several at a time, from distant places.
-                false => (units.len() / kernel.panels, units.len() % kernel.panels),
+                true => (units.len() / kernel.panels, units.len() % kernel.panels),
+                false => (strips, units.len() - strips),
             };
             let args = GemvArgs {
                 weights: weights.as_ptr(),

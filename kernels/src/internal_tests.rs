@@ -332,9 +332,9 @@ fn check(kernel: &KernelDesc, rows: usize, cols: usize) {
 
 /// Panels in as many strips as show how a kernel walks them: where they are distant, a strip alone does not.
 fn panels_in_strips(kernel: &KernelDesc) -> usize {
-    match kernel.panels == kernel.packing.panels {
-        true => kernel.panels,
-        false => 2 * kernel.panels,
+    match kernel.is_distant() {
+        true => 2 * kernel.panels,
+        false => kernel.panels,
     }
 }
 

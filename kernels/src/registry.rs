@@ -123,8 +123,7 @@ pub struct KernelDesc {
     pub isa: Isa,
     /// The bytes it reads.
     pub packing: Packing,
-    /// Panels that it works on at once: those of a strip of the packing or, where the packing has single panels, so many streams far
-    /// apart.
+    /// Panels that it works on at once: those of a strip of the packing, or so many streams (see [`KernelDesc::is_distant`]).
     pub panels: usize,
     /// Tokens that it works on at once, from one reading of the weights. It takes any number: one batch after another, and the rest one
     /// by one.
@@ -154,6 +153,11 @@ pub struct KernelDesc {
 }
 
 impl KernelDesc {
+    /// Whether its panels lie far apart: the packing has single panels, and the kernel reads several streams of them.
+    pub fn is_distant(&self) -> bool {
+        self.panels != self.packing.panels
+    }
+
     /// Weights in one step of one panel.
     pub fn weights_per_step(&self) -> usize {
         self.packing.lanes * self.packing.code.step_cols()

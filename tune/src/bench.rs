@@ -28,6 +28,15 @@ pub(crate) trait Bench {
     fn cancelled(&self) -> bool;
 }
 
+/// The positions `0..count` in the order of a round: every second round runs backwards, so that nobody always follows the same
+/// neighbour.
+pub(crate) fn in_round(round: usize, count: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |turn| match round % 2 {
+        0 => turn,
+        _ => count - 1 - turn,
+    })
+}
+
 /// Rotation distance where the size of the last-level cache is unknown: larger than that of most CPUs.
 const UNKNOWN_L3: usize = 64 << 20;
 

@@ -94,8 +94,7 @@ impl Field {
                 .into_iter()
                 .map(|tiles| tiles.into_iter().map(&mut add).collect())
                 .collect();
-            let is_distant = kernel.panels != kernel.packing.panels;
-            let mean = (kernel.family, kernel.packing.code, is_distant);
+            let mean = (kernel.family, kernel.packing.code, kernel.is_distant());
             let kind = kinds.iter().position(|kind| *kind == mean);
             let kind = kind.unwrap_or_else(|| {
                 kinds.push(mean);
@@ -146,8 +145,7 @@ fn variations(
     };
     let own = tables.contains(&Tables::Own).then_some(own);
     // The streams of distant strips are as far apart as a chunk is long: they want all rows.
-    let is_distant = kernel.panels != kernel.packing.panels;
-    let orders = match is_distant {
+    let orders = match kernel.is_distant() {
         true => Vec::new(),
         false => orders(kernel.packing, shape, threads),
     };

@@ -2,7 +2,7 @@
 
 use tern_kernels::{Family, Kernel};
 
-use crate::bench::{Bench as _, GemvBench, Index, ROUNDS_PER_DEAL};
+use crate::bench::{Bench as _, GemvBench, Index, ROUNDS_PER_DEAL, in_round};
 use crate::candidates::Field;
 use crate::screen::{CacheTime, verdicts};
 use crate::search::{Outcome, Tiles, search};
@@ -127,10 +127,8 @@ pub(crate) fn side_by_side(
         if round > 0 && round % ROUNDS_PER_DEAL == 0 {
             bench.enter(indices);
         }
-        for position in 0..indices.len() {
-            let backwards = indices.len() - 1 - position;
-            let at = if round % 2 == 0 { position } else { backwards };
-            times[at].push(bench.sample(indices[at]));
+        for position in in_round(round, indices.len()) {
+            times[position].push(bench.sample(indices[position]));
         }
         after(bench);
     }

@@ -1,13 +1,14 @@
 //! A few candidates timed against each other in rounds A B C, C B A, …, judged by the ratios inside each round.
 //!
 //! Sequential measurements of good candidates drift by more than they differ; ratios within a round do not. What stays the
-//! same for all rounds is the memory that each candidate got (see `rotation.rs`), so they change places in it all along.
+//! same for all rounds is the memory that each candidate got (see `rotation.rs`), so they change places in it all along. Who is
+//! behind for sure leaves, so that the rounds of the others come faster.
 //!
 //! The paired run-off is that of cutile's `tune`; changing places is the crossover trial of medicine and agriculture.
 
 use std::time::Duration;
 
-use crate::bench::{Bench, Index};
+use crate::bench::{Bench, Index, in_round};
 use crate::spread::Spread;
 
 /// A challenger that is less than this much faster does not displace the incumbent, however sure the difference is.
@@ -16,11 +17,14 @@ pub(crate) const GAIN_MIN: f64 = 0.01;
 /// Standard errors that a difference must exceed.
 pub(crate) const ERRORS_MIN: f64 = 2.0;
 
-/// Rounds before all change places in memory. Changing takes as long as some thirty samples.
+/// Rounds before all change places in memory. Changing takes as long as some hundred samples.
 const ROUNDS_IN_PLACE: usize = 32;
 
-/// Rounds at most: ratios that scatter by a tenth are then known to half a percent.
-const ROUNDS_MAX: usize = 1280;
+/// Rounds of a block: one after another, so that they see one state of the machine.
+const ROUNDS_IN_BLOCK: usize = 5 * ROUNDS_IN_PLACE;
+
+/// Rounds at most: blocks that scatter by a thirtieth are then known to a hundredth.
+const ROUNDS_MAX: usize = 20 * ROUNDS_IN_BLOCK;
 
 /// Blocks before a run-off may end.
 const BLOCKS_MIN: usize = 4;
@@ -38,8 +42,10 @@ const ROUNDS_FOR_VERDICT: usize = 7;
 /// Samples of some candidates, which come in order of preference, taken in rounds.
 #[derive(Clone, Debug)]
 pub(crate) struct Finals {
-    /// One list for each candidate.
+    /// One list for each candidate, a sample for each round in which it took part: all begin with the first round.
     pub samples: Vec<Vec<f64>>,
+    /// The positions of those that take part in the next round.
+    left: Vec<usize>,
 }
 
 /// Who won, by position.
@@ -54,16 +60,20 @@ impl Finals {
     pub(crate) fn new(candidates: usize) -> Finals {
         Finals {
             samples: vec![Vec::new(); candidates],
+            left: (0..candidates).collect(),
         }
     }
 
-    /// Rounds in which each candidate has had the places of all, if all have packings of their own.
-    fn block(&self) -> usize {
-        self.samples.len() * ROUNDS_IN_PLACE
+    /// The positions of the candidates that may still win.
+    pub(crate) fn left(&self) -> &[usize] {
+        &self.left
     }
 
     fn rounds(&self) -> usize {
-        self.samples.iter().map(Vec::len).min().unwrap_or(0)
+        let left = self.left.iter();
+        left.map(|&candidate| self.samples[candidate].len())
+            .min()
+            .unwrap_or(0)
     }
 
     /// Median and scatter of the time of one candidate over that of another.
@@ -74,8 +84,8 @@ impl Finals {
     /// By how much one candidate is slower than another (negative: faster), and how much of that may be noise.
     fn lag(&self, candidate: usize, other: usize) -> Option<(f64, f64)> {
         let ratio = self.ratio(candidate, other)?;
-        let blocks = self.samples[candidate].chunks_exact(self.block());
-        let blocks = blocks.zip(self.samples[other].chunks_exact(self.block()));
+        let blocks = |of: usize| self.samples[of].chunks_exact(ROUNDS_IN_BLOCK);
+        let blocks = blocks(candidate).zip(blocks(other));
         let medians = blocks.filter_map(|(a, b)| Some(Spread::ratio(a, b)?.median));
         // Rounds of one block saw the same state of the machine: their scatter alone would promise too much.
         let between = error_of_mean(&medians.collect::<Vec<f64>>());
@@ -83,24 +93,30 @@ impl Finals {
         Some((ratio.median - 1.0, ratio.error().max(error)))
     }
 
+    /// The fastest of those that are left, by their times over those of the first, so that an order comes of it.
+    fn fastest(&self) -> Option<usize> {
+        let first = *self.left.first()?;
+        let times = self.left.iter().map(|&candidate| {
+            let ratio = self.ratio(candidate, first);
+            (candidate, ratio.map_or(f64::INFINITY, |ratio| ratio.median))
+        });
+        let (fastest, _) = times.min_by(|a, b| a.1.total_cmp(&b.1))?;
+        Some(fastest)
+    }
+
     /// The fastest, or the first in order of those that are not behind it by more than the noise and a gain that is worth a
-    /// change; `None` if there are too few rounds to tell, or not two candidates.
+    /// change; `None` if there are too few rounds to tell, or no candidates.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         if self.rounds() < ROUNDS_FOR_VERDICT {
             return None;
         }
-        // All against the first, so that an order comes of it.
-        let times = (0..self.samples.len()).map(|candidate| {
-            let ratio = self.ratio(candidate, 0);
-            (candidate, ratio.map_or(f64::INFINITY, |ratio| ratio.median))
-        });
-        let (fastest, _) = times.min_by(|a, b| a.1.total_cmp(&b.1))?;
+        let fastest = self.fastest()?;
         let is_behind = |other: usize| {
             let (lag, error) = self.lag(other, fastest)?;
             Some(lag > GAIN_MIN.max(ERRORS_MIN * error))
         };
         let mut level = Vec::new();
-        for candidate in 0..self.samples.len() {
+        for &candidate in &self.left {
             if candidate == fastest || !is_behind(candidate)? {
                 level.push(candidate);
             }
@@ -112,52 +128,68 @@ impl Finals {
         })
     }
 
-    /// Whether more rounds would hardly change the verdict: there is nobody to compare, there are enough, or all differences are several errors away from
-    /// the bar.
+    /// Whether more rounds would hardly change the verdict: there is nobody to compare, there are enough, or all differences are
+    /// several errors away from the bar.
     pub(crate) fn is_done(&self) -> bool {
-        let has_rivals = self.samples.len() > 1;
-        if !has_rivals || self.rounds() >= ROUNDS_MAX {
+        if self.left.len() < 2 || self.rounds() >= ROUNDS_MAX {
             return true;
         }
         let Some(Verdict { winner, .. }) = self.verdict() else {
             return false;
         };
-        let is_sure = |other: usize| {
+        let is_sure = |&other: &usize| {
             self.lag(other, winner)
                 .is_some_and(|(lag, error)| (lag.abs() - GAIN_MIN).abs() > 2.0 * ERRORS_MIN * error)
         };
-        self.rounds() >= BLOCKS_MIN * self.block()
-            && (0..self.samples.len()).all(|other| other == winner || is_sure(other))
+        let mut others = self.left.iter().filter(|&&other| other != winner);
+        self.rounds() >= BLOCKS_MIN * ROUNDS_IN_BLOCK && others.all(is_sure)
     }
 
-    /// Adds one block of rounds over `candidates`, the order turned around in every second round. It ends early when the
-    /// bench's clock passes `deadline`, but not before one round.
+    /// Lets go who is behind the fastest by so much that more rounds would hardly change it.
+    fn drop_behind(&mut self) {
+        let Some(fastest) = self.fastest() else {
+            return;
+        };
+        let is_behind = |other: usize| {
+            self.lag(other, fastest)
+                .is_some_and(|(lag, error)| lag > GAIN_MIN + 2.0 * ERRORS_MIN * error)
+        };
+        let left = self.left.iter().copied();
+        self.left = left.filter(|&candidate| !is_behind(candidate)).collect();
+    }
+
+    /// Adds one block of rounds over those of `candidates` that are left. It ends early when the bench's clock passes `deadline`,
+    /// but not before one round.
     pub(crate) fn add_block(
         &mut self,
         bench: &mut dyn Bench,
         candidates: &[Index],
         deadline: Duration,
     ) {
-        for round in 0..self.block() {
+        let left: Vec<Index> = self
+            .left
+            .iter()
+            .map(|&position| candidates[position])
+            .collect();
+        for round in 0..ROUNDS_IN_BLOCK {
             if round % ROUNDS_IN_PLACE == 0 {
-                bench.enter(candidates);
+                bench.enter(&left);
             }
             if round == 0 {
                 // The first samples only warm up.
-                for &candidate in candidates {
+                for &candidate in &left {
                     bench.sample(candidate);
                 }
             }
-            for turn in 0..candidates.len() {
-                let backwards = candidates.len() - 1 - turn;
-                let position = if round % 2 == 0 { turn } else { backwards };
-                let sample = bench.sample(candidates[position]);
-                self.samples[position].push(sample);
+            for turn in in_round(round, left.len()) {
+                let sample = bench.sample(left[turn]);
+                self.samples[self.left[turn]].push(sample);
             }
             if bench.elapsed() >= deadline || bench.cancelled() {
-                break;
+                return;
             }
         }
+        self.drop_behind();
     }
 }
 
@@ -218,7 +250,7 @@ mod tests {
     #[test]
     fn one_block_does_not_settle_what_the_machine_may_do() {
         let verdict = |rounds, us: &[f64]| finals(us, rounds, |_| 1.0).verdict().unwrap();
-        let block = Finals::new(2).block();
+        let block = ROUNDS_IN_BLOCK;
         assert!(!verdict(block, &[100.0, 97.0]).is_clear);
         assert!(verdict(block, &[100.0, 90.0]).is_clear);
         assert!(verdict(4 * block, &[100.0, 97.0]).is_clear);
@@ -229,8 +261,24 @@ mod tests {
     }
 
     #[test]
+    fn who_is_behind_for_sure_leaves() {
+        let after = |rounds, us: &[f64]| {
+            let mut finals = finals(us, rounds, |_| 1.0);
+            finals.drop_behind();
+            finals
+        };
+        let us = [100.0, 115.0, 103.0, 100.5];
+        assert_eq!(after(ROUNDS_IN_BLOCK, &us).left(), [0, 2, 3]);
+        let finals = after(4 * ROUNDS_IN_BLOCK, &us);
+        assert_eq!(finals.left(), [0, 3]);
+        assert_eq!(finals.verdict().map(|verdict| verdict.winner), Some(0));
+        assert!(finals.ratio(1, 0).is_some());
+        assert!(after(4 * ROUNDS_IN_BLOCK, &[100.0, 90.0]).is_done());
+    }
+
+    #[test]
     fn states_of_the_machine_count_as_noise() {
-        let block = Finals::new(2).block();
+        let block = ROUNDS_IN_BLOCK;
         // Blocks in which the second is 2 % slower or 8 % faster: 3 % faster on the whole, give or take 3 %.
         let state = |round: usize| {
             if (round / block).is_multiple_of(2) {

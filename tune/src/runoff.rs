@@ -62,7 +62,7 @@ impl RunOff {
         let bench = GemvBench::new(weights, &self.candidates, threads, cancel)?;
         let mut bench = bench.with_preparation(self.sharing);
         let all: Vec<Index> = (0..self.candidates.len()).collect();
-        for &index in &all {
+        for &index in self.finals.left() {
             bench
                 .admit(index)
                 .map_err(|reason| TuneError::NoCandidate {
@@ -101,13 +101,8 @@ impl Shelf {
     /// The weights of a shape, made when they are first wanted. Those of the others keep their copies while all together take no more
     /// than half of what may be used, which leaves these as much.
     pub(crate) fn weights(&mut self, shape: Shape) -> &mut Weights {
-        let others = self
-            .weights
-            .iter_mut()
-            .filter(|(other, _)| **other != shape);
-        let others: Vec<&mut Weights> = others.map(|(_, weights)| weights).collect();
         let mut held = 0;
-        for weights in others {
+        for (_, weights) in self.weights.iter_mut().filter(|(s, _)| **s != shape) {
             held += weights.rotation().held();
             if held > self.limit / 2 {
                 weights.rotation().free_copies();

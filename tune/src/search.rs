@@ -28,7 +28,7 @@
 
 use std::time::Duration;
 
-use crate::bench::{Bench, Index};
+use crate::bench::{Bench, Index, in_round};
 use crate::finals::{ERRORS_MIN, Finals, GAIN_MIN, run_off};
 use crate::spread::Spread;
 
@@ -77,8 +77,8 @@ impl Rules {
         Rules {
             budget,
             kernel_bars: &[1.3, 1.2, 1.15],
-            tile_bars: &[1.3, 1.15, 1.08, 1.05],
-            variation_bars: &[1.08, 1.05, 1.03, 1.0 + TIE_BAND],
+            tile_bars: &[1.3, 1.15, 1.08],
+            variation_bars: &[1.08, 1.05],
             rounds: 5,
             kernels_max: 6,
             tiles_max: 4,
@@ -87,7 +87,7 @@ impl Rules {
 }
 
 /// The part of a search's time that is for the run-off.
-pub(crate) const RUN_OFF_SHARE: f64 = 0.25;
+pub(crate) const RUN_OFF_SHARE: f64 = 0.45;
 
 /// When the first two stages end, as a part of the budget.
 const KERNELS_END: f64 = 0.35;
@@ -111,7 +111,7 @@ const ERRORS_OUT: f64 = 3.0;
 const KIND_BAR: f64 = 1.15;
 
 /// Candidates in a run-off, at most.
-const FINALISTS_MAX: usize = 5;
+const FINALISTS_MAX: usize = 8;
 
 /// Known to this standard error, a candidate needs no more rounds: its place among those within [`TIE_BAND`] is clear.
 const ERROR_KNOWN: f64 = GAIN_MIN / 4.0;
@@ -406,9 +406,8 @@ impl<'a> Search<'a> {
         left
     }
 
-    /// Races `entered` for some rounds and returns those that are left by [`Search::drop_behind`], in their order. Every
-    /// second round runs backwards, so that nobody always follows the same neighbour. When the time is up the race
-    /// ends where it is; who had no turn in this stage leaves without a result.
+    /// Races `entered` for some rounds and returns those that are left by [`Search::drop_behind`], in their order. When the
+    /// time is up the race ends where it is; who had no turn in this stage leaves without a result.
     fn race(&mut self, stage: &Stage, entered: Vec<Index>, rounds: usize, bar: f64) -> Vec<Index> {
         // One that is alone needs no race, but its time is wanted all the same.
         let is_timed = |&candidate: &Index| !self.samples[candidate].is_empty();
@@ -416,19 +415,13 @@ impl<'a> Search<'a> {
             return self.drop_behind(stage, entered, bar);
         }
         self.bench.enter(&entered);
-        let turns = (0..rounds * entered.len()).map(|turn| {
-            let (round, position) = (turn / entered.len(), turn % entered.len());
-            entered[if round % 2 == 0 {
-                position
-            } else {
-                entered.len() - 1 - position
-            }]
-        });
+        let turns = (0..rounds).flat_map(|round| in_round(round, entered.len()));
         let taken: usize = entered.iter().map(|&c| self.samples[c].len()).sum();
-        for (turn, candidate) in turns.enumerate() {
+        for (turn, position) in turns.enumerate() {
             if taken + turn >= stage.turns_min && self.is_late(stage) {
                 break;
             }
+            let candidate = entered[position];
             let sample = self.bench.sample(candidate);
             self.samples[candidate].push(sample);
         }
@@ -495,10 +488,10 @@ impl<'a> Search<'a> {
 
     /// The `most` fastest of `left`, the fastest first.
     fn fastest(&self, left: &[Index], most: usize) -> Vec<Index> {
-        let mut by_median = left.to_vec();
-        by_median.sort_by(|&a, &b| self.median(a).total_cmp(&self.median(b)).then(a.cmp(&b)));
-        by_median.truncate(most);
-        by_median
+        let mut by_median: Vec<(f64, Index)> = left.iter().map(|&c| (self.median(c), c)).collect();
+        by_median.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let fastest = by_median.into_iter().take(most);
+        fastest.map(|(_, candidate)| candidate).collect()
     }
 
     /// The kernels of the best of each kind and of the fastest of `left`, in their order. The tiles of the others are out.
@@ -571,8 +564,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The leader, the first in order of those close to it (or else the second fastest) and the best of other kinds, in order of
-    /// preference; none if only one is left.
+    /// The leader, the first in order of those close to it (or else the second fastest), the best of other kinds, and the fastest of
+    /// the rest, in order of preference; none if only one is left.
     fn finalists(&self, left: &[Index]) -> Vec<Index> {
         let &[leader, second] = &self.fastest(left, 2)[..] else {
             return Vec::new();
@@ -580,7 +573,9 @@ impl<'a> Search<'a> {
         let close = left.iter().copied().filter(|&c| self.is_close(c, leader));
         let other = close.min().filter(|&c| c != leader).unwrap_or(second);
         let mut finalists = vec![leader, other];
-        for candidate in self.best_of_kinds(left) {
+        let mut by_merit = self.best_of_kinds(left);
+        by_merit.extend(self.fastest(left, left.len()));
+        for candidate in by_merit {
             if finalists.len() < FINALISTS_MAX && !finalists.contains(&candidate) {
                 finalists.push(candidate);
             }

@@ -7,7 +7,7 @@ use tern_kernels::plan::DEFAULT_TILE;
 use tern_kernels::{Family, Kernel, Shape, Tile};
 
 use super::race::Course;
-use crate::bench::{Bench as _, GemvBench, Index, ROUNDS_PER_DEAL};
+use crate::bench::{Bench as _, GemvBench, Index, ROUNDS_PER_DEAL, in_round};
 use crate::candidates::prefetches;
 use crate::error::TuneError;
 use crate::figure::style::contender_name;
@@ -147,10 +147,8 @@ fn sample_all(bench: &mut GemvBench<'_>, count: usize, budget: Duration) -> Vec<
         if round % ROUNDS_PER_DEAL == 0 {
             bench.enter(&admitted);
         }
-        for position in 0..admitted.len() {
-            // Every second round runs backwards, so that nobody always follows the same neighbour.
-            let backwards = admitted.len() - 1 - position;
-            let index = admitted[if round % 2 == 0 { position } else { backwards }];
+        for position in in_round(round, admitted.len()) {
+            let index = admitted[position];
             if round > 0 && (bench.elapsed() >= budget || bench.cancelled()) {
                 return samples;
             }
