@@ -14,7 +14,11 @@ use crate::spread::Spread;
 /// A challenger that is less than this much faster does not displace the incumbent, however sure the difference is.
 pub(crate) const GAIN_MIN: f64 = 0.01;
 
-/// Standard errors that a difference must exceed.
+/// A challenger that is faster by more than this displaces the incumbent, even if it may be noise: on a noisy machine the incumbent
+/// would keep its place with an expected loss of whatever the noise is.
+const TIE_MAX: f64 = 0.015;
+
+/// Standard errors that a difference must exceed to be more than noise.
 pub(crate) const ERRORS_MIN: f64 = 2.0;
 
 /// Rounds before all change places in memory. Changing takes as long as some hundred samples.
@@ -52,7 +56,7 @@ pub(crate) struct Finals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub winner: usize,
-    /// Whether the winner is ahead of all others by more than the noise. If not, it was preferred to those that are as fast.
+    /// Whether the winner is ahead of all others by more than the noise.
     pub is_clear: bool,
 }
 
@@ -104,28 +108,23 @@ impl Finals {
         Some(fastest)
     }
 
-    /// The fastest, or the first in order of those that are not behind it by more than the noise and a gain that is worth a
-    /// change; `None` if there are too few rounds to tell, or no candidates.
+    /// The fastest, or the first in order of those that are not behind it by more than the noise (up to [`TIE_MAX`]) and a gain that
+    /// is worth a change; `None` if there are too few rounds to tell, or no candidates.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         if self.rounds() < ROUNDS_FOR_VERDICT {
             return None;
         }
         let fastest = self.fastest()?;
-        let is_behind = |other: usize| {
+        let (mut winner, mut is_clear) = (fastest, true);
+        for &other in self.left.iter().filter(|&&other| other != fastest) {
             let (lag, error) = self.lag(other, fastest)?;
-            Some(lag > GAIN_MIN.max(ERRORS_MIN * error))
-        };
-        let mut level = Vec::new();
-        for &candidate in &self.left {
-            if candidate == fastest || !is_behind(candidate)? {
-                level.push(candidate);
+            let noise = GAIN_MIN.max(ERRORS_MIN * error);
+            is_clear &= lag > noise;
+            if lag <= noise.min(TIE_MAX) {
+                winner = winner.min(other);
             }
         }
-        let winner = *level.first()?;
-        Some(Verdict {
-            winner,
-            is_clear: level.len() == 1,
-        })
+        Some(Verdict { winner, is_clear })
     }
 
     /// Whether more rounds would hardly change the verdict: there is nobody to compare, there are enough, or all differences are
@@ -289,6 +288,9 @@ mod tests {
         };
         let moved = finals(&[100.0, 100.0], 6 * block, state);
         let verdict = moved.verdict().unwrap();
+        assert!(!verdict.is_clear && verdict.winner == 1, "{verdict:?}");
+        let level = finals(&[98.0, 100.0], 6 * block, state);
+        let verdict = level.verdict().unwrap();
         assert!(!verdict.is_clear && verdict.winner == 0, "{verdict:?}");
         assert!(!moved.is_done());
         assert!(finals(&[100.0, 80.0], 6 * block, state).is_done());

@@ -21,7 +21,7 @@
 //! the noise: who had bad luck in a few samples stays for more of them.
 //!
 //! The tie rule makes the result reproducible: candidates come in a fixed order (the default plan's choice first),
-//! and a later finalist wins only if it is faster by more than the noise and by more than 1 %.
+//! and a later finalist wins only if it is faster by more than 1 % and by more than the noise or 1.5 %.
 //!
 //! Ideas: interleaved elimination from CubeCL's autotuner, the paired run-off from cutile's `tune`, checking before
 //! timing and failed candidates as rows from Kernel Tuner, "most expensive first" (see `tune.rs`) from FFTW's wisdom.
@@ -126,7 +126,7 @@ pub enum Decision {
     Clear,
     /// It won the run-off by more than the noise.
     Margin,
-    /// It was as fast as others within the noise, and comes first in the default order.
+    /// It was as fast as others within the noise: the fastest by a little, or first in the default order.
     TieRule,
     /// The budget ended (or the user stopped) before a run-off; it led the last race.
     Interrupted,
@@ -138,7 +138,7 @@ impl std::fmt::Display for Decision {
             Decision::OnlyOne => "the only candidate",
             Decision::Clear => "all others clearly slower",
             Decision::Margin => "won the run-off",
-            Decision::TieRule => "a tie, first in the default order",
+            Decision::TieRule => "a tie within the noise",
             Decision::Interrupted => "led when the time was up",
         })
     }
