@@ -47,11 +47,11 @@ pub struct TuneOptions {
 }
 
 impl TuneOptions {
-    /// One thread and all usable cores, a minute at most, huge pages, all kernels.
+    /// One thread and all usable cores, two minutes at most, huge pages, all kernels.
     pub fn new(cpu: &Cpu) -> TuneOptions {
         let mut threads = vec![1, cpu.cores.max(1)];
         threads.dedup();
-        let budget = Duration::from_secs(60);
+        let budget = Duration::from_secs(120);
         TuneOptions {
             threads,
             budget,

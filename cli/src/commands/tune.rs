@@ -44,9 +44,9 @@ const CHECK_SLACK: f64 = 0.03;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tern tune                                      a minute, once for each CPU
+  tern tune                                      two minutes, once for each CPU
   tern tune --model ./bitnet-b1.58-2B-4T         for the shapes of a model
-  tern tune --shapes llama3-8b-1.58 --threads 1,4,8 --budget 120
+  tern tune --shapes llama3-8b-1.58 --threads 1,4,8 --budget 240
   tern tune --check                              does the saved profile still hold?
   tern tune --out here.toml                      then: tern run … --profile here.toml")]
 pub struct Args {
@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "LIST", value_parser = thread_counts)]
     threads: Option<Numbers>,
     /// Time to take for everything together
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(60.0))]
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(120.0))]
     budget: Seconds,
     /// Where to save the profile [default: $XDG_CONFIG_HOME/tern/profiles/CPU.toml, or in ~/.config]
     #[arg(long, value_name = "FILE")]
