@@ -21,17 +21,19 @@ const TIE_MAX: f64 = 0.015;
 /// Standard errors that a difference must exceed to be more than noise.
 pub(crate) const ERRORS_MIN: f64 = 2.0;
 
-/// Rounds before all change places in memory. Changing takes as long as some hundred samples.
-const ROUNDS_IN_PLACE: usize = 32;
+/// Standard errors from the bar beyond which more rounds would hardly change on which side of it a difference is.
+const ERRORS_SURE: f64 = 4.0;
 
-/// Rounds of a block: one after another, so that they see one state of the machine.
-const ROUNDS_IN_BLOCK: usize = 5 * ROUNDS_IN_PLACE;
+/// Rounds of a block: one after another, so that they see one state of the machine. In each block all candidates change places in memory
+/// as often as there are candidates, so that each has the places of all, if all have packings of their own.
+const ROUNDS_IN_BLOCK: usize = 160;
 
 /// Rounds at most: blocks that scatter by a thirtieth are then known to a hundredth.
 const ROUNDS_MAX: usize = 20 * ROUNDS_IN_BLOCK;
 
-/// Blocks before a run-off may end.
+/// Blocks before a run-off may end, and before somebody leaves: a single state of the machine is not to decide.
 const BLOCKS_MIN: usize = 4;
+const BLOCKS_BEFORE_LEAVING: usize = 2;
 
 /// What the state of the machine may change in a single block, as a standard error.
 const ERROR_OF_ONE_BLOCK: f64 = 0.03;
@@ -116,11 +118,12 @@ impl Finals {
         }
         let fastest = self.fastest()?;
         let (mut winner, mut is_clear) = (fastest, true);
-        for &other in self.left.iter().filter(|&&other| other != fastest) {
+        // Those that left did so behind another one, not always behind this one.
+        for other in (0..self.samples.len()).filter(|&other| other != fastest) {
             let (lag, error) = self.lag(other, fastest)?;
             let noise = GAIN_MIN.max(ERRORS_MIN * error);
             is_clear &= lag > noise;
-            if lag <= noise.min(TIE_MAX) {
+            if self.left.contains(&other) && lag <= noise.min(TIE_MAX) {
                 winner = winner.min(other);
             }
         }
@@ -138,7 +141,7 @@ impl Finals {
         };
         let is_sure = |&other: &usize| {
             self.lag(other, winner)
-                .is_some_and(|(lag, error)| (lag.abs() - GAIN_MIN).abs() > 2.0 * ERRORS_MIN * error)
+                .is_some_and(|(lag, error)| (lag.abs() - GAIN_MIN).abs() > ERRORS_SURE * error)
         };
         let mut others = self.left.iter().filter(|&&other| other != winner);
         self.rounds() >= BLOCKS_MIN * ROUNDS_IN_BLOCK && others.all(is_sure)
@@ -149,9 +152,12 @@ impl Finals {
         let Some(fastest) = self.fastest() else {
             return;
         };
+        if self.rounds() < BLOCKS_BEFORE_LEAVING * ROUNDS_IN_BLOCK {
+            return;
+        }
         let is_behind = |other: usize| {
             self.lag(other, fastest)
-                .is_some_and(|(lag, error)| lag > GAIN_MIN + 2.0 * ERRORS_MIN * error)
+                .is_some_and(|(lag, error)| lag > GAIN_MIN + ERRORS_SURE * error)
         };
         let left = self.left.iter().copied();
         self.left = left.filter(|&candidate| !is_behind(candidate)).collect();
@@ -170,8 +176,9 @@ impl Finals {
             .iter()
             .map(|&position| candidates[position])
             .collect();
+        let rounds_in_place = ROUNDS_IN_BLOCK.div_ceil(left.len().max(1));
         for round in 0..ROUNDS_IN_BLOCK {
-            if round % ROUNDS_IN_PLACE == 0 {
+            if round % rounds_in_place == 0 {
                 bench.enter(&left);
             }
             if round == 0 {
@@ -267,7 +274,7 @@ mod tests {
             finals
         };
         let us = [100.0, 115.0, 103.0, 100.5];
-        assert_eq!(after(ROUNDS_IN_BLOCK, &us).left(), [0, 2, 3]);
+        assert_eq!(after(ROUNDS_IN_BLOCK, &us).left(), [0, 1, 2, 3]);
         let finals = after(4 * ROUNDS_IN_BLOCK, &us);
         assert_eq!(finals.left(), [0, 3]);
         assert_eq!(finals.verdict().map(|verdict| verdict.winner), Some(0));

@@ -86,8 +86,8 @@ impl Rules {
     }
 }
 
-/// The part of a search's time that is for the run-off.
-pub(crate) const RUN_OFF_SHARE: f64 = 0.45;
+/// The part of a search's time that is for its run-off, where that follows at once.
+const RUN_OFF_SHARE: f64 = 0.25;
 
 /// When the first two stages end, as a part of the budget.
 const KERNELS_END: f64 = 0.35;
@@ -103,8 +103,8 @@ const FIRST_TILES: usize = 2;
 /// Candidates within this much of the leader are close enough to be preferred for their order; the run-off decides.
 const TIE_BAND: f64 = 0.02;
 
-/// Standard errors behind the leader at which a candidate leaves a race. More than in the run-off, since many candidates are
-/// judged many times, and the fastest must survive each of them.
+/// Standard errors behind the leader at which a candidate leaves a race. More than make a difference, since many candidates are
+/// judged again and again, and the fastest must survive each of them.
 const ERRORS_OUT: f64 = 3.0;
 
 /// The best of its kind stays up to this multiple of the leader.

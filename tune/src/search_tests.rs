@@ -313,7 +313,7 @@ fn the_budget_is_exceeded_by_little_and_still_gives_a_winner() {
 fn when_time_is_up_during_admission_the_rest_stay_out() {
     let mut fake = Fake::new(&[100.0, 50.0, 25.0]);
     fake.admission = Duration::from_secs(1);
-    let ranking = fake.run(&[vec![0], vec![1], vec![2]], Duration::from_secs(8));
+    let ranking = fake.run(&[vec![0], vec![1], vec![2]], Duration::from_secs(6));
     assert_eq!(ranking.winner, Some(1));
     assert_eq!(ranking.decision, Decision::Interrupted);
     assert_eq!(ranking.rows[2].outcome, Outcome::NotRun);

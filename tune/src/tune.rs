@@ -23,12 +23,16 @@ use crate::measure::Clock;
 use crate::progress::Progress;
 use crate::runoff::{RunOff, Shelf, run_off_in_turns};
 use crate::screen::{Screen, verdicts};
-use crate::search::{Outcome, RUN_OFF_SHARE, Raced, Rules, race};
+use crate::search::{Outcome, Raced, Rules, race};
 use crate::shapes::{Work, check_shape};
 use crate::spread::Spread;
 
 /// More threads than this are a slip of the finger.
 const THREADS_MAX: usize = 1024;
+
+/// The part of the time that is for the run-offs. They see the machine over all of it, and a race only for a few seconds, so much of the
+/// choice is left to them.
+const RUN_OFF_SHARE: f64 = 0.45;
 
 /// The part of a race's time in which kernels are screened, at most.
 const SCREENING_SHARE: f64 = 0.3;

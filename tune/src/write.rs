@@ -105,7 +105,7 @@ pub fn write_atomically(path: &Path, text: &str) -> Result<(), WriteError> {
     file.finish()
 }
 
-/// Fails early if a file at `path` could not be written: before a minute of measuring, not after it.
+/// Fails early if a file at `path` could not be written: before the measuring, not after it.
 ///
 /// # Errors
 /// See [`WriteError`].

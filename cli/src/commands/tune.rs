@@ -141,7 +141,7 @@ fn refuse_to_spoil(args: &Args) {
 
 fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     refuse_to_spoil(args);
-    // Everything that can go wrong with the file goes wrong before the minute, not after it.
+    // Everything that can go wrong with the file goes wrong before the measuring, not after it.
     let worklist = args.worklist()?;
     let out = match &args.out {
         Some(path) => path.clone(),
