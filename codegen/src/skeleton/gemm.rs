@@ -7,6 +7,9 @@
 //! the smaller tiles of 16 registers would feel: there a whole tile takes two quads a turn. With 32 registers a turn has twice as many
 //! products, and the compiler, given two quads of 24 sums at once, loads so far ahead that it moves vectors to memory.
 //!
+//! The distances from the first token of a tile to the others are variables of which the compiler does not know that they are multiples
+//! of each other. If it does, it makes each token's address of that of the token before: 38 instructions a quad in place of 34 on AVX2.
+//!
 //! Where the ISA multiplies small matrices ([`Vocabulary::multiply_2x2`]), two quads of a row are one of its operands' rows and the
 //! tokens go in pairs; see [`super::gemm2x2`].
 
@@ -17,6 +20,9 @@ use super::{Statements, at, comment, features, ident, number, strided};
 use crate::batched::GemmSpec;
 use crate::budget;
 use crate::isa::{Isa, Vocabulary};
+
+/// Tokens of the widest tile whose distances fit the general registers of x86-64 beside the pointers of the loop.
+const DISTANCES_MAX: usize = 8;
 
 /// `pub unsafe fn <id>(args: &GemmArgs) { … }`
 pub fn gemm(spec: &GemmSpec) -> TokenStream {
@@ -55,6 +61,7 @@ pub fn gemm(spec: &GemmSpec) -> TokenStream {
     let safety = comment(
         "SAFETY: by the contract of `GemmArgs`, which gives every byte that is read or written here, and the CPU's ISA.",
     );
+    let distances = skeleton.distances();
     quote! {
         #docs
         #features
@@ -62,6 +69,7 @@ pub fn gemm(spec: &GemmSpec) -> TokenStream {
             let GemmArgs { stride, vectors, quads, token_stride, out_stride, .. } = *args;
             let (mut activations, mut sums) = (args.activations.cast::<u8>(), args.out);
             let mut left = args.tokens;
+            #distances
             #safety
             unsafe {
                 #(#groups)*
@@ -144,6 +152,37 @@ pub(super) struct Gemm<'a> {
 }
 
 impl Gemm<'_> {
+    /// Whether the distances of tokens are variables of their own.
+    fn has_distances(&self) -> bool {
+        !self.spec.isa.multiplies_2x2() && self.spec.tokens <= DISTANCES_MAX
+    }
+
+    /// Bytes from a tile's first token to each of those after the second.
+    fn distances(&self) -> TokenStream {
+        let tokens = if self.has_distances() {
+            2..self.spec.tokens
+        } else {
+            0..0
+        };
+        let note = (!tokens.is_empty()).then(|| {
+            comment("Hidden from the compiler, which would add them up in the inner loop.")
+        });
+        let distances = tokens.map(|token| {
+            let (distance, token) = (ident("distance", token), number(token));
+            quote!(let #distance = core::hint::black_box(#token * token_stride);)
+        });
+        quote!(#note #(#distances)*)
+    }
+
+    /// Where the activations of a token of the tile are.
+    fn activations(&self, token: usize) -> TokenStream {
+        if self.has_distances() && token >= 2 {
+            let distance = ident("distance", token);
+            return quote!(four.add(#distance));
+        }
+        strided("four", token, "token_stride")
+    }
+
     /// All rows for `tokens` tokens: whole tiles, then single vectors.
     fn rows(&self, tokens: usize) -> TokenStream {
         let (vectors, bytes) = (number(self.spec.vectors), self.spec.lanes() * 4);
@@ -242,8 +281,7 @@ impl Gemm<'_> {
             quote!(let #codes = #load;)
         });
         let dots = (0..tokens).map(|token| {
-            let from = strided("four", token, "token_stride");
-            let load = w.load_splat32(from);
+            let load = w.load_splat32(self.activations(token));
             let dots = (0..vectors).map(|vector| {
                 let (sum, codes) = (self.sum(vector, token, 0), ident("codes", vector));
                 let dot = w.dot(quote!(#sum), quote!(#codes), quote!(a));
