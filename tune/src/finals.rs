@@ -149,12 +149,12 @@ impl Finals {
 
     /// Lets go who is behind the fastest by so much that more rounds would hardly change it.
     fn drop_behind(&mut self) {
-        let Some(fastest) = self.fastest() else {
-            return;
-        };
         if self.rounds() < BLOCKS_BEFORE_LEAVING * ROUNDS_IN_BLOCK {
             return;
         }
+        let Some(fastest) = self.fastest() else {
+            return;
+        };
         let is_behind = |other: usize| {
             self.lag(other, fastest)
                 .is_some_and(|(lag, error)| lag > GAIN_MIN + ERRORS_SURE * error)

@@ -318,12 +318,10 @@ fn touch(copy: &PackedMatrix) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::in_round;
     use tern_kernels::Pages;
 
     const BYTES: usize = 64 * 64;
-
-    /// Copies in one turn.
-    const BURST: usize = 1;
 
     /// Packings of equal size, so that the tests can count in matrices.
     fn packings() -> [Packing; 2] {
@@ -332,6 +330,15 @@ mod tests {
             ..Packing::TRITS
         };
         [Packing::TRITS, other]
+    }
+
+    /// So many copies a round, one in each turn.
+    fn demand(packing: Packing, per_round: usize) -> Demand {
+        Demand {
+            packing,
+            per_round,
+            burst: 1,
+        }
     }
 
     fn matrix(packing: Packing) -> PackedMatrix {
@@ -390,24 +397,16 @@ mod tests {
     fn no_copy_is_read_again_before_the_distance() {
         let [a, b] = packings();
         let mut rotation = rotation(100, usize::MAX);
-        rotation.plan(&[
-            Demand {
-                packing: a,
-                per_round: 3,
-                burst: 3,
-            },
-            Demand {
-                packing: b,
-                per_round: 1,
-                burst: BURST,
-            },
-        ]);
+        let three_at_once = Demand {
+            burst: 3,
+            ..demand(a, 3)
+        };
+        rotation.plan(&[three_at_once, demand(b, 1)]);
         let mut reader = Reader::default();
         for round in 0..200 {
-            // Every second round runs backwards.
             let turns = [(a, 3), (b, 1)];
-            for turn in 0..turns.len() {
-                let (packing, count) = turns[(turn + round) % turns.len()];
+            for turn in in_round(round, turns.len()) {
+                let (packing, count) = turns[turn];
                 reader.read(&mut rotation, packing, count);
             }
         }
@@ -415,11 +414,7 @@ mod tests {
         assert_eq!(rotation.reuse_distance(), (100 * BYTES) as u64);
 
         // One of the two leaves: the other one gets the copies.
-        rotation.plan(&[Demand {
-            packing: b,
-            per_round: 2,
-            burst: BURST,
-        }]);
+        rotation.plan(&[demand(b, 2)]);
         let mut reader = Reader::default();
         for _ in 0..200 {
             reader.read(&mut rotation, b, 2);
@@ -433,11 +428,7 @@ mod tests {
     fn a_small_limit_is_kept_and_reported() {
         let [a, _] = packings();
         let mut rotation = rotation(100, 12);
-        rotation.plan(&[Demand {
-            packing: a,
-            per_round: 2,
-            burst: BURST,
-        }]);
+        rotation.plan(&[demand(a, 2)]);
         assert_eq!(rotation.count(a), 10);
         assert_eq!(rotation.reuse_distance(), (8 * BYTES) as u64);
         // More than there is memory for: fewer, not none.
@@ -448,12 +439,7 @@ mod tests {
     fn without_room_for_copies_the_originals_are_read() {
         let [a, b] = packings();
         let mut rotation = rotation(100, 2);
-        let demand = |packing| Demand {
-            packing,
-            per_round: 3,
-            burst: BURST,
-        };
-        rotation.plan(&[demand(a), demand(b)]);
+        rotation.plan(&[demand(a, 3), demand(b, 3)]);
         let taken = rotation.take(a, 3);
         assert_eq!(taken.len(), 1);
         rotation.put_back(taken);
@@ -474,11 +460,7 @@ mod tests {
     fn two_packings_change_places_and_keep_their_weights() {
         let [a, b] = packings();
         let mut rotation = rotation(100, usize::MAX);
-        let demands = [a, b].map(|packing| Demand {
-            packing,
-            per_round: 1,
-            burst: BURST,
-        });
+        let demands = [a, b].map(|packing| demand(packing, 1));
         rotation.plan(&demands);
         let before = (places(&rotation, a), places(&rotation, b));
         rotation.plan(&demands);
@@ -495,16 +477,11 @@ mod tests {
     fn a_round_longer_than_the_distance_has_copies_too() {
         let [a, b] = packings();
         let mut rotation = rotation(1, usize::MAX);
-        let demands = [a, b].map(|packing| Demand {
-            packing,
-            per_round: 4,
-            burst: BURST,
-        });
+        let demands = [a, b].map(|packing| demand(packing, 4));
         rotation.plan(&demands);
         let mut reader = Reader::default();
         for round in 0..20 {
-            for turn in 0..8 {
-                let turn = if round % 2 == 0 { turn } else { 7 - turn };
+            for turn in in_round(round, 8) {
                 reader.read(&mut rotation, [a, b][turn % 2], 1);
             }
         }
@@ -522,11 +499,7 @@ mod tests {
     #[test]
     fn an_unknown_packing_gives_nothing() {
         let mut rotation = Rotation::new(1000, usize::MAX);
-        rotation.plan(&[Demand {
-            packing: Packing::TRITS,
-            per_round: 1,
-            burst: BURST,
-        }]);
+        rotation.plan(&[demand(Packing::TRITS, 1)]);
         assert!(rotation.take(Packing::TRITS, 2).is_empty());
         assert!(rotation.take_warm(Packing::TRITS).is_none());
         assert!(!rotation.contains(Packing::TRITS));

@@ -475,10 +475,9 @@ impl<'a> Search<'a> {
 
     /// The one with the smallest median; `None` if nobody has samples.
     fn leader(&self, candidates: &[Index]) -> Option<Index> {
-        let timed = candidates.iter().filter(|&&c| !self.samples[c].is_empty());
-        timed
-            .copied()
-            .min_by(|&a, &b| self.median(a).total_cmp(&self.median(b)).then(a.cmp(&b)))
+        let mut timed = candidates.to_vec();
+        timed.retain(|&candidate| !self.samples[candidate].is_empty());
+        self.fastest(&timed, 1).first().copied()
     }
 
     /// Median and scatter of a candidate's time over the leader's within each round.
