@@ -648,8 +648,8 @@ impl Raced {
                 (c, ratio)
             });
             let ratios: Vec<(Index, f64)> = ratios.filter(|(c, _)| *c != leader).collect();
-            let stage = self.stage;
-            return self.ranked(leader, &ratios, stage, Decision::Interrupted);
+            let (runner_up, stage) = (lowest(&ratios), self.stage);
+            return self.ranked(leader, runner_up, &ratios, stage, Decision::Interrupted);
         };
         let ratio = |position| {
             let ratio = finals.ratio(position, verdict.winner);
@@ -660,6 +660,13 @@ impl Raced {
             .map(|position| (self.finalists[position], ratio(position)))
             .collect();
         let winner = self.finalists[verdict.winner];
+        // Who stayed to the end comes before those that left early, whose few rounds say less.
+        let mut stayed = ratios.clone();
+        stayed.retain(|(candidate, _)| {
+            let mut left = finals.left().iter();
+            left.any(|&position| self.finalists[position] == *candidate)
+        });
+        let runner_up = lowest(&stayed).or(lowest(&ratios));
         for (&candidate, samples) in self.finalists.iter().zip(finals.samples) {
             self.samples[candidate] = samples;
         }
@@ -667,19 +674,18 @@ impl Raced {
             true => Decision::Margin,
             false => Decision::TieRule,
         };
-        self.ranked(winner, &ratios, "run-off", decision)
+        self.ranked(winner, runner_up, &ratios, "run-off", decision)
     }
 
-    /// The result, from the times of the other finalists over the winner's in `stage`: the fastest of them is the runner-up.
+    /// The result, from the times of the other finalists over the winner's in `stage`.
     fn ranked(
         mut self,
         winner: Index,
+        runner_up: Option<Index>,
         ratios: &[(Index, f64)],
         stage: &'static str,
         decision: Decision,
     ) -> Ranking {
-        let runner_up = ratios.iter().min_by(|a, b| a.1.total_cmp(&b.1));
-        let runner_up = runner_up.map(|(candidate, _)| *candidate);
         for &(candidate, ratio) in ratios {
             self.outcomes[candidate] = Some(match Some(candidate) == runner_up {
                 true => Outcome::RunnerUp { ratio },
@@ -707,6 +713,12 @@ impl Raced {
             decision,
         }
     }
+}
+
+/// The candidate with the lowest ratio.
+fn lowest(ratios: &[(Index, f64)]) -> Option<Index> {
+    let lowest = ratios.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+    lowest.map(|(candidate, _)| *candidate)
 }
 
 #[cfg(test)]

@@ -345,6 +345,42 @@ fn without_a_run_off_the_races_rank_the_finalists() {
 }
 
 #[test]
+fn who_stayed_to_the_end_comes_before_who_left_early() {
+    let kernel = |kind: usize| Tiles {
+        plain: vec![kind],
+        variations: vec![Vec::new()],
+        kind,
+    };
+    let mut fake = Fake::new(&[100.0, 101.0, 102.0]);
+    let rules = Rules::with_budget(AMPLE);
+    let kernels = [kernel(0), kernel(1), kernel(2)];
+    let raced = race(&mut fake, &kernels, &rules, &mut |_, _| {});
+    assert_eq!(raced.finalists, [0, 1, 2]);
+    let mut finals = Finals::new(3);
+    let mut blocks = |us: [f64; 3], count: usize| {
+        fake.us = us.to_vec();
+        for _ in 0..count {
+            finals.add_block(&mut fake, &[0, 1, 2], AMPLE);
+        }
+        finals.left().to_vec()
+    };
+    // The third is behind the second for sure and leaves; the first would too if its blocks did not differ so.
+    assert_eq!(blocks([100.0, 100.0, 105.0], 1), [0, 1, 2]);
+    assert_eq!(blocks([130.0, 100.0, 105.0], 1), [0, 1]);
+    assert_eq!(blocks([110.0, 100.0, 1.0], 3), [0, 1]);
+    let ranking = raced.decide(finals);
+    assert_eq!(ranking.winner, Some(1));
+    assert!(matches!(ranking.rows[0].outcome, Outcome::RunnerUp { .. }));
+    assert!(matches!(
+        ranking.rows[2].outcome,
+        Outcome::Eliminated {
+            stage: "run-off",
+            ..
+        }
+    ));
+}
+
+#[test]
 fn a_cancelled_search_ends_with_what_it_knows() {
     let (kernels, us) = three_kernels();
     let mut fake = Fake::new(&us);
