@@ -154,25 +154,28 @@ pub struct UnpackArgs {
 /// A function that unpacks a code into the dot-product layout.
 pub type UnpackFn = unsafe fn(&UnpackArgs);
 
-/// What one call of a batched product works on: some rows and columns in the dot-product layout, and any number of tokens.
+/// What one call of a batched product works on: strips of rows in the dot-product layout, and any number of tokens.
 ///
 /// For every token and every row the kernel adds `sum of u * activation` to the token's sum, modulo 2^32.
 ///
 /// # Safety contract
 ///
-/// * `weights` points to the first quad, and each following quad lies `stride` bytes further on. In each of the `quads` quads
-///   `vectors * lanes * 4` bytes are readable, all of them 0, 1 or 2 where the sum is to be exact.
+/// * `weights` points to the first strip, and each following one lies `strip_stride` bytes further on. In each of the `strips` strips
+///   `quads` quads of `vectors * lanes * 4` bytes follow each other and are readable, all of them 0, 1 or 2 where the sum is to be
+///   exact.
 /// * `activations` points to the first token's `4 * quads` activations, and each following token's lie `token_stride` bytes further on.
-/// * `out` points to the first token's `vectors * lanes` sums, and each following token's lie `out_stride` sums further on.
+/// * `out` points to the first token's `strips * vectors * lanes` sums, and each following token's lie `out_stride` sums further on.
 ///   Nothing else reads or writes them during the call.
 /// * The CPU has the kernel's ISA.
 #[derive(Clone, Copy, Debug)]
 pub struct GemmArgs {
-    /// The first quad of weights.
+    /// The first strip of weights.
     pub weights: *const u8,
-    /// Bytes from a quad to the next.
-    pub stride: usize,
-    /// Vectors of rows, each the kernel's `lanes` rows.
+    /// Number of strips.
+    pub strips: usize,
+    /// Bytes from a strip to the next.
+    pub strip_stride: usize,
+    /// Vectors of rows in a strip, each the kernel's `lanes` rows.
     pub vectors: usize,
     /// Quads of columns.
     pub quads: usize,

@@ -62,11 +62,13 @@ pub fn gemm(spec: &GemmSpec) -> TokenStream {
         "SAFETY: by the contract of `GemmArgs`, which gives every byte that is read or written here, and the CPU's ISA.",
     );
     let distances = skeleton.distances();
+    let stride = stride(spec.lanes());
     quote! {
         #docs
         #features
         pub unsafe fn #id(args: &GemmArgs) {
-            let GemmArgs { stride, vectors, quads, token_stride, out_stride, .. } = *args;
+            let GemmArgs { strip_stride, vectors, quads, token_stride, out_stride, .. } = *args;
+            #stride
             let (mut activations, mut sums) = (args.activations.cast::<u8>(), args.out);
             let mut left = args.tokens;
             #distances
@@ -183,7 +185,7 @@ impl Gemm<'_> {
         strided("four", token, "token_stride")
     }
 
-    /// All rows for `tokens` tokens: whole tiles, then single vectors.
+    /// All rows for `tokens` tokens: in each strip whole tiles, then single vectors.
     fn rows(&self, tokens: usize) -> TokenStream {
         let (vectors, bytes) = (number(self.spec.vectors), self.spec.lanes() * 4);
         let advance = |vectors: usize| {
@@ -206,9 +208,13 @@ impl Gemm<'_> {
             quote!(for _ in 0..vectors % #vectors { #tile #next })
         });
         quote! {
-            let (mut weights, mut out) = (args.weights, sums);
-            for _ in 0..#tiles { #tile #next }
-            #singles
+            let (mut strip, mut out) = (args.weights, sums);
+            for _ in 0..args.strips {
+                let mut weights = strip;
+                for _ in 0..#tiles { #tile #next }
+                #singles
+                strip = strip.wrapping_add(strip_stride);
+            }
         }
     }
 
@@ -354,35 +360,39 @@ impl Gemm<'_> {
     }
 }
 
+/// Bytes from a quad of a strip to the next.
+fn stride(lanes: usize) -> TokenStream {
+    let bytes = number(4 * lanes);
+    quote!(let stride = vectors * #bytes;)
+}
+
 /// The same in plain Rust, for any target.
 fn portable(spec: &GemmSpec) -> TokenStream {
     let (id, docs) = (format_ident!("{}", spec.id()), docs(spec));
     let [lanes, bytes] = [spec.lanes(), spec.lanes() * 4].map(number);
     let safety = comment(
-        "SAFETY: by the contract of `GemmArgs`, which gives the activations and the sums of every token.",
+        "SAFETY: by the contract of `GemmArgs`, which gives every strip, and the activations and the sums of every token.",
     );
-    let safety_too = comment("SAFETY: by the contract of `GemmArgs`, which gives every quad.");
     quote! {
         #docs
         pub unsafe fn #id(args: &GemmArgs) {
-            let rows = args.vectors * #lanes;
+            let (rows, stride) = (args.vectors * #lanes, args.vectors * #bytes);
             for token in 0..args.tokens {
-                #safety
-                let (activations, out) = unsafe {
-                    (
-                        core::slice::from_raw_parts(args.activations.add(token * args.token_stride), 4 * args.quads),
-                        core::slice::from_raw_parts_mut(args.out.add(token * args.out_stride), rows),
-                    )
-                };
-                for (quad, four) in activations.chunks_exact(4).enumerate() {
-                    let four = [0, 1, 2, 3].map(|i| i32::from(four[i]));
-                    #safety_too
-                    let weights = unsafe {
-                        core::slice::from_raw_parts(args.weights.add(quad * args.stride), args.vectors * #bytes)
+                for strip in 0..args.strips {
+                    #safety
+                    let (weights, activations, out) = unsafe {
+                        (
+                            core::slice::from_raw_parts(args.weights.add(strip * args.strip_stride), args.quads * stride),
+                            core::slice::from_raw_parts(args.activations.add(token * args.token_stride), 4 * args.quads),
+                            core::slice::from_raw_parts_mut(args.out.add(token * args.out_stride + strip * rows), rows),
+                        )
                     };
-                    for (sum, u) in out.iter_mut().zip(weights.chunks_exact(4)) {
-                        for (&u, a) in u.iter().zip(four) {
-                            *sum = sum.wrapping_add(i32::from(u) * a);
+                    for (four, quad) in activations.chunks_exact(4).zip(weights.chunks_exact(stride)) {
+                        let four = [0, 1, 2, 3].map(|i| i32::from(four[i]));
+                        for (sum, u) in out.iter_mut().zip(quad.chunks_exact(4)) {
+                            for (&u, a) in u.iter().zip(four) {
+                                *sum = sum.wrapping_add(i32::from(u) * a);
+                            }
                         }
                     }
                 }

@@ -9,26 +9,58 @@
 /// `args` meets the contract of [`GemmArgs`].
 #[target_feature(enable = "avx2")]
 pub unsafe fn gemm_i8__avx2_r2n2(args: &GemmArgs) {
-    let GemmArgs { stride, vectors, quads, token_stride, out_stride, .. } = *args;
+    let GemmArgs { strip_stride, vectors, quads, token_stride, out_stride, .. } = *args;
+    let stride = vectors * 32;
     let (mut activations, mut sums) = (args.activations.cast::<u8>(), args.out);
     let mut left = args.tokens;
     // SAFETY: by the contract of `GemmArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
         while left >= 2 {
-            let (mut weights, mut out) = (args.weights, sums);
-            for _ in 0..vectors / 2 {
-                let (mut at, mut four) = (weights, activations);
-                let mut rest = quads;
-                while rest > 0 {
-                    let window = rest.min(64);
-                    let mut sum0_0 = _mm256_setzero_si256();
-                    let mut sum1_0 = _mm256_setzero_si256();
-                    let mut sum0_1 = _mm256_setzero_si256();
-                    let mut sum1_1 = _mm256_setzero_si256();
-                    for _ in 0..window / 2 {
-                        // Two quads a turn: the compiler unrolls the inner loop.
-                        for _ in 0..2 {
+            let (mut strip, mut out) = (args.weights, sums);
+            for _ in 0..args.strips {
+                let mut weights = strip;
+                for _ in 0..vectors / 2 {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut rest = quads;
+                    while rest > 0 {
+                        let window = rest.min(64);
+                        let mut sum0_0 = _mm256_setzero_si256();
+                        let mut sum1_0 = _mm256_setzero_si256();
+                        let mut sum0_1 = _mm256_setzero_si256();
+                        let mut sum1_1 = _mm256_setzero_si256();
+                        for _ in 0..window / 2 {
+                            // Two quads a turn: the compiler unrolls the inner loop.
+                            for _ in 0..2 {
+                                let codes0 = _mm256_loadu_si256(at.cast());
+                                let codes1 = _mm256_loadu_si256(at.add(32).cast());
+                                let a = _mm256_set1_epi32(
+                                    four.cast::<i32>().read_unaligned(),
+                                );
+                                sum0_0 = _mm256_add_epi16(
+                                    sum0_0,
+                                    _mm256_maddubs_epi16(codes0, a),
+                                );
+                                sum1_0 = _mm256_add_epi16(
+                                    sum1_0,
+                                    _mm256_maddubs_epi16(codes1, a),
+                                );
+                                let a = _mm256_set1_epi32(
+                                    four.add(token_stride).cast::<i32>().read_unaligned(),
+                                );
+                                sum0_1 = _mm256_add_epi16(
+                                    sum0_1,
+                                    _mm256_maddubs_epi16(codes0, a),
+                                );
+                                sum1_1 = _mm256_add_epi16(
+                                    sum1_1,
+                                    _mm256_maddubs_epi16(codes1, a),
+                                );
+                                at = at.wrapping_add(stride);
+                                four = four.wrapping_add(4);
+                            }
+                        }
+                        if window % 2 == 1 {
                             let codes0 = _mm256_loadu_si256(at.cast());
                             let codes1 = _mm256_loadu_si256(at.add(32).cast());
                             let a = _mm256_set1_epi32(
@@ -56,112 +88,89 @@ pub unsafe fn gemm_i8__avx2_r2n2(args: &GemmArgs) {
                             at = at.wrapping_add(stride);
                             four = four.wrapping_add(4);
                         }
+                        let rows = out.cast::<u8>();
+                        _mm256_storeu_si256(
+                            rows.cast(),
+                            _mm256_add_epi32(
+                                _mm256_loadu_si256(rows.cast()),
+                                _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(1)),
+                            ),
+                        );
+                        _mm256_storeu_si256(
+                            rows.add(32).cast(),
+                            _mm256_add_epi32(
+                                _mm256_loadu_si256(rows.add(32).cast()),
+                                _mm256_madd_epi16(sum1_0, _mm256_set1_epi16(1)),
+                            ),
+                        );
+                        let rows = out.add(out_stride).cast::<u8>();
+                        _mm256_storeu_si256(
+                            rows.cast(),
+                            _mm256_add_epi32(
+                                _mm256_loadu_si256(rows.cast()),
+                                _mm256_madd_epi16(sum0_1, _mm256_set1_epi16(1)),
+                            ),
+                        );
+                        _mm256_storeu_si256(
+                            rows.add(32).cast(),
+                            _mm256_add_epi32(
+                                _mm256_loadu_si256(rows.add(32).cast()),
+                                _mm256_madd_epi16(sum1_1, _mm256_set1_epi16(1)),
+                            ),
+                        );
+                        rest -= window;
                     }
-                    if window % 2 == 1 {
-                        let codes0 = _mm256_loadu_si256(at.cast());
-                        let codes1 = _mm256_loadu_si256(at.add(32).cast());
-                        let a = _mm256_set1_epi32(four.cast::<i32>().read_unaligned());
-                        sum0_0 = _mm256_add_epi16(
-                            sum0_0,
-                            _mm256_maddubs_epi16(codes0, a),
-                        );
-                        sum1_0 = _mm256_add_epi16(
-                            sum1_0,
-                            _mm256_maddubs_epi16(codes1, a),
-                        );
-                        let a = _mm256_set1_epi32(
-                            four.add(token_stride).cast::<i32>().read_unaligned(),
-                        );
-                        sum0_1 = _mm256_add_epi16(
-                            sum0_1,
-                            _mm256_maddubs_epi16(codes0, a),
-                        );
-                        sum1_1 = _mm256_add_epi16(
-                            sum1_1,
-                            _mm256_maddubs_epi16(codes1, a),
-                        );
-                        at = at.wrapping_add(stride);
-                        four = four.wrapping_add(4);
-                    }
-                    let rows = out.cast::<u8>();
-                    _mm256_storeu_si256(
-                        rows.cast(),
-                        _mm256_add_epi32(
-                            _mm256_loadu_si256(rows.cast()),
-                            _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(1)),
-                        ),
-                    );
-                    _mm256_storeu_si256(
-                        rows.add(32).cast(),
-                        _mm256_add_epi32(
-                            _mm256_loadu_si256(rows.add(32).cast()),
-                            _mm256_madd_epi16(sum1_0, _mm256_set1_epi16(1)),
-                        ),
-                    );
-                    let rows = out.add(out_stride).cast::<u8>();
-                    _mm256_storeu_si256(
-                        rows.cast(),
-                        _mm256_add_epi32(
-                            _mm256_loadu_si256(rows.cast()),
-                            _mm256_madd_epi16(sum0_1, _mm256_set1_epi16(1)),
-                        ),
-                    );
-                    _mm256_storeu_si256(
-                        rows.add(32).cast(),
-                        _mm256_add_epi32(
-                            _mm256_loadu_si256(rows.add(32).cast()),
-                            _mm256_madd_epi16(sum1_1, _mm256_set1_epi16(1)),
-                        ),
-                    );
-                    rest -= window;
+                    weights = weights.wrapping_add(64);
+                    out = out.wrapping_add(16);
                 }
-                weights = weights.wrapping_add(64);
-                out = out.wrapping_add(16);
-            }
-            for _ in 0..vectors % 2 {
-                let (mut at, mut four) = (weights, activations);
-                let mut rest = quads;
-                while rest > 0 {
-                    let window = rest.min(64);
-                    let mut sum0_0 = _mm256_setzero_si256();
-                    let mut sum0_1 = _mm256_setzero_si256();
-                    for _ in 0..window {
-                        let codes0 = _mm256_loadu_si256(at.cast());
-                        let a = _mm256_set1_epi32(four.cast::<i32>().read_unaligned());
-                        sum0_0 = _mm256_add_epi16(
-                            sum0_0,
-                            _mm256_maddubs_epi16(codes0, a),
+                for _ in 0..vectors % 2 {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut rest = quads;
+                    while rest > 0 {
+                        let window = rest.min(64);
+                        let mut sum0_0 = _mm256_setzero_si256();
+                        let mut sum0_1 = _mm256_setzero_si256();
+                        for _ in 0..window {
+                            let codes0 = _mm256_loadu_si256(at.cast());
+                            let a = _mm256_set1_epi32(
+                                four.cast::<i32>().read_unaligned(),
+                            );
+                            sum0_0 = _mm256_add_epi16(
+                                sum0_0,
+                                _mm256_maddubs_epi16(codes0, a),
+                            );
+                            let a = _mm256_set1_epi32(
+                                four.add(token_stride).cast::<i32>().read_unaligned(),
+                            );
+                            sum0_1 = _mm256_add_epi16(
+                                sum0_1,
+                                _mm256_maddubs_epi16(codes0, a),
+                            );
+                            at = at.wrapping_add(stride);
+                            four = four.wrapping_add(4);
+                        }
+                        let rows = out.cast::<u8>();
+                        _mm256_storeu_si256(
+                            rows.cast(),
+                            _mm256_add_epi32(
+                                _mm256_loadu_si256(rows.cast()),
+                                _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(1)),
+                            ),
                         );
-                        let a = _mm256_set1_epi32(
-                            four.add(token_stride).cast::<i32>().read_unaligned(),
+                        let rows = out.add(out_stride).cast::<u8>();
+                        _mm256_storeu_si256(
+                            rows.cast(),
+                            _mm256_add_epi32(
+                                _mm256_loadu_si256(rows.cast()),
+                                _mm256_madd_epi16(sum0_1, _mm256_set1_epi16(1)),
+                            ),
                         );
-                        sum0_1 = _mm256_add_epi16(
-                            sum0_1,
-                            _mm256_maddubs_epi16(codes0, a),
-                        );
-                        at = at.wrapping_add(stride);
-                        four = four.wrapping_add(4);
+                        rest -= window;
                     }
-                    let rows = out.cast::<u8>();
-                    _mm256_storeu_si256(
-                        rows.cast(),
-                        _mm256_add_epi32(
-                            _mm256_loadu_si256(rows.cast()),
-                            _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(1)),
-                        ),
-                    );
-                    let rows = out.add(out_stride).cast::<u8>();
-                    _mm256_storeu_si256(
-                        rows.cast(),
-                        _mm256_add_epi32(
-                            _mm256_loadu_si256(rows.cast()),
-                            _mm256_madd_epi16(sum0_1, _mm256_set1_epi16(1)),
-                        ),
-                    );
-                    rest -= window;
+                    weights = weights.wrapping_add(32);
+                    out = out.wrapping_add(8);
                 }
-                weights = weights.wrapping_add(32);
-                out = out.wrapping_add(8);
+                strip = strip.wrapping_add(strip_stride);
             }
             activations = activations.wrapping_add(2 * token_stride);
             sums = sums.wrapping_add(2 * out_stride);
@@ -169,77 +178,85 @@ pub unsafe fn gemm_i8__avx2_r2n2(args: &GemmArgs) {
         }
         // Tokens that fill no tile go through narrower ones.
         while left >= 1 {
-            let (mut weights, mut out) = (args.weights, sums);
-            for _ in 0..vectors / 2 {
-                let (mut at, mut four) = (weights, activations);
-                let mut rest = quads;
-                while rest > 0 {
-                    let window = rest.min(64);
-                    let mut sum0_0 = _mm256_setzero_si256();
-                    let mut sum1_0 = _mm256_setzero_si256();
-                    for _ in 0..window {
-                        let codes0 = _mm256_loadu_si256(at.cast());
-                        let codes1 = _mm256_loadu_si256(at.add(32).cast());
-                        let a = _mm256_set1_epi32(four.cast::<i32>().read_unaligned());
-                        sum0_0 = _mm256_add_epi16(
-                            sum0_0,
-                            _mm256_maddubs_epi16(codes0, a),
+            let (mut strip, mut out) = (args.weights, sums);
+            for _ in 0..args.strips {
+                let mut weights = strip;
+                for _ in 0..vectors / 2 {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut rest = quads;
+                    while rest > 0 {
+                        let window = rest.min(64);
+                        let mut sum0_0 = _mm256_setzero_si256();
+                        let mut sum1_0 = _mm256_setzero_si256();
+                        for _ in 0..window {
+                            let codes0 = _mm256_loadu_si256(at.cast());
+                            let codes1 = _mm256_loadu_si256(at.add(32).cast());
+                            let a = _mm256_set1_epi32(
+                                four.cast::<i32>().read_unaligned(),
+                            );
+                            sum0_0 = _mm256_add_epi16(
+                                sum0_0,
+                                _mm256_maddubs_epi16(codes0, a),
+                            );
+                            sum1_0 = _mm256_add_epi16(
+                                sum1_0,
+                                _mm256_maddubs_epi16(codes1, a),
+                            );
+                            at = at.wrapping_add(stride);
+                            four = four.wrapping_add(4);
+                        }
+                        let rows = out.cast::<u8>();
+                        _mm256_storeu_si256(
+                            rows.cast(),
+                            _mm256_add_epi32(
+                                _mm256_loadu_si256(rows.cast()),
+                                _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(1)),
+                            ),
                         );
-                        sum1_0 = _mm256_add_epi16(
-                            sum1_0,
-                            _mm256_maddubs_epi16(codes1, a),
+                        _mm256_storeu_si256(
+                            rows.add(32).cast(),
+                            _mm256_add_epi32(
+                                _mm256_loadu_si256(rows.add(32).cast()),
+                                _mm256_madd_epi16(sum1_0, _mm256_set1_epi16(1)),
+                            ),
                         );
-                        at = at.wrapping_add(stride);
-                        four = four.wrapping_add(4);
+                        rest -= window;
                     }
-                    let rows = out.cast::<u8>();
-                    _mm256_storeu_si256(
-                        rows.cast(),
-                        _mm256_add_epi32(
-                            _mm256_loadu_si256(rows.cast()),
-                            _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(1)),
-                        ),
-                    );
-                    _mm256_storeu_si256(
-                        rows.add(32).cast(),
-                        _mm256_add_epi32(
-                            _mm256_loadu_si256(rows.add(32).cast()),
-                            _mm256_madd_epi16(sum1_0, _mm256_set1_epi16(1)),
-                        ),
-                    );
-                    rest -= window;
+                    weights = weights.wrapping_add(64);
+                    out = out.wrapping_add(16);
                 }
-                weights = weights.wrapping_add(64);
-                out = out.wrapping_add(16);
-            }
-            for _ in 0..vectors % 2 {
-                let (mut at, mut four) = (weights, activations);
-                let mut rest = quads;
-                while rest > 0 {
-                    let window = rest.min(64);
-                    let mut sum0_0 = _mm256_setzero_si256();
-                    for _ in 0..window {
-                        let codes0 = _mm256_loadu_si256(at.cast());
-                        let a = _mm256_set1_epi32(four.cast::<i32>().read_unaligned());
-                        sum0_0 = _mm256_add_epi16(
-                            sum0_0,
-                            _mm256_maddubs_epi16(codes0, a),
+                for _ in 0..vectors % 2 {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut rest = quads;
+                    while rest > 0 {
+                        let window = rest.min(64);
+                        let mut sum0_0 = _mm256_setzero_si256();
+                        for _ in 0..window {
+                            let codes0 = _mm256_loadu_si256(at.cast());
+                            let a = _mm256_set1_epi32(
+                                four.cast::<i32>().read_unaligned(),
+                            );
+                            sum0_0 = _mm256_add_epi16(
+                                sum0_0,
+                                _mm256_maddubs_epi16(codes0, a),
+                            );
+                            at = at.wrapping_add(stride);
+                            four = four.wrapping_add(4);
+                        }
+                        let rows = out.cast::<u8>();
+                        _mm256_storeu_si256(
+                            rows.cast(),
+                            _mm256_add_epi32(
+                                _mm256_loadu_si256(rows.cast()),
+                                _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(1)),
+                            ),
                         );
-                        at = at.wrapping_add(stride);
-                        four = four.wrapping_add(4);
+                        rest -= window;
                     }
-                    let rows = out.cast::<u8>();
-                    _mm256_storeu_si256(
-                        rows.cast(),
-                        _mm256_add_epi32(
-                            _mm256_loadu_si256(rows.cast()),
-                            _mm256_madd_epi16(sum0_0, _mm256_set1_epi16(1)),
-                        ),
-                    );
-                    rest -= window;
+                    weights = weights.wrapping_add(32);
+                    out = out.wrapping_add(8);
                 }
-                weights = weights.wrapping_add(32);
-                out = out.wrapping_add(8);
+                strip = strip.wrapping_add(strip_stride);
             }
             activations = activations.wrapping_add(token_stride);
             sums = sums.wrapping_add(out_stride);

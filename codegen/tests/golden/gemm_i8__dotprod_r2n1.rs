@@ -9,51 +9,56 @@
 /// `args` meets the contract of [`GemmArgs`].
 #[target_feature(enable = "neon,dotprod")]
 pub unsafe fn gemm_i8__dotprod_r2n1(args: &GemmArgs) {
-    let GemmArgs { stride, vectors, quads, token_stride, out_stride, .. } = *args;
+    let GemmArgs { strip_stride, vectors, quads, token_stride, out_stride, .. } = *args;
+    let stride = vectors * 16;
     let (mut activations, mut sums) = (args.activations.cast::<u8>(), args.out);
     let mut left = args.tokens;
     // SAFETY: by the contract of `GemmArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
         while left >= 1 {
-            let (mut weights, mut out) = (args.weights, sums);
-            for _ in 0..vectors / 2 {
-                let (mut at, mut four) = (weights, activations);
-                let mut sum0_0 = vdupq_n_u8(0);
-                let mut sum1_0 = vdupq_n_u8(0);
-                for _ in 0..quads {
-                    let codes0 = vld1q_u8(at);
-                    let codes1 = vld1q_u8(at.add(16));
-                    let a = vreinterpretq_u8_s32(
-                        vdupq_n_s32(four.cast::<i32>().read_unaligned()),
-                    );
-                    sum0_0 = dot(sum0_0, codes0, a);
-                    sum1_0 = dot(sum1_0, codes1, a);
-                    at = at.wrapping_add(stride);
-                    four = four.wrapping_add(4);
+            let (mut strip, mut out) = (args.weights, sums);
+            for _ in 0..args.strips {
+                let mut weights = strip;
+                for _ in 0..vectors / 2 {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut sum0_0 = vdupq_n_u8(0);
+                    let mut sum1_0 = vdupq_n_u8(0);
+                    for _ in 0..quads {
+                        let codes0 = vld1q_u8(at);
+                        let codes1 = vld1q_u8(at.add(16));
+                        let a = vreinterpretq_u8_s32(
+                            vdupq_n_s32(four.cast::<i32>().read_unaligned()),
+                        );
+                        sum0_0 = dot(sum0_0, codes0, a);
+                        sum1_0 = dot(sum1_0, codes1, a);
+                        at = at.wrapping_add(stride);
+                        four = four.wrapping_add(4);
+                    }
+                    let rows = out.cast::<u8>();
+                    vst1q_u8(rows, add32(sum0_0, vld1q_u8(rows)));
+                    vst1q_u8(rows.add(16), add32(sum1_0, vld1q_u8(rows.add(16))));
+                    weights = weights.wrapping_add(32);
+                    out = out.wrapping_add(8);
                 }
-                let rows = out.cast::<u8>();
-                vst1q_u8(rows, add32(sum0_0, vld1q_u8(rows)));
-                vst1q_u8(rows.add(16), add32(sum1_0, vld1q_u8(rows.add(16))));
-                weights = weights.wrapping_add(32);
-                out = out.wrapping_add(8);
-            }
-            for _ in 0..vectors % 2 {
-                let (mut at, mut four) = (weights, activations);
-                let mut sum0_0 = vdupq_n_u8(0);
-                for _ in 0..quads {
-                    let codes0 = vld1q_u8(at);
-                    let a = vreinterpretq_u8_s32(
-                        vdupq_n_s32(four.cast::<i32>().read_unaligned()),
-                    );
-                    sum0_0 = dot(sum0_0, codes0, a);
-                    at = at.wrapping_add(stride);
-                    four = four.wrapping_add(4);
+                for _ in 0..vectors % 2 {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut sum0_0 = vdupq_n_u8(0);
+                    for _ in 0..quads {
+                        let codes0 = vld1q_u8(at);
+                        let a = vreinterpretq_u8_s32(
+                            vdupq_n_s32(four.cast::<i32>().read_unaligned()),
+                        );
+                        sum0_0 = dot(sum0_0, codes0, a);
+                        at = at.wrapping_add(stride);
+                        four = four.wrapping_add(4);
+                    }
+                    let rows = out.cast::<u8>();
+                    vst1q_u8(rows, add32(sum0_0, vld1q_u8(rows)));
+                    weights = weights.wrapping_add(16);
+                    out = out.wrapping_add(4);
                 }
-                let rows = out.cast::<u8>();
-                vst1q_u8(rows, add32(sum0_0, vld1q_u8(rows)));
-                weights = weights.wrapping_add(16);
-                out = out.wrapping_add(4);
+                strip = strip.wrapping_add(strip_stride);
             }
             activations = activations.wrapping_add(token_stride);
             sums = sums.wrapping_add(out_stride);

@@ -9,94 +9,102 @@
 /// `args` meets the contract of [`GemmArgs`].
 #[target_feature(enable = "neon,i8mm")]
 pub unsafe fn gemm_i8__i8mm_r1n4(args: &GemmArgs) {
-    let GemmArgs { stride, vectors, quads, token_stride, out_stride, .. } = *args;
+    let GemmArgs { strip_stride, vectors, quads, token_stride, out_stride, .. } = *args;
+    let stride = vectors * 16;
     let (mut activations, mut sums) = (args.activations.cast::<u8>(), args.out);
     let mut left = args.tokens;
     // SAFETY: by the contract of `GemmArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
         while left >= 4 {
-            let (mut weights, mut out) = (args.weights, sums);
-            for _ in 0..vectors {
-                let (mut at, mut four) = (weights, activations);
-                let mut low_sum0_0 = vdupq_n_u8(0);
-                let mut high_sum0_0 = vdupq_n_u8(0);
-                let mut low_sum0_1 = vdupq_n_u8(0);
-                let mut high_sum0_1 = vdupq_n_u8(0);
-                for _ in 0..quads / 2 {
-                    let (first, second) = (vld1q_u8(at), vld1q_u8(at.add(stride)));
-                    let (low_codes0, high_codes0) = (
-                        interleave_first32(first, second),
-                        interleave_second32(first, second),
+            let (mut strip, mut out) = (args.weights, sums);
+            for _ in 0..args.strips {
+                let mut weights = strip;
+                for _ in 0..vectors {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut low_sum0_0 = vdupq_n_u8(0);
+                    let mut high_sum0_0 = vdupq_n_u8(0);
+                    let mut low_sum0_1 = vdupq_n_u8(0);
+                    let mut high_sum0_1 = vdupq_n_u8(0);
+                    for _ in 0..quads / 2 {
+                        let (first, second) = (vld1q_u8(at), vld1q_u8(at.add(stride)));
+                        let (low_codes0, high_codes0) = (
+                            interleave_first32(first, second),
+                            interleave_second32(first, second),
+                        );
+                        let a = vcombine_u8(
+                            vld1_u8(four),
+                            vld1_u8(four.add(token_stride)),
+                        );
+                        low_sum0_0 = multiply_2x2(low_sum0_0, low_codes0, a);
+                        high_sum0_0 = multiply_2x2(high_sum0_0, high_codes0, a);
+                        let a = vcombine_u8(
+                            vld1_u8(four.add(2 * token_stride)),
+                            vld1_u8(four.add(3 * token_stride)),
+                        );
+                        low_sum0_1 = multiply_2x2(low_sum0_1, low_codes0, a);
+                        high_sum0_1 = multiply_2x2(high_sum0_1, high_codes0, a);
+                        at = at.wrapping_add(2 * stride);
+                        four = four.wrapping_add(8);
+                    }
+                    if quads % 2 == 1 {
+                        // A quad without a neighbour has zeros beside it.
+                        let (first, second) = (vld1q_u8(at), vdupq_n_u8(0));
+                        let (low_codes0, high_codes0) = (
+                            interleave_first32(first, second),
+                            interleave_second32(first, second),
+                        );
+                        let a = vcombine_u8(
+                            vcreate_u8(four.cast::<u32>().read_unaligned().into()),
+                            vcreate_u8(
+                                four.add(token_stride).cast::<u32>().read_unaligned().into(),
+                            ),
+                        );
+                        low_sum0_0 = multiply_2x2(low_sum0_0, low_codes0, a);
+                        high_sum0_0 = multiply_2x2(high_sum0_0, high_codes0, a);
+                        let a = vcombine_u8(
+                            vcreate_u8(
+                                four
+                                    .add(2 * token_stride)
+                                    .cast::<u32>()
+                                    .read_unaligned()
+                                    .into(),
+                            ),
+                            vcreate_u8(
+                                four
+                                    .add(3 * token_stride)
+                                    .cast::<u32>()
+                                    .read_unaligned()
+                                    .into(),
+                            ),
+                        );
+                        low_sum0_1 = multiply_2x2(low_sum0_1, low_codes0, a);
+                        high_sum0_1 = multiply_2x2(high_sum0_1, high_codes0, a);
+                    }
+                    let rows = out.cast::<u8>();
+                    vst1q_u8(
+                        rows,
+                        add32(pick_even32(low_sum0_0, high_sum0_0), vld1q_u8(rows)),
                     );
-                    let a = vcombine_u8(vld1_u8(four), vld1_u8(four.add(token_stride)));
-                    low_sum0_0 = multiply_2x2(low_sum0_0, low_codes0, a);
-                    high_sum0_0 = multiply_2x2(high_sum0_0, high_codes0, a);
-                    let a = vcombine_u8(
-                        vld1_u8(four.add(2 * token_stride)),
-                        vld1_u8(four.add(3 * token_stride)),
+                    let rows = out.add(out_stride).cast::<u8>();
+                    vst1q_u8(
+                        rows,
+                        add32(pick_odd32(low_sum0_0, high_sum0_0), vld1q_u8(rows)),
                     );
-                    low_sum0_1 = multiply_2x2(low_sum0_1, low_codes0, a);
-                    high_sum0_1 = multiply_2x2(high_sum0_1, high_codes0, a);
-                    at = at.wrapping_add(2 * stride);
-                    four = four.wrapping_add(8);
+                    let rows = out.add(2 * out_stride).cast::<u8>();
+                    vst1q_u8(
+                        rows,
+                        add32(pick_even32(low_sum0_1, high_sum0_1), vld1q_u8(rows)),
+                    );
+                    let rows = out.add(3 * out_stride).cast::<u8>();
+                    vst1q_u8(
+                        rows,
+                        add32(pick_odd32(low_sum0_1, high_sum0_1), vld1q_u8(rows)),
+                    );
+                    weights = weights.wrapping_add(16);
+                    out = out.wrapping_add(4);
                 }
-                if quads % 2 == 1 {
-                    // A quad without a neighbour has zeros beside it.
-                    let (first, second) = (vld1q_u8(at), vdupq_n_u8(0));
-                    let (low_codes0, high_codes0) = (
-                        interleave_first32(first, second),
-                        interleave_second32(first, second),
-                    );
-                    let a = vcombine_u8(
-                        vcreate_u8(four.cast::<u32>().read_unaligned().into()),
-                        vcreate_u8(
-                            four.add(token_stride).cast::<u32>().read_unaligned().into(),
-                        ),
-                    );
-                    low_sum0_0 = multiply_2x2(low_sum0_0, low_codes0, a);
-                    high_sum0_0 = multiply_2x2(high_sum0_0, high_codes0, a);
-                    let a = vcombine_u8(
-                        vcreate_u8(
-                            four
-                                .add(2 * token_stride)
-                                .cast::<u32>()
-                                .read_unaligned()
-                                .into(),
-                        ),
-                        vcreate_u8(
-                            four
-                                .add(3 * token_stride)
-                                .cast::<u32>()
-                                .read_unaligned()
-                                .into(),
-                        ),
-                    );
-                    low_sum0_1 = multiply_2x2(low_sum0_1, low_codes0, a);
-                    high_sum0_1 = multiply_2x2(high_sum0_1, high_codes0, a);
-                }
-                let rows = out.cast::<u8>();
-                vst1q_u8(
-                    rows,
-                    add32(pick_even32(low_sum0_0, high_sum0_0), vld1q_u8(rows)),
-                );
-                let rows = out.add(out_stride).cast::<u8>();
-                vst1q_u8(
-                    rows,
-                    add32(pick_odd32(low_sum0_0, high_sum0_0), vld1q_u8(rows)),
-                );
-                let rows = out.add(2 * out_stride).cast::<u8>();
-                vst1q_u8(
-                    rows,
-                    add32(pick_even32(low_sum0_1, high_sum0_1), vld1q_u8(rows)),
-                );
-                let rows = out.add(3 * out_stride).cast::<u8>();
-                vst1q_u8(
-                    rows,
-                    add32(pick_odd32(low_sum0_1, high_sum0_1), vld1q_u8(rows)),
-                );
-                weights = weights.wrapping_add(16);
-                out = out.wrapping_add(4);
+                strip = strip.wrapping_add(strip_stride);
             }
             activations = activations.wrapping_add(4 * token_stride);
             sums = sums.wrapping_add(4 * out_stride);
@@ -104,74 +112,85 @@ pub unsafe fn gemm_i8__i8mm_r1n4(args: &GemmArgs) {
         }
         // Tokens that fill no tile go through narrower ones.
         while left >= 2 {
-            let (mut weights, mut out) = (args.weights, sums);
-            for _ in 0..vectors {
-                let (mut at, mut four) = (weights, activations);
-                let mut low_sum0_0 = vdupq_n_u8(0);
-                let mut high_sum0_0 = vdupq_n_u8(0);
-                for _ in 0..quads / 2 {
-                    let (first, second) = (vld1q_u8(at), vld1q_u8(at.add(stride)));
-                    let (low_codes0, high_codes0) = (
-                        interleave_first32(first, second),
-                        interleave_second32(first, second),
+            let (mut strip, mut out) = (args.weights, sums);
+            for _ in 0..args.strips {
+                let mut weights = strip;
+                for _ in 0..vectors {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut low_sum0_0 = vdupq_n_u8(0);
+                    let mut high_sum0_0 = vdupq_n_u8(0);
+                    for _ in 0..quads / 2 {
+                        let (first, second) = (vld1q_u8(at), vld1q_u8(at.add(stride)));
+                        let (low_codes0, high_codes0) = (
+                            interleave_first32(first, second),
+                            interleave_second32(first, second),
+                        );
+                        let a = vcombine_u8(
+                            vld1_u8(four),
+                            vld1_u8(four.add(token_stride)),
+                        );
+                        low_sum0_0 = multiply_2x2(low_sum0_0, low_codes0, a);
+                        high_sum0_0 = multiply_2x2(high_sum0_0, high_codes0, a);
+                        at = at.wrapping_add(2 * stride);
+                        four = four.wrapping_add(8);
+                    }
+                    if quads % 2 == 1 {
+                        // A quad without a neighbour has zeros beside it.
+                        let (first, second) = (vld1q_u8(at), vdupq_n_u8(0));
+                        let (low_codes0, high_codes0) = (
+                            interleave_first32(first, second),
+                            interleave_second32(first, second),
+                        );
+                        let a = vcombine_u8(
+                            vcreate_u8(four.cast::<u32>().read_unaligned().into()),
+                            vcreate_u8(
+                                four.add(token_stride).cast::<u32>().read_unaligned().into(),
+                            ),
+                        );
+                        low_sum0_0 = multiply_2x2(low_sum0_0, low_codes0, a);
+                        high_sum0_0 = multiply_2x2(high_sum0_0, high_codes0, a);
+                    }
+                    let rows = out.cast::<u8>();
+                    vst1q_u8(
+                        rows,
+                        add32(pick_even32(low_sum0_0, high_sum0_0), vld1q_u8(rows)),
                     );
-                    let a = vcombine_u8(vld1_u8(four), vld1_u8(four.add(token_stride)));
-                    low_sum0_0 = multiply_2x2(low_sum0_0, low_codes0, a);
-                    high_sum0_0 = multiply_2x2(high_sum0_0, high_codes0, a);
-                    at = at.wrapping_add(2 * stride);
-                    four = four.wrapping_add(8);
+                    let rows = out.add(out_stride).cast::<u8>();
+                    vst1q_u8(
+                        rows,
+                        add32(pick_odd32(low_sum0_0, high_sum0_0), vld1q_u8(rows)),
+                    );
+                    weights = weights.wrapping_add(16);
+                    out = out.wrapping_add(4);
                 }
-                if quads % 2 == 1 {
-                    // A quad without a neighbour has zeros beside it.
-                    let (first, second) = (vld1q_u8(at), vdupq_n_u8(0));
-                    let (low_codes0, high_codes0) = (
-                        interleave_first32(first, second),
-                        interleave_second32(first, second),
-                    );
-                    let a = vcombine_u8(
-                        vcreate_u8(four.cast::<u32>().read_unaligned().into()),
-                        vcreate_u8(
-                            four.add(token_stride).cast::<u32>().read_unaligned().into(),
-                        ),
-                    );
-                    low_sum0_0 = multiply_2x2(low_sum0_0, low_codes0, a);
-                    high_sum0_0 = multiply_2x2(high_sum0_0, high_codes0, a);
-                }
-                let rows = out.cast::<u8>();
-                vst1q_u8(
-                    rows,
-                    add32(pick_even32(low_sum0_0, high_sum0_0), vld1q_u8(rows)),
-                );
-                let rows = out.add(out_stride).cast::<u8>();
-                vst1q_u8(
-                    rows,
-                    add32(pick_odd32(low_sum0_0, high_sum0_0), vld1q_u8(rows)),
-                );
-                weights = weights.wrapping_add(16);
-                out = out.wrapping_add(4);
+                strip = strip.wrapping_add(strip_stride);
             }
             activations = activations.wrapping_add(2 * token_stride);
             sums = sums.wrapping_add(2 * out_stride);
             left -= 2;
         }
         while left >= 1 {
-            let (mut weights, mut out) = (args.weights, sums);
-            for _ in 0..vectors {
-                let (mut at, mut four) = (weights, activations);
-                let mut sum0_0 = vdupq_n_u8(0);
-                for _ in 0..quads {
-                    let codes0 = vld1q_u8(at);
-                    let a = vreinterpretq_u8_s32(
-                        vdupq_n_s32(four.cast::<i32>().read_unaligned()),
-                    );
-                    sum0_0 = dot(sum0_0, codes0, a);
-                    at = at.wrapping_add(stride);
-                    four = four.wrapping_add(4);
+            let (mut strip, mut out) = (args.weights, sums);
+            for _ in 0..args.strips {
+                let mut weights = strip;
+                for _ in 0..vectors {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut sum0_0 = vdupq_n_u8(0);
+                    for _ in 0..quads {
+                        let codes0 = vld1q_u8(at);
+                        let a = vreinterpretq_u8_s32(
+                            vdupq_n_s32(four.cast::<i32>().read_unaligned()),
+                        );
+                        sum0_0 = dot(sum0_0, codes0, a);
+                        at = at.wrapping_add(stride);
+                        four = four.wrapping_add(4);
+                    }
+                    let rows = out.cast::<u8>();
+                    vst1q_u8(rows, add32(sum0_0, vld1q_u8(rows)));
+                    weights = weights.wrapping_add(16);
+                    out = out.wrapping_add(4);
                 }
-                let rows = out.cast::<u8>();
-                vst1q_u8(rows, add32(sum0_0, vld1q_u8(rows)));
-                weights = weights.wrapping_add(16);
-                out = out.wrapping_add(4);
+                strip = strip.wrapping_add(strip_stride);
             }
             activations = activations.wrapping_add(token_stride);
             sums = sums.wrapping_add(out_stride);

@@ -9,94 +9,99 @@
 /// `args` meets the contract of [`GemmArgs`].
 #[target_feature(enable = "neon")]
 pub unsafe fn gemm_i8__neon_r2n1(args: &GemmArgs) {
-    let GemmArgs { stride, vectors, quads, token_stride, out_stride, .. } = *args;
+    let GemmArgs { strip_stride, vectors, quads, token_stride, out_stride, .. } = *args;
+    let stride = vectors * 16;
     let (mut activations, mut sums) = (args.activations.cast::<u8>(), args.out);
     let mut left = args.tokens;
     // SAFETY: by the contract of `GemmArgs`, which gives every byte that is read or written here,
     // and the CPU's ISA.
     unsafe {
         while left >= 1 {
-            let (mut weights, mut out) = (args.weights, sums);
-            for _ in 0..vectors / 2 {
-                let (mut at, mut four) = (weights, activations);
-                let mut rest = quads;
-                while rest > 0 {
-                    let window = rest.min(128);
-                    let mut low_sum0_0 = vdupq_n_u8(0);
-                    let mut high_sum0_0 = vdupq_n_u8(0);
-                    let mut low_sum1_0 = vdupq_n_u8(0);
-                    let mut high_sum1_0 = vdupq_n_u8(0);
-                    for _ in 0..window {
-                        let codes0 = vld1q_u8(at);
-                        let codes1 = vld1q_u8(at.add(16));
-                        let a = vreinterpretq_u8_s32(
-                            vdupq_n_s32(four.cast::<i32>().read_unaligned()),
+            let (mut strip, mut out) = (args.weights, sums);
+            for _ in 0..args.strips {
+                let mut weights = strip;
+                for _ in 0..vectors / 2 {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut rest = quads;
+                    while rest > 0 {
+                        let window = rest.min(128);
+                        let mut low_sum0_0 = vdupq_n_u8(0);
+                        let mut high_sum0_0 = vdupq_n_u8(0);
+                        let mut low_sum1_0 = vdupq_n_u8(0);
+                        let mut high_sum1_0 = vdupq_n_u8(0);
+                        for _ in 0..window {
+                            let codes0 = vld1q_u8(at);
+                            let codes1 = vld1q_u8(at.add(16));
+                            let a = vreinterpretq_u8_s32(
+                                vdupq_n_s32(four.cast::<i32>().read_unaligned()),
+                            );
+                            low_sum0_0 = multiply_add_low(low_sum0_0, codes0, a);
+                            high_sum0_0 = multiply_add_high(high_sum0_0, codes0, a);
+                            low_sum1_0 = multiply_add_low(low_sum1_0, codes1, a);
+                            high_sum1_0 = multiply_add_high(high_sum1_0, codes1, a);
+                            at = at.wrapping_add(stride);
+                            four = four.wrapping_add(4);
+                        }
+                        let rows = out.cast::<u8>();
+                        vst1q_u8(
+                            rows,
+                            add32(
+                                vld1q_u8(rows),
+                                add_neighbours32(
+                                    add_pairs16(vdupq_n_u8(0), low_sum0_0),
+                                    add_pairs16(vdupq_n_u8(0), high_sum0_0),
+                                ),
+                            ),
                         );
-                        low_sum0_0 = multiply_add_low(low_sum0_0, codes0, a);
-                        high_sum0_0 = multiply_add_high(high_sum0_0, codes0, a);
-                        low_sum1_0 = multiply_add_low(low_sum1_0, codes1, a);
-                        high_sum1_0 = multiply_add_high(high_sum1_0, codes1, a);
-                        at = at.wrapping_add(stride);
-                        four = four.wrapping_add(4);
-                    }
-                    let rows = out.cast::<u8>();
-                    vst1q_u8(
-                        rows,
-                        add32(
-                            vld1q_u8(rows),
-                            add_neighbours32(
-                                add_pairs16(vdupq_n_u8(0), low_sum0_0),
-                                add_pairs16(vdupq_n_u8(0), high_sum0_0),
+                        vst1q_u8(
+                            rows.add(16),
+                            add32(
+                                vld1q_u8(rows.add(16)),
+                                add_neighbours32(
+                                    add_pairs16(vdupq_n_u8(0), low_sum1_0),
+                                    add_pairs16(vdupq_n_u8(0), high_sum1_0),
+                                ),
                             ),
-                        ),
-                    );
-                    vst1q_u8(
-                        rows.add(16),
-                        add32(
-                            vld1q_u8(rows.add(16)),
-                            add_neighbours32(
-                                add_pairs16(vdupq_n_u8(0), low_sum1_0),
-                                add_pairs16(vdupq_n_u8(0), high_sum1_0),
-                            ),
-                        ),
-                    );
-                    rest -= window;
-                }
-                weights = weights.wrapping_add(32);
-                out = out.wrapping_add(8);
-            }
-            for _ in 0..vectors % 2 {
-                let (mut at, mut four) = (weights, activations);
-                let mut rest = quads;
-                while rest > 0 {
-                    let window = rest.min(128);
-                    let mut low_sum0_0 = vdupq_n_u8(0);
-                    let mut high_sum0_0 = vdupq_n_u8(0);
-                    for _ in 0..window {
-                        let codes0 = vld1q_u8(at);
-                        let a = vreinterpretq_u8_s32(
-                            vdupq_n_s32(four.cast::<i32>().read_unaligned()),
                         );
-                        low_sum0_0 = multiply_add_low(low_sum0_0, codes0, a);
-                        high_sum0_0 = multiply_add_high(high_sum0_0, codes0, a);
-                        at = at.wrapping_add(stride);
-                        four = four.wrapping_add(4);
+                        rest -= window;
                     }
-                    let rows = out.cast::<u8>();
-                    vst1q_u8(
-                        rows,
-                        add32(
-                            vld1q_u8(rows),
-                            add_neighbours32(
-                                add_pairs16(vdupq_n_u8(0), low_sum0_0),
-                                add_pairs16(vdupq_n_u8(0), high_sum0_0),
-                            ),
-                        ),
-                    );
-                    rest -= window;
+                    weights = weights.wrapping_add(32);
+                    out = out.wrapping_add(8);
                 }
-                weights = weights.wrapping_add(16);
-                out = out.wrapping_add(4);
+                for _ in 0..vectors % 2 {
+                    let (mut at, mut four) = (weights, activations);
+                    let mut rest = quads;
+                    while rest > 0 {
+                        let window = rest.min(128);
+                        let mut low_sum0_0 = vdupq_n_u8(0);
+                        let mut high_sum0_0 = vdupq_n_u8(0);
+                        for _ in 0..window {
+                            let codes0 = vld1q_u8(at);
+                            let a = vreinterpretq_u8_s32(
+                                vdupq_n_s32(four.cast::<i32>().read_unaligned()),
+                            );
+                            low_sum0_0 = multiply_add_low(low_sum0_0, codes0, a);
+                            high_sum0_0 = multiply_add_high(high_sum0_0, codes0, a);
+                            at = at.wrapping_add(stride);
+                            four = four.wrapping_add(4);
+                        }
+                        let rows = out.cast::<u8>();
+                        vst1q_u8(
+                            rows,
+                            add32(
+                                vld1q_u8(rows),
+                                add_neighbours32(
+                                    add_pairs16(vdupq_n_u8(0), low_sum0_0),
+                                    add_pairs16(vdupq_n_u8(0), high_sum0_0),
+                                ),
+                            ),
+                        );
+                        rest -= window;
+                    }
+                    weights = weights.wrapping_add(16);
+                    out = out.wrapping_add(4);
+                }
+                strip = strip.wrapping_add(strip_stride);
             }
             activations = activations.wrapping_add(token_stride);
             sums = sums.wrapping_add(out_stride);

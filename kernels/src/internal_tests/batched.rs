@@ -81,22 +81,25 @@ fn unpack_kernels_touch_nothing_outside_their_buffers() {
 }
 
 /// Whether `kernel` adds exact products to the sums of `tokens` tokens and touches nothing else, for bytes and activations given by
-/// place: `u(row, col)` and `a(token, col)`.
+/// place: `u(row, col)` and `a(token, col)`. The rows are those of `strips` strips of `vectors` vectors.
 fn multiplies(
     kernel: &GemmDesc,
-    vectors: usize,
+    [strips, vectors]: [usize; 2],
     quads: usize,
     tokens: usize,
     u: impl Fn(usize, usize) -> u8,
     a: impl Fn(usize, usize) -> i8,
 ) -> bool {
     // Strides beyond what is needed, so that a kernel that ignores them is found.
-    let rows = vectors * kernel.lanes;
-    let (stride, token_stride, out_stride) = (4 * rows + 32, 4 * quads + 12, rows + 5);
-    let mut weights = Fenced::new((quads - 1) * stride + 4 * rows);
-    for (at, byte) in weights.bytes().iter_mut().enumerate() {
-        let (quad, within) = (at / stride, at % stride);
-        *byte = u(within / 4, 4 * quad + within % 4);
+    let strip_rows = vectors * kernel.lanes;
+    let (rows, strip_bytes) = (strips * strip_rows, 4 * quads * strip_rows);
+    let (strip_stride, token_stride, out_stride) = (strip_bytes + 32, 4 * quads + 12, rows + 5);
+    let mut weights = Fenced::new((strips - 1) * strip_stride + strip_bytes);
+    for (strip, bytes) in weights.bytes().chunks_mut(strip_stride).enumerate() {
+        for (at, byte) in bytes[..strip_bytes].iter_mut().enumerate() {
+            let (quad, row, col) = (at / (4 * strip_rows), at / 4 % strip_rows, at % 4);
+            *byte = u(strip * strip_rows + row, 4 * quad + col);
+        }
     }
     let mut activations = Fenced::new((tokens - 1) * token_stride + 4 * quads);
     for (at, byte) in activations.bytes().iter_mut().enumerate() {
@@ -105,7 +108,8 @@ fn multiplies(
     let mut out = Fenced::new(4 * ((tokens - 1) * out_stride + rows));
     let args = GemmArgs {
         weights: weights.bytes().as_ptr(),
-        stride,
+        strips,
+        strip_stride,
         vectors,
         quads,
         activations: activations.bytes().as_ptr().cast(),
@@ -130,22 +134,28 @@ fn multiplies(
     })
 }
 
-/// Multiplies all residues of vectors and tokens around the register tile, within a window and beyond it.
-pub fn gemm_stays_within(kernel: &GemmDesc) {
-    let window = kernel.window.unwrap_or(3);
+/// Multiplies all residues of vectors and tokens around the register tile, for each of these numbers of quads.
+fn multiplies_all(kernel: &GemmDesc, quads: &[usize]) {
     for vectors in 1..=2 * kernel.vectors + 1 {
         for tokens in 1..=2 * kernel.tokens + 1 {
-            for quads in [1, 2, window, window + 1] {
+            for &quads in quads {
+                let strips = 1 + (vectors + tokens + quads) % 3;
                 let u = |row: usize, col: usize| ((row * 5 + col * 3) % 7 % 3) as u8;
                 let a = |token: usize, col: usize| (token * 91 + col * 37) as i8;
                 assert!(
-                    multiplies(kernel, vectors, quads, tokens, u, a),
-                    "{} on {vectors} vectors, {quads} quads, {tokens} tokens",
+                    multiplies(kernel, [strips, vectors], quads, tokens, u, a),
+                    "{} on {strips} strips of {vectors} vectors, {quads} quads, {tokens} tokens",
                     kernel.id
                 );
             }
         }
     }
+}
+
+/// Multiplies within a window and beyond it.
+pub fn gemm_stays_within(kernel: &GemmDesc) {
+    let window = kernel.window.unwrap_or(3);
+    multiplies_all(kernel, &[1, 2, window, window + 1]);
 }
 
 #[test]
@@ -166,7 +176,7 @@ fn survives(kernel: &GemmDesc) -> bool {
     let filled = |a: i8| {
         multiplies(
             kernel,
-            kernel.vectors,
+            [1, kernel.vectors],
             quads,
             kernel.tokens,
             |_, _| 2,
@@ -216,19 +226,7 @@ fn the_gemm_kernels_of_avxvnni_are_right_in_the_encoding_of_avx512vl() {
         return;
     }
     for kernel in avx512vl::GEMMS {
-        for vectors in 1..=2 * kernel.vectors + 1 {
-            for tokens in 1..=2 * kernel.tokens + 1 {
-                for quads in 1..=5 {
-                    let u = |row: usize, col: usize| ((row * 5 + col * 3) % 7 % 3) as u8;
-                    let a = |token: usize, col: usize| (token * 91 + col * 37) as i8;
-                    assert!(
-                        multiplies(kernel, vectors, quads, tokens, u, a),
-                        "{} on {vectors} vectors, {quads} quads, {tokens} tokens",
-                        kernel.id
-                    );
-                }
-            }
-        }
+        multiplies_all(kernel, &[1, 2, 3, 4, 5]);
         assert!(survives(kernel), "{}", kernel.id);
     }
     assert!(!avx512vl::GEMMS.is_empty(), "no gemm kernel of avxvnni");
