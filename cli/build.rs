@@ -1,18 +1,9 @@
-//! Puts into the program what only the build knows: the compiler's version, which a record of measurements must name, and
-//! the tuned profiles of known CPUs from `configs/profiles`.
+//! Puts the tuned profiles of known CPUs from `configs/profiles` into the program.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-env-changed=RUSTC");
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).arg("--version").output().ok();
-    let version = output.and_then(|output| String::from_utf8(output.stdout).ok());
-    let version = version.as_deref().map_or("unknown", str::trim);
-    println!("cargo::rustc-env=TERN_RUSTC={version}");
-
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/profiles");
     println!("cargo::rerun-if-changed={}", folder.display());
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

@@ -1,6 +1,8 @@
-//! Writes the kernels of the target's ISAs into `OUT_DIR`. All logic is in `tern-codegen`.
+//! Writes the kernels of the target's ISAs into `OUT_DIR` (all logic is in `tern-codegen`), and notes the compiler's version, which
+//! profiles and records of measurements name.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 fn main() {
     let arch = std::env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets the target");
@@ -11,6 +13,7 @@ fn main() {
         "cargo::rerun-if-env-changed={}",
         tern_codegen::CONFIGS_VARIABLE
     );
+    println!("cargo::rustc-env=TERN_KERNELS_RUSTC={}", rustc_version());
     // `tests/compiled` asks it: no `cfg` tells, since the profile of `cargo test` turns debug assertions off for this crate.
     let profile = std::env::var("PROFILE").expect("cargo sets the profile");
     println!("cargo::rustc-env=TERN_BUILD_PROFILE={profile}");
@@ -25,4 +28,13 @@ fn main() {
         eprintln!("error: {error}");
         std::process::exit(1);
     }
+}
+
+/// What `rustc --version` says.
+fn rustc_version() -> String {
+    println!("cargo::rerun-if-env-changed=RUSTC");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("--version").output().ok();
+    let version = output.and_then(|output| String::from_utf8(output.stdout).ok());
+    version.map_or_else(|| "unknown".to_owned(), |text| text.trim().to_owned())
 }

@@ -7,7 +7,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tern_kernels::{Cpu, Force, Isa, Pages};
 
-use crate::commands::{codegen, compare, cpu, demo, inspect, logits, perplexity, run, tune};
+use crate::commands::{
+    codegen, compare, cpu, demo, inspect, logits, perplexity, profile, run, tune,
+};
 
 /// More threads than this are a slip of the finger.
 pub const THREADS_MAX: u64 = 1024;
@@ -48,6 +50,7 @@ pub enum Command {
     Demo(demo::Args),
     Run(run::Args),
     Tune(tune::Args),
+    Profile(profile::Args),
     Compare(compare::Args),
     Inspect(inspect::Args),
     Perplexity(perplexity::Args),

@@ -16,12 +16,9 @@ pub const MODEL: ModelBytes<'static> = ModelBytes {
 /// Tuned profiles of known CPUs, by the CPU's key.
 const PROFILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
 
-/// The text of the profile of the CPU with this key.
-pub fn profile(key: &str) -> Option<&'static str> {
-    PROFILES
-        .iter()
-        .find(|(known, _)| *known == key)
-        .map(|(_, text)| *text)
+/// The texts of the profiles of known CPUs.
+pub fn profiles() -> impl Iterator<Item = &'static str> {
+    PROFILES.iter().map(|(_, text)| *text)
 }
 
 #[cfg(test)]

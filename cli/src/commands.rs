@@ -7,6 +7,7 @@ pub mod demo;
 pub mod inspect;
 pub mod logits;
 pub mod perplexity;
+pub mod profile;
 pub mod run;
 pub mod tune;
 
@@ -19,6 +20,7 @@ pub fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Tune(args) => tune::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Serialize;
-use tern_kernels::{Cpu, Planner, Profile, ProfileError};
+use tern_kernels::{Cpu, Loaded, Planner, Profile, ProfileError};
 
 use crate::args::{EngineArgs, ProfileChoice};
 use crate::bundled;
@@ -27,19 +27,23 @@ pub struct Setup {
 pub enum ProfileUse {
     /// This one.
     Used {
-        /// Its path; `bundled` for one that is part of the program.
+        /// Its path.
         path: PathBuf,
         /// Entries in use.
         entries: usize,
-        /// Day of the tuning.
+        /// When it was tuned last.
         date: String,
         /// One line for each entry that is not used.
         ignored: Vec<String>,
+        /// One line for each thing that may have changed the times.
+        warnings: Vec<String>,
     },
     /// There is none for this CPU.
     Absent {
         /// Where it would be, if there is a place at all.
         path: Option<PathBuf>,
+        /// When the profile was tuned that ships with the program for this microarchitecture, if there is one.
+        shipped: Option<String>,
     },
     /// There is one, but it is not used.
     Refused {
@@ -62,6 +66,7 @@ impl fmt::Display for ProfileUse {
                 date,
                 ..
             } => {
+                let date = date.split('T').next().unwrap_or(date);
                 write!(
                     f,
                     "profile: {} ({}, tuned {date})",
@@ -69,15 +74,21 @@ impl fmt::Display for ProfileUse {
                     self::entries(*entries)
                 )
             }
-            ProfileUse::Absent { path: Some(file) } => {
-                let file = path(file);
-                write!(
-                    f,
-                    "profile: built-in defaults; `tern tune` would save one at {file}"
-                )
-            }
-            ProfileUse::Absent { path: None } => {
-                f.write_str("profile: built-in defaults; neither XDG_CONFIG_HOME nor HOME is set")
+            ProfileUse::Absent {
+                path: place,
+                shipped,
+            } => {
+                match shipped {
+                    Some(date) => {
+                        let date = date.split('T').next().unwrap_or(date);
+                        write!(f, "profile: the one shipped for this CPU, tuned {date}; ")?;
+                    }
+                    None => f.write_str("profile: built-in defaults; ")?,
+                }
+                match place {
+                    Some(file) => write!(f, "`tern tune` would save one at {}", path(file)),
+                    None => f.write_str("neither XDG_CONFIG_HOME nor HOME is set"),
+                }
             }
             ProfileUse::Refused { path: file, reason } => {
                 write!(
@@ -98,10 +109,15 @@ impl ProfileUse {
             ProfileUse::Refused { .. } => warn(self),
             _ => remark(self),
         }
-        if let ProfileUse::Used { ignored, .. } = self {
-            ignored
-                .iter()
-                .for_each(|line| warn(format_args!("profile entry not used: {line}")));
+        if let ProfileUse::Used {
+            ignored, warnings, ..
+        } = self
+        {
+            let ignored = ignored.iter();
+            ignored.for_each(|line| warn(format_args!("profile entry not used: {line}")));
+            let warnings = warnings.iter();
+            warnings
+                .for_each(|line| remark(format_args!("the profile may be out of date: {line}")));
         }
     }
 }
@@ -113,7 +129,11 @@ impl EngineArgs {
         let threads = self.threads.on(&cpu);
         let (profile, used) = find_profile(&self.profile.choice(), &cpu)?;
         used.announce();
-        let planner = Planner::new(cpu, profile, self.kernel.force.clone())?;
+        let shipped = match self.profile.choice() {
+            ProfileChoice::None => None,
+            _ => bundled_profile(&cpu),
+        };
+        let planner = Planner::new(cpu, profile, self.kernel.force.clone())?.with_shipped(shipped);
         Ok(Setup {
             planner,
             threads,
@@ -139,15 +159,15 @@ pub fn find_profile(
             result => Ok(judge(result, path)),
         },
         ProfileChoice::Find => {
+            let shipped = bundled_profile(cpu).map(|profile| profile.date);
             let Some(path) = Profile::default_path(cpu) else {
-                return Ok(
-                    bundled_profile(cpu).unwrap_or((None, ProfileUse::Absent { path: None }))
-                );
+                let path = None;
+                return Ok((None, ProfileUse::Absent { path, shipped }));
             };
             match Profile::load(&path, cpu) {
                 Err(error) if is_not_found(&error) => {
-                    let absent = || (None, ProfileUse::Absent { path: Some(path) });
-                    Ok(bundled_profile(cpu).unwrap_or_else(absent))
+                    let path = Some(path);
+                    Ok((None, ProfileUse::Absent { path, shipped }))
                 }
                 result => Ok(judge(result, &path)),
             }
@@ -163,20 +183,18 @@ fn is_not_text(error: &ProfileError) -> bool {
     matches!(error, ProfileError::Read { source, .. } if source.kind() == std::io::ErrorKind::InvalidData)
 }
 
-fn judge(
-    result: Result<(Profile, Vec<String>), ProfileError>,
-    path: &Path,
-) -> (Option<Profile>, ProfileUse) {
+fn judge(result: Result<Loaded, ProfileError>, path: &Path) -> (Option<Profile>, ProfileUse) {
     let path = path.to_owned();
     match result {
-        Ok((profile, ignored)) => {
+        Ok(loaded) => {
             let used = ProfileUse::Used {
                 path,
-                entries: profile.entries.len(),
-                date: profile.date.clone(),
-                ignored,
+                entries: loaded.profile.entries.len(),
+                date: loaded.profile.date.clone(),
+                ignored: loaded.ignored,
+                warnings: loaded.warnings,
             };
-            (Some(profile), used)
+            (Some(loaded.profile), used)
         }
         Err(error) => {
             let reason = one_line(&error.to_string());
@@ -185,14 +203,12 @@ fn judge(
     }
 }
 
-/// The profile for `cpu` that is part of the program. Its entries for kernels that have changed are dropped silently:
-/// the user can do nothing about them but tune.
-fn bundled_profile(cpu: &Cpu) -> Option<(Option<Profile>, ProfileUse)> {
-    let text = bundled::profile(&cpu.key())?;
-    let (profile, _) = Profile::from_toml(text, cpu)
-        .ok()
-        .filter(|(profile, _)| !profile.entries.is_empty())?;
-    Some(judge(Ok((profile, Vec::new())), Path::new("bundled")))
+/// The profile that ships with the program for the microarchitecture of `cpu`. Its entries for kernels that have changed are dropped
+/// silently: the user can do nothing about them but tune.
+fn bundled_profile(cpu: &Cpu) -> Option<Profile> {
+    bundled::profiles()
+        .filter_map(|text| Some(Profile::shipped(text, cpu).ok()?.profile))
+        .find(|profile| !profile.entries.is_empty())
 }
 
 /// `1 entry`, `2 entries`.

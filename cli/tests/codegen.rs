@@ -5,9 +5,7 @@ mod common;
 use std::fs;
 
 use common::World;
-use tern_kernels::plan::DEFAULT_TILE;
-use tern_kernels::profile::FORMAT;
-use tern_kernels::{Cpu, Entry, HostInfo, Profile};
+use tern_kernels::{Cpu, Entry, Profile, Shape};
 
 #[test]
 fn every_kernel_of_the_program_is_listed_and_can_be_shown() {
@@ -102,25 +100,16 @@ fn explanations_count_operations_and_show_what_the_profile_measured() {
     // Plain Rust has nothing to count, but this CPU can have timed it.
     let cpu = Cpu::detect();
     let scalar = "gemv_mad_b2__scalar_p1k512";
-    let profile = Profile {
-        format: FORMAT,
-        engine: "0".to_owned(),
-        date: "2026-11-21".to_owned(),
-        host: HostInfo::of(&cpu),
-        entries: vec![Entry {
-            rows: 1000,
-            cols: 3000,
-            threads: 2,
-            kernel: scalar.to_owned(),
-            fingerprint: String::new(),
-            sharing: 1.0,
-            tile: DEFAULT_TILE,
-            median_us: 1500.0,
-            mad_us: 1.0,
-            runner_up: None,
-            runner_up_median_us: None,
-        }],
+    let shape = Shape {
+        rows: 1000,
+        cols: 3000,
     };
+    let entry = Entry {
+        median_us: 1500.0,
+        mad_us: 1.0,
+        ..Entry::by_hand(shape, 2, scalar)
+    };
+    let profile = Profile::new(&cpu, "2026-11-21T00:00:00Z", vec![entry]);
     fs::write(world.path("p.toml"), profile.to_toml()).unwrap();
     let text = world.ok(&["codegen", "explain", scalar, "--profile", "p.toml"]);
     assert!(

@@ -16,7 +16,15 @@ fn a_tuning_is_saved_found_and_merged() {
     let world = World::new();
     fs::write(world.path("tiny.toml"), SHAPES).unwrap();
     let tune = |more: &[&str]| {
-        let mut arguments = vec!["tune", "--threads", "1", "--budget", "0.5", "--json"];
+        let mut arguments = vec![
+            "tune",
+            "--threads",
+            "1",
+            "--budget",
+            "0.5",
+            "--force",
+            "--json",
+        ];
         arguments.extend(more);
         world.json(&arguments)
     };
@@ -92,6 +100,7 @@ fn a_check_without_time_fails() {
         "1",
         "--budget",
         "1",
+        "--force",
     ];
     world.ok(&[&tuning[..], &isa, &["--out", "p.toml"]].concat());
     let check = ["tune", "--check", "p.toml", "--budget", "0.1"];
@@ -265,16 +274,18 @@ fn the_cpu_describes_itself() {
     assert_eq!(capped["isas"].to_string(), "[\"scalar\"]");
 }
 
-/// Ctrl-C, or the system's wish, in the middle of a tuning or a report: it ends soon, says so, and writes nothing.
+/// Ctrl-C, or the system's wish, in the middle of a tuning or a report: it ends soon, says so, and writes nothing but the log.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_measurement_writes_nothing() {
     let tune = ["tune", "--model", "demo"];
     let report = ["compare", "--report", "--model", "demo"];
-    for (signal, command) in [
-        ("-INT", &tune[..]),
-        ("-TERM", &tune[..]),
-        ("-INT", &report[..]),
+    let log = "stopped, the profile was not written; the same command goes on from p.jsonl";
+    let nothing = "stopped, nothing was written";
+    for (signal, command, said, left) in [
+        ("-INT", &tune[..], log, &["p.jsonl"][..]),
+        ("-TERM", &tune[..], log, &["p.jsonl"]),
+        ("-INT", &report[..], nothing, &[]),
     ] {
         let world = World::new();
         let mut command =
@@ -300,13 +311,96 @@ fn an_interrupted_measurement_writes_nothing() {
             "{signal}: {:?}",
             start.elapsed()
         );
-        assert!(
-            ran.err.contains("stopped, nothing was written"),
-            "{signal}: {}",
-            ran.err
-        );
-        assert_eq!(world.files(), Vec::<std::path::PathBuf>::new());
+        assert!(ran.err.contains(said), "{signal}: {}", ran.err);
+        let left: Vec<_> = left.iter().map(|name| world.path(name)).collect();
+        assert_eq!(world.files(), left);
     }
+}
+
+/// Killed without a word, a tuning leaves the old profile as it was, and the same command goes on from the log.
+#[cfg(unix)]
+#[test]
+fn a_killed_tuning_leaves_the_old_profile_and_goes_on() {
+    let world = World::new();
+    fs::write(world.path("tiny.toml"), SHAPES).unwrap();
+    let tune = |more: &[&'static str]| {
+        let common = [
+            "tune",
+            "--shapes",
+            "./tiny.toml",
+            "--out",
+            "p.toml",
+            "--force",
+        ];
+        [
+            &common[..],
+            &["--rigor", "measure", "--threads", "1,2"],
+            more,
+        ]
+        .concat()
+    };
+    world.ok(&tune(&["--budget", "2"]));
+    let old = fs::read_to_string(world.path("p.toml")).unwrap();
+    let again = tune(&["--again", "--budget", "8"]);
+    let mut child = world
+        .command(&again)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(3500));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(fs::read_to_string(world.path("p.toml")).unwrap(), old);
+    let resumed = world.run(&again);
+    assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    assert!(
+        resumed
+            .err
+            .contains("went on with a tuning that was interrupted after"),
+        "{}",
+        resumed.err
+    );
+    let new = fs::read_to_string(world.path("p.toml")).unwrap();
+    assert_ne!(new, old);
+    world.ok(&["profile", "show", "p.toml"]);
+}
+
+/// What a profile has already is not tuned again, unless that is wanted or more rigor is.
+#[test]
+fn a_profile_serves_equal_and_lower_rigor() {
+    let world = World::new();
+    fs::write(world.path("tiny.toml"), SHAPES).unwrap();
+    let tune = |more: &[&'static str]| {
+        let common = [
+            "tune",
+            "--shapes",
+            "./tiny.toml",
+            "--out",
+            "p.toml",
+            "--force",
+        ];
+        let ran = world.run(&[&common[..], &["--threads", "1", "--budget", "2"], more].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        // What a busy machine hides does not serve; here that is not the question.
+        let text = fs::read_to_string(world.path("p.toml")).unwrap();
+        fs::write(world.path("p.toml"), text.replace("noisy = true\n", "")).unwrap();
+        ran.err
+    };
+    assert!(tune(&["--rigor", "measure"]).contains("saved"));
+    let first = fs::read_to_string(world.path("p.toml")).unwrap();
+    assert!(first.contains("rigor = \"measure\""), "{first}");
+    let served = tune(&["--rigor", "measure"]);
+    assert!(served.contains("--again tunes them anew") && served.contains("nothing new"));
+    assert_eq!(fs::read_to_string(world.path("p.toml")).unwrap(), first);
+    assert!(tune(&["--rigor", "measure", "--again"]).contains("saved"));
+    assert!(tune(&["--rigor", "patient"]).contains("saved"));
+    assert!(tune(&["--rigor", "measure"]).contains("nothing new"));
+    let text = fs::read_to_string(world.path("p.toml")).unwrap();
+    assert!(!text.contains("rigor = \"measure\""), "{text}");
+    // The estimate times nothing and writes nothing.
+    let shown = world.ok(&["tune", "--rigor", "estimate", "--shapes", "./tiny.toml"]);
+    assert!(shown.contains("gemv_"), "{shown}");
 }
 
 /// A comparison that fails after its checks leaves no directory behind, not even an empty one.

@@ -6,8 +6,7 @@ use std::fs;
 
 use common::World;
 use tern_kernels::plan::DEFAULT_TILE;
-use tern_kernels::profile::FORMAT;
-use tern_kernels::{Cpu, Entry, Family, HostInfo, Kernel, Profile, Tile};
+use tern_kernels::{Cpu, Entry, Family, Kernel, Profile, Tile};
 
 /// The kernels that `inspect` says each matrix will use, with where they come from.
 fn planned(world: &World, more: &[&str]) -> Vec<(String, String, u64)> {
@@ -29,29 +28,23 @@ fn planned(world: &World, more: &[&str]) -> Vec<(String, String, u64)> {
 fn profile(kernel: Kernel, prefetch: usize) -> Profile {
     let config = fs::read(common::demo_folder().join("config.json")).unwrap();
     let matrices = tern_runtime::Model::matrices_from_bytes(&config).unwrap();
-    let entry = |matrix: tern_runtime::LayerMatrix| Entry {
-        rows: matrix.shape.rows,
-        cols: matrix.shape.cols,
-        threads: 1,
-        kernel: kernel.id.to_owned(),
-        fingerprint: kernel.fingerprint.to_owned(),
-        sharing: 1.0,
+    let mut shapes: Vec<_> = matrices.iter().map(|matrix| matrix.shape).collect();
+    shapes.sort();
+    shapes.dedup();
+    let entry = |shape| Entry {
         tile: Tile {
             prefetch,
             ..DEFAULT_TILE
         },
         median_us: 1.0,
         mad_us: 0.1,
-        runner_up: None,
-        runner_up_median_us: None,
+        ..Entry::of(shape, 1, &kernel)
     };
-    Profile {
-        format: FORMAT,
-        engine: env!("CARGO_PKG_VERSION").to_owned(),
-        date: "2026-11-20".to_owned(),
-        host: HostInfo::of(&Cpu::detect()),
-        entries: matrices.into_iter().map(entry).collect(),
-    }
+    Profile::new(
+        &Cpu::detect(),
+        "2026-11-20T00:00:00Z",
+        shapes.into_iter().map(entry).collect(),
+    )
 }
 
 /// A kernel of each family that every CPU runs.
@@ -147,7 +140,7 @@ fn the_profile_of_this_cpu_is_found_and_named() {
     assert!(
         planned(&world, &["--profile", "none"])
             .iter()
-            .all(|row| row.1 == "built-in default")
+            .all(|row| row.1 == "estimate")
     );
     let output = world
         .command(&["inspect", "demo", "--json"])

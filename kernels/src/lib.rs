@@ -65,8 +65,10 @@ pub use memory::{Buffer, MemoryError, Pages};
 pub use operand::{BlockOperand, Operand, OperandPart};
 pub use pack::{PackError, PackedMatrix};
 pub use packing::{Code, Packing};
-pub use plan::{Choice, Force, GemmChoice, PlanError, Planner, Shape, Source};
-pub use profile::{Entry, HostInfo, Profile, ProfileError};
+pub use plan::{
+    BatchChoice, BatchKernel, Choice, Force, GemmChoice, PlanError, Planner, Shape, Source,
+};
+pub use profile::{BatchEntry, Entry, HostInfo, Loaded, Profile, ProfileError, Rigor, RunnerUp};
 pub use registry::{
     Family, GemmDesc, GemmKernel, Kernel, KernelDesc, Operation, Scales, UnpackDesc, UnpackKernel,
     gemms, group_kernels, kernels, unpacks,

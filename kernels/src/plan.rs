@@ -1,7 +1,7 @@
 //! The planner: the only place that chooses a kernel.
 //!
-//! The chain is: what the user forced, the profile's entry for the shape and thread count, the entry of the nearest shape, and last a
-//! closed-form default. It is a choice for one token: kernels that take several at once from the same packing come with it
+//! The chain is: what the user forced, the profile's entry for the shape and thread count, the entry of the nearest shape, the same in
+//! the profile that ships with the program for this microarchitecture, and last a closed-form estimate. Every choice says which. It is a choice for one token: kernels that take several at once from the same packing come with it
 //! ([`Kernel::wider`]). A plan is made once, when a model is loaded; the hot path calls a stored function pointer.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use crate::cpu::Cpu;
 use crate::gemv::{Tables, Tile};
 use crate::packing::Packing;
-use crate::profile::{Entry, Profile};
+use crate::profile::{BatchEntry, Entry, Profile};
 use crate::registry::{Family, GemmDesc, GemmKernel, Kernel, KernelDesc, UnpackKernel, kernels};
 
 /// Rows and columns of a matrix (M x K, outputs x inputs).
@@ -40,8 +40,15 @@ pub enum Source {
         /// The entry's threads.
         threads: usize,
     },
+    /// The profile that ships with the program for this microarchitecture; its entry, which may be one that is near.
+    Shipped {
+        /// The entry's shape.
+        shape: Shape,
+        /// The entry's threads.
+        threads: usize,
+    },
     /// No profile: the closed form.
-    Default,
+    Estimate,
     /// The user asked for it.
     Forced,
 }
@@ -53,7 +60,10 @@ impl fmt::Display for Source {
             Source::Nearest { shape, threads } => {
                 write!(f, "profile entry {shape}, {threads} threads (nearest)")
             }
-            Source::Default => f.write_str("built-in default"),
+            Source::Shipped { shape, threads } => {
+                write!(f, "shipped profile, entry {shape}, {threads} threads")
+            }
+            Source::Estimate => f.write_str("estimate"),
             Source::Forced => f.write_str("forced"),
         }
     }
@@ -78,6 +88,27 @@ pub struct GemmChoice {
     /// What unpacks the weights; `None` for a packing that no kernel unpacks, which is then decoded trit by trit.
     pub unpack: Option<UnpackKernel>,
 }
+
+/// How many tokens at once are multiplied with one matrix.
+#[derive(Clone, Copy, Debug)]
+pub enum BatchKernel {
+    /// One after another, or a few at a time, by the matrix's [`Gemv`](crate::Gemv).
+    Gemv,
+    /// By a batched product.
+    Gemm(GemmChoice),
+}
+
+/// A way to multiply several tokens, and where it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchChoice {
+    /// The way.
+    pub kernel: BatchKernel,
+    /// Who chose it.
+    pub source: Source,
+}
+
+/// Tiles of tokens from which on a batched product is taken where nobody timed it: it must pay for unpacking the weights.
+const TILES_FOR_GEMM: usize = 2;
 
 /// A kernel or family that the user wants everywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +158,8 @@ pub enum PlanError {
 pub struct Planner {
     cpu: Cpu,
     profile: Option<Profile>,
+    /// What ships with the program, for where the profile has nothing.
+    shipped: Option<Profile>,
     force: Option<Force>,
     /// Whether this CPU runs no kernel but the reference.
     only_reference: bool,
@@ -171,9 +204,16 @@ impl Planner {
         Ok(Planner {
             cpu,
             profile,
+            shipped: None,
             force,
             only_reference,
         })
+    }
+
+    /// The planner with a profile that ships with the program (see [`Profile::shipped`]).
+    #[must_use]
+    pub fn with_shipped(self, shipped: Option<Profile>) -> Planner {
+        Planner { shipped, ..self }
     }
 
     /// The CPU that is planned for.
@@ -212,7 +252,7 @@ impl Planner {
         let source = if self.force.is_some() {
             Source::Forced
         } else {
-            Source::Default
+            Source::Estimate
         };
         Choice {
             kernel,
@@ -224,8 +264,7 @@ impl Planner {
     /// The kernels for batched products of a matrix in `packing`; `None` where the configs hold none that this CPU runs, or the matrix
     /// has a scale for each group of columns, whose sums do not run over all of K.
     ///
-    /// There is nothing to force or tune yet: the tile with the fewest operations for a product is the fastest, and all return the
-    /// same integers.
+    /// By the closed form: the tile with the fewest operations for a product. All return the same integers.
     pub fn choose_gemm(&self, packing: Packing) -> Option<GemmChoice> {
         if packing.group != 0 {
             return None;
@@ -235,51 +274,108 @@ impl Planner {
             let (cost, other) = (gemm_estimate(a), gemm_estimate(b));
             cost.total_cmp(&other).then(a.id.cmp(b.id))
         })?;
-        let mut unpacks = self.cpu.unpacks();
-        let unpack = unpacks.find(|u| (u.code, u.lanes) == (packing.code, packing.lanes));
-        Some(GemmChoice { kernel, unpack })
+        Some(self.gemm_with(kernel, packing))
     }
 
-    /// The profile's entry for the shape, or the nearest one.
+    /// Batched products by `kernel`, with what unpacks `packing` for it.
+    pub fn gemm_with(&self, kernel: GemmKernel, packing: Packing) -> GemmChoice {
+        let mut unpacks = self.cpu.unpacks();
+        let unpack = unpacks.find(|u| (u.code, u.lanes) == (packing.code, packing.lanes));
+        GemmChoice { kernel, unpack }
+    }
+
+    /// How a matrix that is held in `packing` is multiplied with `tokens` tokens at once: by the profile's entry for that packing
+    /// and the nearest shape, or else by the closed form.
+    pub fn choose_batch(
+        &self,
+        shape: Shape,
+        threads: usize,
+        packing: Packing,
+        tokens: usize,
+    ) -> BatchChoice {
+        let profiles = [(&self.profile, false), (&self.shipped, true)];
+        for (profile, is_shipped) in profiles {
+            let batches = profile.iter().flat_map(|profile| &profile.batches);
+            let name = packing.to_string();
+            let fitting = batches.filter(|e| e.packing == name && e.tokens <= tokens);
+            let far = |e: &BatchEntry| distance((e.rows, e.cols, e.threads), shape, threads);
+            // Of one shape the entry that begins last before so many tokens.
+            let nearest =
+                fitting.min_by(|a, b| far(a).total_cmp(&far(b)).then(b.tokens.cmp(&a.tokens)));
+            let choice = nearest.and_then(|entry| {
+                let kernel = match entry.kernel.as_str() {
+                    BatchEntry::GEMV => BatchKernel::Gemv,
+                    id => {
+                        let gemm = self.cpu.gemms().find(|k| k.id == id)?;
+                        BatchKernel::Gemm(self.gemm_with(gemm, packing))
+                    }
+                };
+                let found = (entry.rows, entry.cols, entry.threads);
+                let source = source(found, shape, threads, is_shipped);
+                Some(BatchChoice { kernel, source })
+            });
+            if let Some(choice) = choice {
+                return choice;
+            }
+        }
+        let gemm = self.choose_gemm(packing);
+        let gemm = gemm.filter(|gemm| tokens >= TILES_FOR_GEMM * gemm.kernel.tokens);
+        BatchChoice {
+            kernel: gemm.map_or(BatchKernel::Gemv, BatchKernel::Gemm),
+            source: Source::Estimate,
+        }
+    }
+
+    /// The entry of the profile, or else of the shipped one, for the shape, or the nearest one.
     fn profiled(
         &self,
         shape: Shape,
         threads: usize,
         wanted: impl Fn(&Kernel) -> bool,
     ) -> Option<Choice> {
-        let (entry, kernel) = self
-            .profile
-            .iter()
-            .flat_map(|profile| &profile.entries)
-            .filter_map(|entry| Some((entry, self.cpu.kernel(&entry.kernel)?)))
-            .filter(|(_, kernel)| wanted(kernel))
-            .min_by(|(a, _), (b, _)| {
-                distance(a, shape, threads).total_cmp(&distance(b, shape, threads))
-            })?;
-        let exact = (entry.rows, entry.cols, entry.threads) == (shape.rows, shape.cols, threads);
-        let nearest = Source::Nearest {
-            shape: Shape {
-                rows: entry.rows,
-                cols: entry.cols,
-            },
-            threads: entry.threads,
-        };
-        let source = if exact { Source::Profile } else { nearest };
-        Some(Choice {
-            kernel,
-            tile: entry.tile,
-            source,
+        let profiles = [(&self.profile, false), (&self.shipped, true)];
+        profiles.into_iter().find_map(|(profile, is_shipped)| {
+            let entries = profile.iter().flat_map(|profile| &profile.entries);
+            let far = |e: &Entry| distance((e.rows, e.cols, e.threads), shape, threads);
+            let (entry, kernel) = entries
+                .filter_map(|entry| Some((entry, self.cpu.kernel(&entry.kernel)?)))
+                .filter(|(_, kernel)| wanted(kernel))
+                .min_by(|(a, _), (b, _)| far(a).total_cmp(&far(b)))?;
+            let found = (entry.rows, entry.cols, entry.threads);
+            Some(Choice {
+                kernel,
+                tile: entry.tile,
+                source: source(found, shape, threads, is_shipped),
+            })
         })
     }
 }
 
-/// How far an entry is from what is asked for: the ratios of rows, columns and threads, in powers of two.
-fn distance(entry: &Entry, shape: Shape, threads: usize) -> f64 {
+/// Where the choice of an entry for `found` comes from when it is for `shape` and `threads`.
+fn source(found: (usize, usize, usize), shape: Shape, threads: usize, is_shipped: bool) -> Source {
+    let (rows, cols, of_threads) = found;
+    let entry = Shape { rows, cols };
+    match is_shipped {
+        true => Source::Shipped {
+            shape: entry,
+            threads: of_threads,
+        },
+        false if (entry, of_threads) == (shape, threads) => Source::Profile,
+        false => Source::Nearest {
+            shape: entry,
+            threads: of_threads,
+        },
+    }
+}
+
+/// How far an entry for `(rows, cols, threads)` is from what is asked for: the ratios of rows, columns and threads, in powers of two.
+fn distance(entry: (usize, usize, usize), shape: Shape, threads: usize) -> f64 {
     let ratio = |a: usize, b: usize| (a.max(1) as f64 / b.max(1) as f64).log2().abs();
-    ratio(entry.rows, shape.rows)
-        + ratio(entry.cols, shape.cols)
+    let (rows, cols, of_threads) = entry;
+    ratio(rows, shape.rows)
+        + ratio(cols, shape.cols)
         // Another thread count matters less than another shape, but more than none at all.
-        + 0.5 * ratio(entry.threads, threads)
+        + 0.5 * ratio(of_threads, threads)
 }
 
 /// Cycles a weight by the closed form: two vector operations a cycle, and four bytes a cycle from memory.
@@ -324,7 +420,7 @@ mod tests {
             1,
         );
         assert_ne!(choice.kernel.family, Family::Reference);
-        assert_eq!(choice.source, Source::Default);
+        assert_eq!(choice.source, Source::Estimate);
     }
 
     #[test]

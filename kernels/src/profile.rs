@@ -4,23 +4,32 @@
 //! entry is ignored, with one line that says so, when its kernel is gone or its generated text changed. So a profile can be
 //! out of date but never wrong. (FFTW's wisdom is the model; it knows neither the CPU nor the code.)
 
+mod entry;
+mod host;
+
+use std::collections::HashSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cpu::Cpu;
-use crate::gemv::Tile;
-use crate::registry::kernels;
+use crate::registry::{gemms, group_kernels, kernels, unpacks};
+
+pub use entry::{BatchEntry, Entry, Rigor, RunnerUp};
+pub use host::HostInfo;
 
 /// The format that this version reads and writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Larger files are refused before they are parsed; a profile of a thousand shapes is a tenth of this.
 const SIZE_MAX: u64 = 16 << 20;
 
-/// The largest distance of a prefetch in bytes that an entry may ask for.
-const PREFETCH_MAX: usize = 1 << 24;
+/// More entries than this are no profile: a hundred models on fifty thread counts have fewer.
+const ENTRIES_MAX: usize = 20_000;
+
+/// The compiler that this program was built with, as `rustc --version` says it.
+pub const RUSTC: &str = env!("TERN_KERNELS_RUSTC");
 
 /// A tuned profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,94 +39,57 @@ pub struct Profile {
     pub format: u32,
     /// Version of tern that wrote it.
     pub engine: String,
-    /// Day of the tuning, `YYYY-MM-DD`.
+    /// [`kernel_set`] of that version.
+    pub kernels: String,
+    /// `rustc --version` of its build.
+    pub rustc: String,
+    /// The least rigor of its entries.
+    pub rigor: Rigor,
+    /// When it was tuned last, UTC, as RFC 3339 writes it.
     pub date: String,
-    /// The CPU that it was tuned on.
+    /// The machine that it was tuned on.
     pub host: HostInfo,
-    /// One entry for each shape and thread count.
+    /// One entry for each shape and thread count: the product of one token.
     #[serde(default, rename = "gemv")]
     pub entries: Vec<Entry>,
+    /// One entry for each shape, thread count and number of tokens from which on it holds.
+    #[serde(default, rename = "batch", skip_serializing_if = "Vec::is_empty")]
+    pub batches: Vec<BatchEntry>,
 }
 
-/// The CPU that a profile was tuned on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HostInfo {
-    /// [`Cpu::key`]: a profile holds only for this key.
-    pub key: String,
-    /// The CPU's name, for people.
-    pub cpu: String,
-    /// Names of its ISAs.
-    pub isas: Vec<String>,
-    /// Bytes of the first data cache of a core.
-    pub l1d: usize,
-    /// Bytes of the second cache of a core.
-    pub l2: usize,
-    /// Bytes of the last cache.
-    pub l3: usize,
+/// A profile that was read, and what a reader should know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The profile with the entries that hold.
+    pub profile: Profile,
+    /// One line for each entry that was left out.
+    pub ignored: Vec<String>,
+    /// One line for each thing that may have changed the times.
+    pub warnings: Vec<String>,
 }
 
-impl HostInfo {
-    /// Describes `cpu`.
-    pub fn of(cpu: &Cpu) -> Self {
-        HostInfo {
-            key: cpu.key(),
-            cpu: cpu.brand.clone(),
-            isas: cpu
-                .isas()
-                .into_iter()
-                .map(|isa| isa.name().to_owned())
-                .collect(),
-            l1d: cpu.caches.l1d,
-            l2: cpu.caches.l2,
-            l3: cpu.caches.l3,
-        }
-    }
+/// Which profiles a CPU accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Match {
+    /// Those of the same key.
+    Key,
+    /// Those of the same maker, family and model, whatever the stepping: what ships with the program.
+    Microarchitecture,
 }
 
-/// The winner for one shape and thread count, with the evidence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// Rows of the matrix.
-    pub rows: usize,
-    /// Columns of the matrix.
-    pub cols: usize,
-    /// Threads that it was tuned with.
-    pub threads: usize,
-    /// Id of the winning kernel.
-    pub kernel: String,
-    /// Its fingerprint when it was timed; empty or left out in an entry that was written by hand, which is then trusted.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub fingerprint: String,
-    /// Matrices that share prepared activations, on average over the model's matrices of this shape: the product that was timed
-    /// bears one part in so many of the time that preparing them takes.
-    #[serde(default = "unshared", skip_serializing_if = "is_unshared")]
-    pub sharing: f64,
-    /// Its best tile.
-    pub tile: Tile,
-    /// Median time of one product with its part of preparing the activations, in microseconds.
-    pub median_us: f64,
-    /// Median absolute deviation of that, in microseconds.
-    pub mad_us: f64,
-    /// Id of the best other kernel.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runner_up: Option<String>,
-    /// Its median time, in microseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runner_up_median_us: Option<f64>,
-}
-
-fn unshared() -> f64 {
-    1.0
-}
-
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_unshared(sharing: &f64) -> bool {
-    *sharing == unshared()
+/// A fingerprint of all kernels in this binary: 64 bits of FNV-1a over their fingerprints, in hex. Logs and profiles of one value timed
+/// the same machine code, if the compiler was the same.
+pub fn kernel_set() -> String {
+    let kernels = kernels().chain(group_kernels()).map(|k| k.fingerprint);
+    let all = kernels
+        .chain(unpacks().map(|k| k.fingerprint))
+        .chain(gemms().map(|k| k.fingerprint));
+    let hash = all
+        .flat_map(str::bytes)
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    format!("{hash:016x}")
 }
 
 /// Why a profile is not used at all.
@@ -161,12 +133,58 @@ pub enum ProfileError {
 }
 
 impl Profile {
-    /// Parses a profile for `cpu`. Also returns one line for each entry that had to be ignored.
+    /// A profile of this program, this machine and this moment, with these entries.
+    pub fn new(cpu: &Cpu, date: &str, entries: Vec<Entry>) -> Profile {
+        Profile {
+            format: FORMAT,
+            engine: env!("CARGO_PKG_VERSION").to_owned(),
+            kernels: kernel_set(),
+            rustc: RUSTC.to_owned(),
+            rigor: Rigor::Estimate,
+            date: date.to_owned(),
+            host: HostInfo::of(cpu),
+            entries,
+            batches: Vec::new(),
+        }
+        .settled()
+    }
+
+    /// The profile with entries in order and the rigor of the least of them.
+    #[must_use]
+    pub fn settled(mut self) -> Profile {
+        let key = |e: &Entry| (e.rows, e.cols, e.threads);
+        self.entries.sort_by_key(key);
+        self.batches.sort_by_key(BatchEntry::key);
+        let rigors = self.entries.iter().map(|entry| entry.rigor);
+        self.rigor = rigors.min().unwrap_or(Rigor::Estimate);
+        self
+    }
+
+    /// Parses a profile for `cpu`.
     ///
     /// # Errors
     ///
     /// See [`ProfileError`].
-    pub fn from_toml(text: &str, cpu: &Cpu) -> Result<(Profile, Vec<String>), ProfileError> {
+    pub fn from_toml(text: &str, cpu: &Cpu) -> Result<Loaded, ProfileError> {
+        Profile::parse(text, cpu, Match::Key)
+    }
+
+    /// Parses a profile that ships with the program: one of the microarchitecture of `cpu` will do, since steppings differ in errata and
+    /// not in speed.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProfileError`].
+    pub fn shipped(text: &str, cpu: &Cpu) -> Result<Loaded, ProfileError> {
+        Profile::parse(text, cpu, Match::Microarchitecture)
+    }
+
+    /// Parses a profile of any CPU, to show, compare or merge it: no entry is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError::Format`] and [`ProfileError::Malformed`].
+    pub fn of_any_cpu(text: &str) -> Result<Profile, ProfileError> {
         #[derive(Deserialize)]
         struct Header {
             format: u32,
@@ -180,22 +198,69 @@ impl Profile {
                 found: header.format,
             });
         }
-        let mut profile: Profile = toml::from_str(text).map_err(malformed)?;
-        if profile.host.key != cpu.key() {
+        let profile: Profile = toml::from_str(text).map_err(malformed)?;
+        profile.check_keys()?;
+        Ok(profile)
+    }
+
+    fn parse(text: &str, cpu: &Cpu, accepted: Match) -> Result<Loaded, ProfileError> {
+        let mut profile = Profile::of_any_cpu(text)?;
+        let here = HostInfo::of(cpu);
+        let fits = match accepted {
+            Match::Key => profile.host.key == here.key,
+            Match::Microarchitecture => {
+                let of = |host: &HostInfo| (host.vendor.clone(), host.family, host.model);
+                of(&profile.host) == of(&here)
+            }
+        };
+        if !fits {
             return Err(ProfileError::OtherCpu {
                 profile: profile.host.key,
-                here: cpu.key(),
+                here: here.key,
             });
         }
         let mut ignored = Vec::new();
-        profile.entries.retain(|entry| match entry.check(cpu) {
-            Ok(()) => true,
-            Err(reason) => {
-                ignored.push(format!("{}x{}: {reason}", entry.rows, entry.cols));
-                false
+        profile
+            .entries
+            .retain(|entry| keep(entry.check(cpu), &entry.name(), &mut ignored));
+        profile
+            .batches
+            .retain(|entry| keep(entry.check(cpu), &entry.name(), &mut ignored));
+        let mut warnings = match accepted {
+            Match::Key => profile.host.differences(&here),
+            Match::Microarchitecture => Vec::new(),
+        };
+        if profile.rustc != RUSTC {
+            warnings.push(format!(
+                "tuned with a build of {}, this one is of {RUSTC}",
+                profile.rustc
+            ));
+        }
+        Ok(Loaded {
+            profile,
+            ignored,
+            warnings,
+        })
+    }
+
+    /// Whether no two entries are for the same thing: which of them holds, nobody could say.
+    fn check_keys(&self) -> Result<(), ProfileError> {
+        let count = self.entries.len().saturating_add(self.batches.len());
+        if count > ENTRIES_MAX {
+            return Err(ProfileError::Malformed(format!(
+                "{count} entries, more than the {ENTRIES_MAX} of any profile"
+            )));
+        }
+        let mut seen = HashSet::new();
+        let entries = self.entries.iter().map(|e| (e.key(), e.name()));
+        for (key, name) in entries.chain(self.batches.iter().map(|e| (e.key(), e.name()))) {
+            if !seen.insert(key) {
+                return Err(ProfileError::Malformed(format!(
+                    "two entries for {name}; delete one"
+                )));
             }
-        });
-        Ok((profile, ignored))
+        }
+        Ok(())
     }
 
     /// Reads the profile at `path` for `cpu`, as [`Profile::from_toml`].
@@ -203,7 +268,16 @@ impl Profile {
     /// # Errors
     ///
     /// See [`ProfileError`].
-    pub fn load(path: &Path, cpu: &Cpu) -> Result<(Profile, Vec<String>), ProfileError> {
+    pub fn load(path: &Path, cpu: &Cpu) -> Result<Loaded, ProfileError> {
+        Profile::from_toml(&Profile::read(path)?, cpu)
+    }
+
+    /// The text of the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError::Read`] and [`ProfileError::TooLarge`].
+    pub fn read(path: &Path) -> Result<String, ProfileError> {
         let read = |source| ProfileError::Read {
             path: path.to_owned(),
             source,
@@ -219,7 +293,7 @@ impl Profile {
                 path: path.to_owned(),
             });
         }
-        Profile::from_toml(&text, cpu)
+        Ok(text)
     }
 
     /// Where the profile of `cpu` lives unless the user says otherwise:
@@ -242,12 +316,8 @@ impl Profile {
 
     /// The profile as text: entries sorted, one key a line, so that two profiles can be compared with `diff`.
     pub fn to_toml(&self) -> String {
-        let mut sorted = self.clone();
-        sorted.entries.sort_by(|a, b| {
-            (a.rows, a.cols, a.threads, &a.kernel).cmp(&(b.rows, b.cols, b.threads, &b.kernel))
-        });
-        let body =
-            toml::to_string(&sorted).expect("numbers, strings and lists of strings are TOML");
+        let body = toml::to_string(&self.clone().settled())
+            .expect("numbers, strings and lists of strings are TOML");
         format!(
             "# Which kernel and tile are fastest for each matrix shape on this CPU. Written by `tern tune`; edit freely,\n\
              # and delete the fingerprint of an entry whose kernel you change.\n{body}"
@@ -255,39 +325,13 @@ impl Profile {
     }
 }
 
-impl Entry {
-    /// Whether this binary, on this CPU, has exactly the kernel that was timed.
-    fn check(&self, cpu: &Cpu) -> Result<(), String> {
-        let id = &self.kernel;
-        if self.rows == 0 || self.cols == 0 || self.threads == 0 {
-            return Err("rows, cols and threads must be above 0".to_owned());
+/// Whether an entry holds; if not, its line goes to `ignored`.
+fn keep(checked: Result<(), String>, name: &str, ignored: &mut Vec<String>) -> bool {
+    match checked {
+        Ok(()) => true,
+        Err(reason) => {
+            ignored.push(format!("{name}: {reason}"));
+            false
         }
-        if self.tile.prefetch > PREFETCH_MAX {
-            return Err(format!(
-                "prefetch = {} is beyond any use (at most {PREFETCH_MAX})",
-                self.tile.prefetch
-            ));
-        }
-        if !(self.sharing >= 1.0 && self.sharing.is_finite()) {
-            return Err(format!(
-                "sharing = {} is not a number of matrices, at least 1",
-                self.sharing
-            ));
-        }
-        let Some(kernel) = kernels().find(|k| k.id == id) else {
-            return Err(format!("kernel {id:?} is not in this version of tern"));
-        };
-        if !self.fingerprint.is_empty() && kernel.fingerprint != self.fingerprint {
-            return Err(format!(
-                "kernel {id} is not the one that was timed; tune again, or delete the entry's fingerprint if you chose it by hand"
-            ));
-        }
-        if !cpu.has(kernel.isa) {
-            return Err(format!(
-                "kernel {id} needs {}, which is absent or capped",
-                kernel.isa
-            ));
-        }
-        Ok(())
     }
 }

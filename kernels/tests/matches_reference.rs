@@ -79,7 +79,7 @@ fn several_tokens_share_the_weights_and_change_nothing() {
         let choice = Choice {
             kernel,
             tile: WHOLE,
-            source: Source::Default,
+            source: Source::Estimate,
         };
         let gemv = Gemv::new(case.pack(kernel), choice, 1).unwrap();
         let (operands, expected) = (case.operands(kernel), case.reference());

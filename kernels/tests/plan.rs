@@ -1,9 +1,11 @@
 //! The planner and its profiles: who chooses, what is refused, and that every reason is said.
 
 use tern_kernels::{
-    Cpu, Entry, Family, Force, HostInfo, Isa, Kernel, PlanError, Planner, Profile, ProfileError,
-    Shape, Source, Tables, Tile, profile::FORMAT,
+    Cpu, Entry, Family, Force, Isa, Kernel, Loaded, PlanError, Planner, Profile, ProfileError,
+    Rigor, RunnerUp, Shape, Source, Tables, Tile, plan::DEFAULT_TILE,
 };
+
+const DATE: &str = "2026-11-20T10:00:00Z";
 
 const SHAPE: Shape = Shape {
     rows: 640,
@@ -19,11 +21,8 @@ fn unlikely(cpu: &Cpu) -> Kernel {
 
 fn entry(kernel: &Kernel, shape: Shape, threads: usize) -> Entry {
     Entry {
-        rows: shape.rows,
-        cols: shape.cols,
-        threads,
-        kernel: kernel.id.to_owned(),
-        fingerprint: kernel.fingerprint.to_owned(),
+        rigor: Rigor::Patient,
+        date: DATE.to_owned(),
         sharing: 1.5,
         tile: Tile {
             k_blocks: 2,
@@ -33,19 +32,19 @@ fn entry(kernel: &Kernel, shape: Shape, threads: usize) -> Entry {
         },
         median_us: 1.5,
         mad_us: 0.25,
-        runner_up: Some("another".to_owned()),
-        runner_up_median_us: Some(2.0),
+        warm_us: Some(1.25),
+        noise: 0.01,
+        runner_up: Some(RunnerUp {
+            kernel: "another".to_owned(),
+            margin: 0.25,
+            tile: DEFAULT_TILE,
+        }),
+        ..Entry::of(shape, threads, kernel)
     }
 }
 
 fn profile(cpu: &Cpu, entries: Vec<Entry>) -> Profile {
-    Profile {
-        format: FORMAT,
-        engine: "0.1.0".to_owned(),
-        date: "2026-11-20".to_owned(),
-        host: HostInfo::of(cpu),
-        entries,
-    }
+    Profile::new(cpu, DATE, entries)
 }
 
 #[test]
@@ -56,8 +55,9 @@ fn a_profile_survives_its_own_text() {
         &cpu,
         vec![entry(&kernel, SHAPE, 1), entry(&kernel, SHAPE, 2)],
     );
-    let (read, ignored) = Profile::from_toml(&written.to_toml(), &cpu).unwrap();
-    assert_eq!((read, ignored.len()), (written, 0));
+    let read = Profile::from_toml(&written.to_toml(), &cpu).unwrap();
+    assert_eq!(read.profile, written);
+    assert_eq!((read.ignored, read.warnings), (Vec::new(), Vec::new()));
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn foreign_and_malformed_profiles_are_refused_whole() {
     let error = Profile::from_toml(&foreign.to_toml(), &cpu).unwrap_err();
     assert!(matches!(error, ProfileError::OtherCpu { .. }));
     assert!(error.to_string().contains("zilog-80") && error.to_string().contains("tern tune"));
-    let newer = good.to_toml().replace("format = 1", "format = 9");
+    let newer = good.to_toml().replace("format = 2", "format = 9");
     assert!(matches!(
         Profile::from_toml(&newer, &cpu),
         Err(ProfileError::Format { found: 9 })
@@ -195,7 +195,7 @@ fn foreign_and_malformed_profiles_are_refused_whole() {
         "",
         "\0",
         "format",
-        "format = 1",
+        "format = 2",
         "format = -1",
         "[[gemv]]",
         &good.to_toml().replace("rows", "rosw"),
@@ -254,9 +254,15 @@ fn entries_that_do_not_hold_are_ignored_one_by_one() {
         ),
     ];
     for (bad, reason) in bad {
-        let text = profile(&cpu, vec![bad, good.clone()]).to_toml();
-        let (read, ignored) = Profile::from_toml(&text, &cpu).unwrap();
-        assert_eq!((read.entries.len(), ignored.len()), (1, 1));
+        let elsewhere = Entry {
+            threads: 3,
+            ..good.clone()
+        };
+        let text = profile(&cpu, vec![bad, elsewhere]).to_toml();
+        let Loaded {
+            profile, ignored, ..
+        } = Profile::from_toml(&text, &cpu).unwrap();
+        assert_eq!((profile.entries.len(), ignored.len()), (1, 1));
         assert!(ignored[0].contains(reason), "{}", ignored[0]);
     }
     // An entry written by hand has no fingerprint.
@@ -266,7 +272,14 @@ fn entries_that_do_not_hold_are_ignored_one_by_one() {
     };
     let text = profile(&cpu, vec![by_hand]).to_toml();
     assert!(!text.contains("fingerprint = "));
-    assert_eq!(Profile::from_toml(&text, &cpu).unwrap().0.entries.len(), 1);
+    assert_eq!(
+        Profile::from_toml(&text, &cpu)
+            .unwrap()
+            .profile
+            .entries
+            .len(),
+        1
+    );
 }
 
 #[test]

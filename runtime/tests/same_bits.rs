@@ -7,8 +7,7 @@
 mod common;
 
 use common::{Files, Setup, all_logits, bits, engine, folder, logits_in_pieces, prompts};
-use tern_kernels::profile::FORMAT;
-use tern_kernels::{Cpu, Entry, Force, HostInfo, Kernel, Profile, Tables, Tile};
+use tern_kernels::{Cpu, Entry, Force, Kernel, Profile, Tables, Tile};
 use tern_runtime::{Logits, Model, Work};
 
 /// Longer than a piece of 7, and not a multiple of it.
@@ -18,31 +17,19 @@ const TOKENS: usize = 10;
 fn profile(fixture: &str, kernel: Kernel) -> Profile {
     let cpu = Cpu::detect();
     let matrices = Model::matrices(&folder(fixture)).unwrap();
-    let entries = matrices.iter().map(|matrix| Entry {
-        rows: matrix.shape.rows,
-        cols: matrix.shape.cols,
-        threads: 2,
-        kernel: kernel.id.to_owned(),
-        fingerprint: kernel.fingerprint.to_owned(),
-        sharing: 1.0,
+    let mut shapes: Vec<_> = matrices.iter().map(|matrix| matrix.shape).collect();
+    shapes.sort();
+    shapes.dedup();
+    let entries = shapes.into_iter().map(|shape| Entry {
         tile: Tile {
             k_blocks: 2,
             chunk: 3,
             prefetch: 0,
             tables: Tables::Own,
         },
-        median_us: 1.0,
-        mad_us: 0.0,
-        runner_up: None,
-        runner_up_median_us: None,
+        ..Entry::of(shape, 2, &kernel)
     });
-    Profile {
-        format: FORMAT,
-        engine: "test".to_owned(),
-        date: "2026-01-01".to_owned(),
-        host: HostInfo::of(&cpu),
-        entries: entries.collect(),
-    }
+    Profile::new(&cpu, "2026-01-01T00:00:00Z", entries.collect())
 }
 
 fn every_way_gives_the_same_bits(fixture: &str) {

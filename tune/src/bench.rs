@@ -44,8 +44,13 @@ const UNKNOWN_L3: usize = 64 << 20;
 /// rounds and many packings; changing takes about as long as a round.
 pub(crate) const ROUNDS_PER_DEAL: usize = 4;
 
+/// Samples with warm weights, the first of which does not count.
+const WARM_SAMPLES: usize = 4;
+
 /// Where the weights are when a product starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Residence {
     /// In memory: no copy is read again before twice the last-level cache went by. What a large model does.
@@ -151,6 +156,24 @@ impl<'a> GemvBench<'a> {
     pub(crate) fn build(&mut self, index: Index) -> Option<Spread> {
         self.timer
             .build(self.candidates[index].kernel, &self.weights.case)
+    }
+
+    /// The median of a few samples of an admitted candidate whose weights stay in the caches, as far as they fit, in microseconds.
+    pub(crate) fn warm(&mut self, index: Index) -> Option<f64> {
+        let (candidate, laps) = (&self.candidates[index], self.repetitions[index]);
+        let Weights { case, rotation, .. } = &mut *self.weights;
+        let mut matrix = rotation.take_warm(candidate.kernel.packing)?;
+        let mut samples = Vec::new();
+        for _ in 0..WARM_SAMPLES {
+            let (us, mut back) =
+                self.timer
+                    .products(candidate, vec![matrix], laps, case, self.sharing);
+            matrix = back.pop()?;
+            samples.push(us);
+        }
+        rotation.put_back(vec![matrix]);
+        // The first one brought the weights in.
+        Spread::of(samples.split_off(1)).map(|spread| spread.median)
     }
 
     /// The team, for rulers that are timed in the same rounds.

@@ -1,22 +1,26 @@
 //! The candidates for one shape: kernels times tiles.
 
 use tern_kernels::plan::DEFAULT_TILE;
-use tern_kernels::{Code, Family, Force, Kernel, Packing, Planner, Shape, Tables, Tile};
+use tern_kernels::{Code, Family, Force, Kernel, Packing, Planner, Rigor, Shape, Tables, Tile};
 
+use crate::effort;
 use crate::measure::Candidate;
 use crate::search::Tiles;
 
 /// K tiles in K blocks, beside the default of one and beside all of K: how long a chunk's sums stay in L1 against how
 /// long a block's tables do.
-const K_TILES: [usize; 2] = [2, 4];
+const K_TILES: &[usize] = &[2, 4];
+const ALL_K_TILES: &[usize] = &[2, 3, 4, 8];
 
 /// Strips in a chunk. Only with a K tile of several blocks does the size of a chunk change the order of memory.
-const CHUNKS: [usize; 2] = [2, 8];
+const CHUNKS: &[usize] = &[2, 8];
+const ALL_CHUNKS: &[usize] = &[1, 2, 4, 8, 16];
 
 /// Prefetch distances in bytes, beside the default.
-const PREFETCHES: [usize; 3] = [0, 4096, 12288];
+const PREFETCHES: &[usize] = &[0, 4096, 12288];
+const ALL_PREFETCHES: &[usize] = &[0, 1024, 2048, 4096, 6144, 12288, 16384, 24576];
 
-/// Every prefetch distance that is tried, from short to long.
+/// Every prefetch distance that a patient tuning tries, from short to long.
 pub(crate) fn prefetches() -> Vec<usize> {
     let mut distances = PREFETCHES.to_vec();
     distances.push(DEFAULT_TILE.prefetch);
@@ -63,15 +67,25 @@ impl Field {
         shape: Shape,
         threads: usize,
     ) -> Field {
-        Field::of_tables(kernels, shape, threads, &[Tables::Shared])
+        Field::build(kernels, shape, threads, &[Tables::Shared], Rigor::Patient)
     }
 
-    /// The same with tables of these kinds: a race with several kinds must time the preparation too.
-    pub(crate) fn of_tables(
+    /// The tiles that a tuning of this rigor tries. Where they are of several kinds of tables, a race must time the preparation too.
+    pub(crate) fn of_rigor(
+        kernels: impl IntoIterator<Item = Kernel>,
+        shape: Shape,
+        threads: usize,
+        rigor: Rigor,
+    ) -> Field {
+        Field::build(kernels, shape, threads, effort::tables(rigor), rigor)
+    }
+
+    fn build(
         kernels: impl IntoIterator<Item = Kernel>,
         shape: Shape,
         threads: usize,
         tables: &[Tables],
+        rigor: Rigor,
     ) -> Field {
         let mut field = Field {
             candidates: Vec::new(),
@@ -84,10 +98,10 @@ impl Field {
                 field.candidates.push(Candidate { kernel, tile });
                 field.candidates.len() - 1
             };
-            let plain = plain_tiles(kernel);
+            let plain = plain_tiles(kernel, rigor);
             let variations: Vec<Vec<Tile>> = plain
                 .iter()
-                .map(|&tile| variations(kernel, tile, shape, threads, tables))
+                .map(|&tile| variations(kernel, tile, shape, threads, (tables, rigor)))
                 .collect();
             let plain = plain.into_iter().map(&mut add).collect();
             let variations = variations
@@ -111,12 +125,17 @@ impl Field {
 }
 
 /// The tiles of a kernel that differ from the default, which is the first, in how far ahead they prefetch.
-fn plain_tiles(kernel: Kernel) -> Vec<Tile> {
+fn plain_tiles(kernel: Kernel, rigor: Rigor) -> Vec<Tile> {
     if kernel.family == Family::Reference {
         return vec![DEFAULT_TILE];
     }
-    let others = PREFETCHES
-        .into_iter()
+    let prefetches = match rigor {
+        Rigor::Exhaustive => ALL_PREFETCHES,
+        _ => PREFETCHES,
+    };
+    let others = prefetches
+        .iter()
+        .copied()
         .filter(|&prefetch| prefetch != DEFAULT_TILE.prefetch);
     std::iter::once(DEFAULT_TILE.prefetch)
         .chain(others)
@@ -134,7 +153,7 @@ fn variations(
     tile: Tile,
     shape: Shape,
     threads: usize,
-    tables: &[Tables],
+    (tables, rigor): (&[Tables], Rigor),
 ) -> Vec<Tile> {
     if kernel.family == Family::Reference {
         return Vec::new();
@@ -147,7 +166,7 @@ fn variations(
     // The streams of distant strips are as far apart as a chunk is long: they want all rows.
     let orders = match kernel.is_distant() {
         true => Vec::new(),
-        false => orders(kernel.packing, shape, threads),
+        false => orders(kernel.packing, shape, threads, rigor),
     };
     let orders = orders.into_iter();
     let orders = orders.map(|(k_blocks, chunk)| Tile {
@@ -159,17 +178,27 @@ fn variations(
 }
 
 /// The distinct orders in which a worker can walk its part, beside the order of memory, as (K tile, chunk).
-fn orders(packing: Packing, shape: Shape, threads: usize) -> Vec<(usize, usize)> {
+fn orders(packing: Packing, shape: Shape, threads: usize, rigor: Rigor) -> Vec<(usize, usize)> {
+    let (k_tiles, chunks) = match rigor {
+        Rigor::Exhaustive => (ALL_K_TILES, ALL_CHUNKS),
+        _ => (K_TILES, CHUNKS),
+    };
     let blocks = packing.blocks(shape.cols);
     let strips = shape
         .rows
         .div_ceil(packing.lanes * packing.panels)
         .div_ceil(threads);
     let mut orders = Vec::new();
-    for k_tile in K_TILES.into_iter().filter(|&tile| tile < blocks).chain([0]) {
+    for k_tile in k_tiles
+        .iter()
+        .copied()
+        .filter(|&tile| tile < blocks)
+        .chain([0])
+    {
         // A K tile of one block walks in the order of memory whatever the chunk, which is the default's order.
-        for chunk in CHUNKS
-            .into_iter()
+        for chunk in chunks
+            .iter()
+            .copied()
             .filter(|&chunk| blocks > 1 && chunk < strips)
         {
             orders.push((k_tile, chunk));
@@ -190,8 +219,8 @@ mod tests {
         for (rows, cols) in [(6912, 2560), (2560, 6912), (64, 64), (1, 1)] {
             for threads in [1, 2, 64] {
                 let shape = Shape { rows, cols };
-                let all = [Tables::Shared, Tables::Own];
-                let field = Field::of_tables(cpu.kernels(), shape, threads, &all);
+                let rigor = Rigor::ALL[1 + threads % 3];
+                let field = Field::of_rigor(cpu.kernels(), shape, threads, rigor);
                 for tiles in &field.kernels {
                     let tile = |index: Index| field.candidates[index].tile;
                     let kernel = field.candidates[tiles.plain[0]].kernel;

@@ -4,6 +4,7 @@ use serde::Serialize;
 use tern_kernels::{Cpu, Pages};
 
 use crate::host;
+use crate::noise;
 
 /// The circumstances of a measurement. Written as `environment.toml` beside its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -85,7 +86,7 @@ impl Environment {
                 l1d: cpu.caches.l1d,
                 l2: cpu.caches.l2,
                 l3: cpu.caches.l3,
-                governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+                governor: noise::governor(),
             },
             pages: PageInfo {
                 asked: if pages == Pages::Huge {

@@ -2,6 +2,8 @@
 
 use tern_kernels::{MemoryError, PlanError, Shape};
 
+use crate::log::LogError;
+
 /// Why tuning, verifying, comparing or measuring the bandwidth failed as a whole.
 ///
 /// A candidate that fails alone is no error: it is a row with its reason.
@@ -52,6 +54,9 @@ pub enum TuneError {
         /// Reason of the first candidate.
         reason: String,
     },
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// There is not enough memory.
     #[error("cannot measure: {0}")]
     Memory(#[from] MemoryError),

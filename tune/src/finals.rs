@@ -21,6 +21,9 @@ const TIE_MAX: f64 = 0.015;
 /// Standard errors that a difference must exceed to be more than noise.
 pub(crate) const ERRORS_MIN: f64 = 2.0;
 
+/// The noise of a comparison (two standard errors) up to which its winner is worth storing.
+pub(crate) const NOISE_MAX: f64 = 0.03;
+
 /// Standard errors from the bar beyond which more rounds would hardly change on which side of it a difference is.
 const ERRORS_SURE: f64 = 4.0;
 
@@ -68,6 +71,39 @@ impl Finals {
             samples: vec![Vec::new(); candidates],
             left: (0..candidates).collect(),
         }
+    }
+
+    /// The same with the blocks of rounds that a log has, as far as they fit.
+    pub(crate) fn with_blocks(
+        mut self,
+        blocks: impl IntoIterator<Item = (Vec<Vec<f64>>, Vec<usize>)>,
+    ) -> Finals {
+        let count = self.samples.len();
+        for (samples, left) in blocks {
+            let is_time = |us: &f64| us.is_finite() && *us > 0.0;
+            let fits = samples.len() == count
+                && samples.iter().flatten().all(is_time)
+                && !left.is_empty()
+                && left.is_sorted()
+                && left.iter().all(|position| self.left.contains(position));
+            if !fits {
+                break;
+            }
+            for (all, new) in self.samples.iter_mut().zip(samples) {
+                all.extend(new);
+            }
+            self.left = left;
+        }
+        self
+    }
+
+    /// By what part of its time the comparison of the winner with the closest of the others may be wrong: two standard errors. `None` where
+    /// nobody is left to compare with.
+    pub(crate) fn noise(&self, winner: usize) -> Option<f64> {
+        let others = self.left.iter().filter(|&&other| other != winner);
+        let lags = others.filter_map(|&other| self.lag(other, winner));
+        let (_, error) = lags.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some(ERRORS_MIN * error)
     }
 
     /// The positions of the candidates that may still win.

@@ -1,13 +1,12 @@
 //! The result for one shape and thread count: a row for every candidate, and the entry for the profile.
 
 use serde::Serialize;
-use tern_kernels::{Entry, Family, Kernel, Shape, Tile};
+use tern_kernels::{Entry, Family, Kernel, RunnerUp, Shape, Tile};
 
-use crate::candidates::Field;
 use crate::error::TuneError;
 use crate::measure::Candidate;
 use crate::progress::Progress;
-use crate::search::{Decision, Outcome, Ranking};
+use crate::search::{Decision, Outcome, Ranking, Stage};
 use crate::spread::Spread;
 
 /// One candidate's row of a job.
@@ -41,6 +40,8 @@ pub struct Job {
     pub trials: Vec<Trial>,
     /// Why the winner won.
     pub decision: Decision,
+    /// The kernel that would have been chosen with weights that stay in the caches, which is what other tuners measure.
+    pub warm_winner: Option<&'static str>,
     /// How long its races took, packing included; the run-offs of all shapes come after.
     pub seconds: f64,
 }
@@ -53,7 +54,7 @@ impl Job {
     /// No candidate was valid.
     pub(crate) fn new(
         (shape, threads): (Shape, usize),
-        field: &Field,
+        candidates: &[Candidate],
         ranking: &Ranking,
         screened: &[(Kernel, Outcome)],
         builds: &[(Kernel, Option<Spread>)],
@@ -71,7 +72,7 @@ impl Job {
             });
         }
         let mut trials: Vec<Trial> = Vec::new();
-        for (candidate, row) in field.candidates.iter().zip(&ranking.rows) {
+        for (candidate, row) in candidates.iter().zip(&ranking.rows) {
             let is_last = matches!(row.outcome, Outcome::Won | Outcome::RunnerUp { .. });
             let build = builds
                 .iter()
@@ -99,6 +100,7 @@ impl Job {
             threads,
             trials,
             decision: ranking.decision,
+            warm_winner: None,
             seconds: 0.0,
         })
     }
@@ -109,24 +111,23 @@ impl Job {
         let winner = &self.trials[0];
         let spread = winner.spread.as_ref();
         let (median_us, mad_us) = spread.map_or((0.0, 0.0), |spread| (spread.median, spread.mad));
-        let runner_up = self.best_other();
+        let runner_up = self.best_other().map(|(trial, ratio)| RunnerUp {
+            kernel: trial.kernel.to_string(),
+            margin: rounded(ratio - 1.0),
+            tile: trial.tile,
+        });
         Entry {
-            rows: self.shape.rows,
-            cols: self.shape.cols,
-            threads: self.threads,
-            kernel: kernel.id.to_string(),
-            fingerprint: kernel.fingerprint.to_string(),
             sharing: rounded(sharing),
-            tile: winner.tile,
             median_us: rounded(median_us),
             mad_us: rounded(mad_us),
-            runner_up: runner_up.map(|(id, _)| id.to_string()),
-            runner_up_median_us: runner_up.map(|(_, ratio)| rounded(ratio * median_us)),
+            tile: winner.tile,
+            runner_up,
+            ..Entry::of(self.shape, self.threads, &kernel)
         }
     }
 
-    /// Id of the other kernel that came furthest, and its time over the winner's where that one met it.
-    fn best_other(&self) -> Option<(&'static str, f64)> {
+    /// The other kernel that came furthest, and its time over the winner's where that one met it.
+    fn best_other(&self) -> Option<(&Trial, f64)> {
         // Trials are sorted by how far and how fast they came: a ratio of an earlier stage is of fewer samples.
         let mut others = self
             .trials
@@ -135,9 +136,9 @@ impl Job {
         others.find_map(|trial| match &trial.outcome {
             Outcome::RunnerUp { ratio }
             | Outcome::Eliminated {
-                stage: "kernels" | "tiles" | "variations" | "run-off",
+                stage: Stage::Kernels | Stage::Tiles | Stage::Variations | Stage::RunOff,
                 ratio,
-            } => Some((trial.kernel, *ratio)),
+            } => Some((trial, *ratio)),
             _ => None,
         })
     }
@@ -153,7 +154,9 @@ impl Job {
             tile: winner.tile,
             median_us,
             decision: self.decision,
-            ahead_of: self.best_other(),
+            ahead_of: self
+                .best_other()
+                .map(|(trial, ratio)| (trial.kernel, ratio)),
         }
     }
 }

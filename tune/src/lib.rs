@@ -6,10 +6,12 @@
 //! reads. This crate knows shapes, not models, and the runtime does not know this crate.
 //!
 //! * [`shapes`]: the matrices of known models, as a worklist.
-//! * [`tune()`]: the tuner. [`verify()`] asks whether a profile still holds, [`paired_runoff`] times two candidates.
+//! * [`tune()`]: the tuner. [`verify()`] asks whether a new one would find the same, [`recheck()`] whether a profile still holds,
+//!   [`paired_runoff`] times two candidates.
 //! * [`compare()`]: lookup tables against add/sub and multiply-add, as table, CSV and chart.
 //! * [`study()`]: the comparison at several thread counts and what explains it, as a page with figures.
 //! * [`bandwidth()`]: how fast this machine reads memory, the ruler for both.
+//! * [`profiles`]: merging and comparing profiles.
 //! * [`mod@write`]: profiles and records on disk, whole or not at all. [`records_of`] reads what records say of a kernel.
 //!
 //! Inside: `measure.rs` has the only clock, `rotation.rs` keeps weights cold, `screen.rs` and `search.rs` decide.
@@ -42,14 +44,19 @@ mod candidates;
 mod chart;
 pub mod compare;
 mod contender;
+mod effort;
 pub mod environment;
 mod error;
 mod figure;
 mod finals;
 mod host;
 mod job;
+mod log;
 mod measure;
+mod noise;
+pub mod profiles;
 mod progress;
+pub mod recheck;
 mod records;
 mod report;
 mod rotation;
@@ -66,21 +73,25 @@ pub mod write;
 pub use bandwidth::{Bandwidth, RulerRounds, bandwidth};
 pub use bench::Residence;
 pub use compare::{CompareOptions, Comparison, ComparisonRow, compare};
+pub use effort::{default_budget, default_threads};
 pub use environment::Environment;
 pub use error::TuneError;
 pub use host::now_utc;
 pub use job::{Job, Trial};
+pub use log::{Log, LogError};
 pub use measure::Candidate;
+pub use noise::Noise;
 pub use progress::{Progress, plural, tile_text};
+pub use recheck::{Recheck, Rechecked, recheck};
 pub use records::{Recorded, RecordsError, records_of};
 pub use runoff::{Runoff, RunoffOptions, paired_runoff};
-pub use search::{Decision, Outcome};
+pub use search::{Decision, Outcome, Stage};
 pub use shapes::{MatrixShape, ModelShapes, ShapesError, Work, merge_work};
 pub use spread::Spread;
 pub use study::{Study, StudyOptions, study};
-pub use tune::{TuneOptions, Tuning, tune};
+pub use tune::{Past, TuneOptions, Tuning, tune, tune_further};
 pub use verify::{Agreement, Verification, verify};
 pub use write::{
     NewFile, WriteError, check_new_directory, check_writable, create_directory,
-    default_profile_path, merge_profiles, write_atomically, write_profile,
+    default_profile_path, write_atomically, write_profile,
 };

@@ -127,13 +127,14 @@ impl Shelf {
     }
 }
 
-/// Goes through `run_offs` in turns, one block each, until all are done or `budget` has passed. Where that does not suffice for a turn, each
+/// Goes through `run_offs` in turns, one block each (`after` hears of each), until all are done or `budget` has passed. Where that does not suffice for a turn, each
 /// gets its part of it. One whose candidates cannot be set up ends with that as its failure.
 pub(crate) fn run_off_in_turns(
     run_offs: &mut [RunOff],
     shelf: &mut Shelf,
     budget: Duration,
     cancel: &AtomicBool,
+    after: &mut dyn FnMut(&RunOff),
 ) {
     let clock = Clock::start();
     loop {
@@ -151,6 +152,7 @@ pub(crate) fn run_off_in_turns(
             let share = left / u32::try_from(waiting).unwrap_or(u32::MAX);
             let share = share.saturating_sub(turn.elapsed());
             run_off.failure = run_off.go_on(weights, share, cancel).err();
+            after(run_off);
             waiting -= 1;
         }
     }
@@ -211,7 +213,13 @@ pub fn paired_runoff(
     let never = AtomicBool::new(false);
     let mut shelf = Shelf::new(cpu, options.pages);
     let mut run_offs = [RunOff::new(shape, threads, options.sharing, pair.to_vec())];
-    run_off_in_turns(&mut run_offs, &mut shelf, options.budget, &never);
+    run_off_in_turns(
+        &mut run_offs,
+        &mut shelf,
+        options.budget,
+        &never,
+        &mut |_| {},
+    );
     let [run_off] = run_offs;
     match run_off.failure {
         Some(failure) => Err(failure),

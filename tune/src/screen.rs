@@ -15,7 +15,7 @@ use tern_kernels::{Cpu, Kernel, Pages, Shape};
 use crate::bench::{Bench, GemvBench, Weights};
 use crate::error::TuneError;
 use crate::measure::Candidate;
-use crate::search::Outcome;
+use crate::search::{Outcome, Stage};
 use crate::spread::Spread;
 
 /// A kernel must be this many times as slow as one that reads no more bytes to be left out: room for noise, for tiles
@@ -147,7 +147,7 @@ pub(crate) fn verdicts(kernels: &[Kernel], times: &[CacheTime]) -> Vec<Option<Ou
         .map(|(time, ratio)| match time {
             Some(Err(reason)) => Some(Outcome::Invalid(reason.clone())),
             _ => ratio.map(|ratio| Outcome::Eliminated {
-                stage: "screening",
+                stage: Stage::Screening,
                 ratio,
             }),
         })

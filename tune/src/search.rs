@@ -28,6 +28,9 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use tern_kernels::Rigor;
+
 use crate::bench::{Bench, Index, in_round};
 use crate::finals::{ERRORS_MIN, Finals, GAIN_MIN, run_off};
 use crate::spread::Spread;
@@ -53,7 +56,7 @@ impl Tiles {
     }
 }
 
-/// How long and how strictly to race. The defaults are what `tern tune` uses.
+/// How long and how strictly to race.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     /// The races end soon after this.
@@ -68,13 +71,13 @@ pub(crate) struct Rules {
     pub rounds: usize,
     /// Kernels that go on from the first stage, at most.
     pub kernels_max: usize,
-    /// Tiles of the second stage whose variations are tried, at most.
+    /// Tiles of the second stage whose variations are tried, at most; 0 leaves that stage out.
     pub tiles_max: usize,
 }
 
 impl Rules {
-    pub(crate) fn with_budget(budget: Duration) -> Rules {
-        Rules {
+    pub(crate) fn new(rigor: Rigor, budget: Duration) -> Rules {
+        let patient = Rules {
             budget,
             kernel_bars: &[1.3, 1.2, 1.15],
             tile_bars: &[1.3, 1.15, 1.08],
@@ -82,6 +85,22 @@ impl Rules {
             rounds: 5,
             kernels_max: 6,
             tiles_max: 4,
+        };
+        match rigor {
+            Rigor::Estimate | Rigor::Measure => Rules {
+                kernels_max: 5,
+                tiles_max: 0,
+                ..patient
+            },
+            Rigor::Patient => patient,
+            Rigor::Exhaustive => Rules {
+                kernel_bars: &[2.0, 1.6, 1.4],
+                tile_bars: &[1.6, 1.4, 1.25],
+                variation_bars: &[1.3, 1.2],
+                kernels_max: usize::MAX,
+                tiles_max: 16,
+                ..patient
+            },
         }
     }
 }
@@ -116,8 +135,51 @@ const FINALISTS_MAX: usize = 8;
 /// Known to this standard error, a candidate needs no more rounds: its place among those within [`TIE_BAND`] is clear.
 const ERROR_KNOWN: f64 = GAIN_MIN / 4.0;
 
+/// A step of the search in which a candidate may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Kernels that cannot win, found in cache (see `screen.rs`).
+    Screening,
+    /// All kernels with few tiles.
+    Kernels,
+    /// The best kernels' other prefetch distances.
+    Tiles,
+    /// The best tiles' other orders and tables.
+    Variations,
+    /// The last few.
+    RunOff,
+}
+
+impl Stage {
+    /// Its name in logs and progress.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Screening => "screening",
+            Stage::Kernels => "kernels",
+            Stage::Tiles => "tiles",
+            Stage::Variations => "variations",
+            Stage::RunOff => "run-off",
+        }
+    }
+}
+
+/// Who hears of the stages of a race.
+pub(crate) trait Observer {
+    /// A stage begins with so many candidates.
+    fn begins(&mut self, stage: Stage, candidates: usize);
+    /// A stage is over in which `candidates` took part; `samples` has a list for every candidate there is.
+    fn ended(&mut self, stage: Stage, candidates: &[Index], samples: &[Vec<f64>]);
+}
+
+/// Nobody.
+impl Observer for () {
+    fn begins(&mut self, _: Stage, _: usize) {}
+    fn ended(&mut self, _: Stage, _: &[Index], _: &[Vec<f64>]) {}
+}
+
 /// Why the winner won.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// There was no other valid candidate.
@@ -145,7 +207,7 @@ impl std::fmt::Display for Decision {
 }
 
 /// What became of a candidate.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The winner.
@@ -157,8 +219,8 @@ pub enum Outcome {
     },
     /// Lost in a race, at this multiple of that race's best median.
     Eliminated {
-        /// `screening` (see `screen.rs`), `kernels`, `tiles`, `variations` or `run-off`.
-        stage: &'static str,
+        /// The race.
+        stage: Stage,
         /// Its median over the leader's.
         ratio: f64,
     },
@@ -175,11 +237,11 @@ impl Outcome {
             Outcome::Won => (0, 0.0),
             Outcome::RunnerUp { .. } => (1, 0.0),
             Outcome::Eliminated { stage, ratio } => match *stage {
-                "run-off" => (2, *ratio),
-                "variations" => (3, *ratio),
-                "tiles" => (4, *ratio),
-                "kernels" => (5, *ratio),
-                _ => (6, *ratio),
+                Stage::RunOff => (2, *ratio),
+                Stage::Variations => (3, *ratio),
+                Stage::Tiles => (4, *ratio),
+                Stage::Kernels => (5, *ratio),
+                Stage::Screening => (6, *ratio),
             },
             Outcome::Invalid(_) => (7, 0.0),
             Outcome::NotRun => (8, 0.0),
@@ -192,7 +254,7 @@ impl std::fmt::Display for Outcome {
         match self {
             Outcome::Won => write!(f, "won"),
             Outcome::RunnerUp { ratio } => write!(f, "runner-up, {ratio:.3}x"),
-            Outcome::Eliminated { stage, ratio } => write!(f, "{ratio:.2}x in `{stage}`"),
+            Outcome::Eliminated { stage, ratio } => write!(f, "{ratio:.2}x in `{}`", stage.name()),
             Outcome::Invalid(reason) => write!(f, "invalid: {reason}"),
             Outcome::NotRun => write!(f, "not run"),
         }
@@ -217,25 +279,24 @@ pub(crate) struct Ranking {
     pub decision: Decision,
 }
 
-/// Races all candidates until few are left. `kernels` come in order of preference; `notify` hears of each stage.
+/// Races all candidates until few are left. `kernels` come in order of preference.
 pub(crate) fn race(
     bench: &mut dyn Bench,
     kernels: &[Tiles],
     rules: &Rules,
-    notify: &mut dyn FnMut(&'static str, usize),
+    observer: &mut dyn Observer,
 ) -> Raced {
     let mut search = Search::new(bench, kernels, rules);
     let first = |tiles: &Tiles| tiles.plain[..tiles.plain.len().min(FIRST_TILES)].to_vec();
     let field = in_turn(kernels.iter().map(first));
-    let mut stage = Stage {
-        name: "kernels",
+    let mut stage = Limits {
+        stage: Stage::Kernels,
         bars: rules.kernel_bars,
         deadline: rules.budget.mul_f64(KERNELS_END),
         turns_min: field.len(),
     };
-    notify(stage.name, kernels.len());
-    let mut left = search.race_new(&stage, &field);
-    left = search.race_on(&stage, left);
+    observer.begins(stage.stage, kernels.len());
+    let mut left = search.run(&stage, &field, observer);
 
     // A kernel goes on with all its tiles, those that lost the first race too: that race was short.
     let survivors = search.best_kernels(&stage, kernels, &left);
@@ -243,15 +304,15 @@ pub(crate) fn race(
     let field = in_turn(survivors.iter().map(|tiles| tiles.plain.clone()));
     if field.len() > survivors.len() && search.has_time() {
         search.readmit(&field);
-        stage = Stage {
-            name: "tiles",
+        let end = if rules.tiles_max == 0 { 1.0 } else { TILES_END };
+        stage = Limits {
+            stage: Stage::Tiles,
             bars: rules.tile_bars,
-            deadline: rules.budget.mul_f64(TILES_END),
+            deadline: rules.budget.mul_f64(end),
             turns_min: left.len(),
         };
-        notify(stage.name, field.len());
-        left = search.race_new(&stage, &field);
-        left = search.race_on(&stage, left);
+        observer.begins(stage.stage, field.len());
+        left = search.run(&stage, &field, observer);
 
         let best = search.fastest(&left, rules.tiles_max);
         let variations = survivors.iter().flat_map(|tiles| {
@@ -264,24 +325,23 @@ pub(crate) fn race(
             variations.map(|(_, variations)| variations.clone()),
         ));
         if field.len() > left.len() && search.has_time() {
-            stage = Stage {
-                name: "variations",
+            stage = Limits {
+                stage: Stage::Variations,
                 bars: rules.variation_bars,
                 deadline: rules.budget,
                 turns_min: left.len(),
             };
-            notify(stage.name, field.len());
-            left = search.race_new(&stage, &field);
-            left = search.race_on(&stage, left);
+            observer.begins(stage.stage, field.len());
+            left = search.run(&stage, &field, observer);
         }
     }
-    search.finish(&left, stage.name)
+    search.finish(&left, stage.stage)
 }
 
 /// Races all candidates and runs the last few off, all within `budget`.
 pub(crate) fn search(bench: &mut dyn Bench, kernels: &[Tiles], budget: Duration) -> Ranking {
-    let rules = Rules::with_budget(budget.mul_f64(1.0 - RUN_OFF_SHARE));
-    let raced = race(bench, kernels, &rules, &mut |_, _| {});
+    let rules = Rules::new(Rigor::Patient, budget.mul_f64(1.0 - RUN_OFF_SHARE));
+    let raced = race(bench, kernels, &rules, &mut ());
     let finals = run_off(bench, &raced.finalists, budget);
     raced.decide(finals)
 }
@@ -297,9 +357,9 @@ fn in_turn(lists: impl Iterator<Item = Vec<Index>>) -> Vec<Index> {
         .collect()
 }
 
-/// A race's name and limits.
-struct Stage {
-    name: &'static str,
+/// A race's stage and limits.
+struct Limits {
+    stage: Stage,
     bars: &'static [f64],
     deadline: Duration,
     /// Samples that are taken even after the deadline.
@@ -376,27 +436,36 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Begins a stage: makes its candidates ready and races them, bar after bar. Returns those that are left.
-    fn race_new(&mut self, stage: &Stage, field: &[Index]) -> Vec<Index> {
+    /// Runs a whole stage. Returns those that are left.
+    fn run(&mut self, stage: &Limits, field: &[Index], observer: &mut dyn Observer) -> Vec<Index> {
+        let (entered, left) = self.race_new(stage, field);
+        let left = self.race_on(stage, left);
+        observer.ended(stage.stage, &entered, &self.samples);
+        left
+    }
+
+    /// Begins a stage: makes its candidates ready and races them, bar after bar. Returns those that entered, and those that are left.
+    fn race_new(&mut self, stage: &Limits, field: &[Index]) -> (Vec<Index>, Vec<Index>) {
         let started = self.bench.elapsed();
         let time = stage.deadline.saturating_sub(started);
-        let mut left = self.admit(field, started + time.mul_f64(ADMISSION));
+        let entered = self.admit(field, started + time.mul_f64(ADMISSION));
         // Only samples of the same rounds may be compared.
-        for &candidate in &left {
+        for &candidate in &entered {
             self.samples[candidate].clear();
         }
-        let stage = &Stage {
+        let mut left = entered.clone();
+        let stage = &Limits {
             turns_min: stage.turns_min.min(left.len()),
             ..*stage
         };
         for &bar in stage.bars {
             left = self.race(stage, left, self.rules.rounds, bar);
         }
-        left
+        (entered, left)
     }
 
     /// Goes on at the stage's last bar until all that are left are known, or time is up.
-    fn race_on(&mut self, stage: &Stage, mut left: Vec<Index>) -> Vec<Index> {
+    fn race_on(&mut self, stage: &Limits, mut left: Vec<Index>) -> Vec<Index> {
         let bar = stage.bars.last().copied().unwrap_or(1.0 + TIE_BAND);
         while left.len() > 1 && !self.is_late(stage) && !self.is_known(&left) {
             // Judging costs more the more samples there are, so the rounds between two judgements grow with them.
@@ -408,7 +477,7 @@ impl<'a> Search<'a> {
 
     /// Races `entered` for some rounds and returns those that are left by [`Search::drop_behind`], in their order. When the
     /// time is up the race ends where it is; who had no turn in this stage leaves without a result.
-    fn race(&mut self, stage: &Stage, entered: Vec<Index>, rounds: usize, bar: f64) -> Vec<Index> {
+    fn race(&mut self, stage: &Limits, entered: Vec<Index>, rounds: usize, bar: f64) -> Vec<Index> {
         // One that is alone needs no race, but its time is wanted all the same.
         let is_timed = |&candidate: &Index| !self.samples[candidate].is_empty();
         if entered.iter().all(is_timed) && (entered.len() < 2 || self.is_late(stage)) {
@@ -430,7 +499,7 @@ impl<'a> Search<'a> {
 
     /// Those of `entered` that have samples and are not behind the leader by more than `bar` (the best of each kind: by more than
     /// [`KIND_BAR`]) and the noise, in their order.
-    fn drop_behind(&mut self, stage: &Stage, entered: Vec<Index>, bar: f64) -> Vec<Index> {
+    fn drop_behind(&mut self, stage: &Limits, entered: Vec<Index>, bar: f64) -> Vec<Index> {
         let Some(leader) = self.leader(&entered) else {
             return entered;
         };
@@ -449,7 +518,7 @@ impl<'a> Search<'a> {
                     ratio.median > bar && ratio.median - 1.0 > ERRORS_OUT * ratio.error();
                 if is_behind {
                     self.outcomes[candidate] = Some(Outcome::Eliminated {
-                        stage: stage.name,
+                        stage: stage.stage,
                         ratio: ratio.median,
                     });
                 }
@@ -469,7 +538,7 @@ impl<'a> Search<'a> {
         })
     }
 
-    fn is_late(&self, stage: &Stage) -> bool {
+    fn is_late(&self, stage: &Limits) -> bool {
         self.bench.elapsed() >= stage.deadline || self.bench.cancelled()
     }
 
@@ -496,7 +565,7 @@ impl<'a> Search<'a> {
     /// The kernels of the best of each kind and of the fastest of `left`, in their order. The tiles of the others are out.
     fn best_kernels<'k>(
         &mut self,
-        stage: &Stage,
+        stage: &Limits,
         kernels: &'k [Tiles],
         left: &[Index],
     ) -> Vec<&'k Tiles> {
@@ -515,7 +584,7 @@ impl<'a> Search<'a> {
                     .leader(left)
                     .and_then(|leader| self.ratio(candidate, leader));
                 let ratio = ratio.map_or(f64::INFINITY, |ratio| ratio.median);
-                let stage = stage.name;
+                let stage = stage.stage;
                 self.outcomes[candidate] = Some(Outcome::Eliminated { stage, ratio });
             }
         }
@@ -540,7 +609,7 @@ impl<'a> Search<'a> {
     }
 
     /// Names the finalists.
-    fn finish(mut self, left: &[Index], stage: &'static str) -> Raced {
+    fn finish(mut self, left: &[Index], stage: Stage) -> Raced {
         let finalists = self.finalists(left);
         let leader = self.leader(left);
         let out = |c: &Index| match finalists.is_empty() {
@@ -591,21 +660,36 @@ impl<'a> Search<'a> {
 }
 
 /// What the races leave.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Raced {
-    /// Samples of each candidate's last stage.
+    /// Samples of each candidate's last stage. A log has them elsewhere.
+    #[serde(skip)]
     samples: Vec<Vec<f64>>,
     outcomes: Vec<Option<Outcome>>,
     /// Those for the run-off, in order of preference; none if fewer than two are left.
     pub finalists: Vec<Index>,
     /// The last race.
-    stage: &'static str,
+    stage: Stage,
     leader: Option<Index>,
     /// Whether time did not suffice for all, or the user stopped.
     is_cut_short: bool,
 }
 
 impl Raced {
+    /// The same with the samples that a log has; `None` if they do not belong together.
+    pub(crate) fn with_samples(self, samples: Vec<Vec<f64>>) -> Option<Raced> {
+        let count = samples.len();
+        let mut named = self.finalists.iter().chain(&self.leader);
+        let fits = self.outcomes.len() == count && named.all(|&index| index < count);
+        let has_leader = self.leader.is_some() || self.finalists.len() > 1;
+        (fits && has_leader).then_some(Raced { samples, ..self })
+    }
+
+    /// Whether a candidate has samples.
+    pub(crate) fn was_timed(&self, candidate: Index) -> bool {
+        !self.samples[candidate].is_empty()
+    }
+
     /// Whether some candidate lost a race.
     fn had_rivals(&self) -> bool {
         let lost = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Eliminated { .. }));
@@ -674,7 +758,7 @@ impl Raced {
             true => Decision::Margin,
             false => Decision::TieRule,
         };
-        self.ranked(winner, runner_up, &ratios, "run-off", decision)
+        self.ranked(winner, runner_up, &ratios, Stage::RunOff, decision)
     }
 
     /// The result, from the times of the other finalists over the winner's in `stage`.
@@ -683,7 +767,7 @@ impl Raced {
         winner: Index,
         runner_up: Option<Index>,
         ratios: &[(Index, f64)],
-        stage: &'static str,
+        stage: Stage,
         decision: Decision,
     ) -> Ranking {
         for &(candidate, ratio) in ratios {

@@ -123,7 +123,7 @@ fn a_slow_kernel_leaves_before_its_tiles_are_tried() {
     assert_eq!(
         ranking.rows[6].outcome,
         Outcome::Eliminated {
-            stage: "kernels",
+            stage: Stage::Kernels,
             ratio: 300.0 / 81.0
         }
     );
@@ -147,7 +147,10 @@ fn slow_tiles_get_fewer_samples_than_the_finalists() {
     assert!(fake.sampled[1] < fake.sampled[5], "{:?}", fake.sampled);
     assert!(matches!(
         ranking.rows[1].outcome,
-        Outcome::Eliminated { stage: "tiles", .. }
+        Outcome::Eliminated {
+            stage: Stage::Tiles,
+            ..
+        }
     ));
 }
 
@@ -171,7 +174,7 @@ fn variations_are_tried_only_for_the_best_tiles() {
     assert!(matches!(
         ranking.rows[11].outcome,
         Outcome::Eliminated {
-            stage: "variations",
+            stage: Stage::Variations,
             ..
         }
     ));
@@ -187,8 +190,8 @@ fn the_best_of_another_kind_comes_to_the_run_off() {
     // The second kind is a tenth behind in the races, but not in the long run; the third is too far behind.
     let mut fake = Fake::new(&[90.0, 92.0, 99.0, 101.0, 130.0, 131.0]);
     let kernels = [kernel(0, 0), kernel(1, 2), kernel(2, 4)];
-    let rules = Rules::with_budget(AMPLE);
-    let raced = race(&mut fake, &kernels, &rules, &mut |_, _| {});
+    let rules = Rules::new(Rigor::Patient, AMPLE);
+    let raced = race(&mut fake, &kernels, &rules, &mut ());
     assert_eq!(raced.finalists, [0, 1, 2]);
     fake.us[2] = 85.0;
     let finals = run_off(&mut fake, &raced.finalists, AMPLE);
@@ -198,7 +201,7 @@ fn the_best_of_another_kind_comes_to_the_run_off() {
     assert!(matches!(
         ranking.rows[1].outcome,
         Outcome::Eliminated {
-            stage: "run-off",
+            stage: Stage::RunOff,
             ..
         }
     ));
@@ -210,13 +213,14 @@ fn only_the_best_kernels_go_on() {
     let kernels: Vec<Vec<Index>> = (0..10).map(|k| vec![k, k + 10]).collect();
     let mut fake = Fake::new(&us);
     let ranking = fake.run(&kernels, AMPLE);
-    let raced_on = |&index: &Index| fake.sampled[index] > 3 * Rules::with_budget(AMPLE).rounds;
+    let raced_on =
+        |&index: &Index| fake.sampled[index] > 3 * Rules::new(Rigor::Patient, AMPLE).rounds;
     let all: Vec<Index> = (0..10).collect();
     assert_eq!(all.iter().copied().filter(raced_on).count(), 6);
     assert!(matches!(
         ranking.rows[6].outcome,
         Outcome::Eliminated {
-            stage: "kernels",
+            stage: Stage::Kernels,
             ..
         }
     ));
@@ -328,8 +332,8 @@ fn without_a_run_off_the_races_rank_the_finalists() {
         kind,
     };
     let kernels = [kernel(0), kernel(1), kernel(2)];
-    let rules = Rules::with_budget(AMPLE);
-    let raced = race(&mut fake, &kernels, &rules, &mut |_, _| {});
+    let rules = Rules::new(Rigor::Patient, AMPLE);
+    let raced = race(&mut fake, &kernels, &rules, &mut ());
     assert_eq!(raced.finalists, [0, 1, 2]);
     let ranking = raced.decide(Finals::new(3));
     assert_eq!(ranking.decision, Decision::Interrupted);
@@ -338,7 +342,7 @@ fn without_a_run_off_the_races_rank_the_finalists() {
     assert!(matches!(
         ranking.rows[1].outcome,
         Outcome::Eliminated {
-            stage: "kernels",
+            stage: Stage::Kernels,
             ..
         }
     ));
@@ -352,9 +356,9 @@ fn who_stayed_to_the_end_comes_before_who_left_early() {
         kind,
     };
     let mut fake = Fake::new(&[100.0, 101.0, 102.0]);
-    let rules = Rules::with_budget(AMPLE);
+    let rules = Rules::new(Rigor::Patient, AMPLE);
     let kernels = [kernel(0), kernel(1), kernel(2)];
-    let raced = race(&mut fake, &kernels, &rules, &mut |_, _| {});
+    let raced = race(&mut fake, &kernels, &rules, &mut ());
     assert_eq!(raced.finalists, [0, 1, 2]);
     let mut finals = Finals::new(3);
     let mut blocks = |us: [f64; 3], count: usize| {
@@ -374,7 +378,7 @@ fn who_stayed_to_the_end_comes_before_who_left_early() {
     assert!(matches!(
         ranking.rows[2].outcome,
         Outcome::Eliminated {
-            stage: "run-off",
+            stage: Stage::RunOff,
             ..
         }
     ));

@@ -4,7 +4,7 @@
 //! mean follows such a sample, the median does not. Scatter is given as the median absolute deviation (MAD) for the
 //! same reason. The samples are kept, so that a record can be judged again later.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Factor from a MAD to the standard deviation of normally distributed samples, 1 / 0.6745.
 const SIGMA_PER_MAD: f64 = 1.4826;
@@ -13,7 +13,7 @@ const SIGMA_PER_MAD: f64 = 1.4826;
 const MEDIAN_PENALTY: f64 = 1.2533;
 
 /// Median, scatter and the samples themselves, all in the samples' own unit.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The middle sample (the mean of the two middle ones if their number is even).
     pub median: f64,

@@ -10,20 +10,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tern_kernels::profile::FORMAT;
-use tern_kernels::{Cpu, Force, HostInfo, Kernel, Pages, Planner, Profile, Shape, Tables};
+use tern_kernels::{Cpu, Entry, Force, Kernel, Pages, Planner, Profile, Rigor, Shape, Tile};
 
-use crate::bench::{GemvBench, cold_distance, distance_note};
+use crate::bench::{GemvBench, Residence, cold_distance, distance_note};
 use crate::candidates::{Field, kernels};
+use crate::effort;
 use crate::error::TuneError;
-use crate::finals::Finals;
+use crate::finals::{Finals, NOISE_MAX};
 use crate::host;
 use crate::job::Job;
-use crate::measure::Clock;
+use crate::log::{Log, LoggedBlock, LoggedRace, LoggedTrial, Record, Task, Unfinished, rounded};
+use crate::measure::{Candidate, Clock};
+use crate::noise::{Noise, NoiseWatch};
 use crate::progress::Progress;
 use crate::runoff::{RunOff, Shelf, run_off_in_turns};
 use crate::screen::{Screen, verdicts};
-use crate::search::{Outcome, Raced, Rules, race};
+use crate::search::{Observer, Outcome, Raced, Rules, Stage, race};
 use crate::shapes::{Work, check_shape};
 use crate::spread::Spread;
 
@@ -34,6 +36,9 @@ const THREADS_MAX: usize = 1024;
 /// choice is left to them.
 const RUN_OFF_SHARE: f64 = 0.45;
 
+/// The part of the time that the run-offs of a tuning have at least which goes on where it was interrupted.
+const RESUMED_SHARE: f64 = 0.1;
+
 /// The part of a race's time in which kernels are screened, at most.
 const SCREENING_SHARE: f64 = 0.3;
 
@@ -42,27 +47,44 @@ const SCREENING_SHARE: f64 = 0.3;
 pub struct TuneOptions {
     /// Thread counts, each tuned by itself.
     pub threads: Vec<usize>,
+    /// How thoroughly to search.
+    pub rigor: Rigor,
     /// Time for everything together. It is exceeded only by the last round of measurements.
     pub budget: Duration,
     /// Pages of the packed weights.
     pub pages: Pages,
     /// Tune only these kernels.
     pub force: Option<Force>,
+    /// Store winners too that are not told from the others within 3 %, marked.
+    pub store_noisy: bool,
 }
 
 impl TuneOptions {
-    /// One thread and all usable cores, two minutes at most, huge pages, all kernels.
+    /// A patient search of all kernels on huge pages, with the time and the thread counts that go with it.
     pub fn new(cpu: &Cpu) -> TuneOptions {
-        let mut threads = vec![1, cpu.cores.max(1)];
-        threads.dedup();
-        let budget = Duration::from_secs(120);
+        TuneOptions::of_rigor(cpu, Rigor::Patient)
+    }
+
+    /// The same with another rigor.
+    pub fn of_rigor(cpu: &Cpu, rigor: Rigor) -> TuneOptions {
         TuneOptions {
-            threads,
-            budget,
+            threads: effort::default_threads(rigor, cpu.cores),
+            rigor,
+            budget: effort::default_budget(rigor),
             pages: Pages::Huge,
             force: None,
+            store_noisy: false,
         }
     }
+}
+
+/// What is known from before.
+#[derive(Debug, Default)]
+pub struct Past<'a> {
+    /// A profile: what it has with at least the wanted rigor is not tuned again.
+    pub profile: Option<&'a Profile>,
+    /// Where every trial is written down. A tuning that was interrupted goes on from there.
+    pub log: Option<&'a mut Log>,
 }
 
 /// The result of a tuning.
@@ -74,8 +96,16 @@ pub struct Tuning {
     pub jobs: Vec<Job>,
     /// What was left out when the budget ended or the user stopped, as (shape, threads).
     pub skipped: Vec<(String, usize)>,
+    /// What the known profile has already.
+    pub served: Vec<(String, usize)>,
+    /// Winners that are not in the profile, because the noise hides the difference.
+    pub unstored: Vec<Entry>,
+    /// What else went on on the machine.
+    pub noise: Noise,
     /// What the reader of the result should know, a sentence each.
     pub notes: Vec<String>,
+    /// Seconds of an interrupted tuning that this one went on with; 0 for a new one.
+    pub resumed_after: f64,
     /// Whether the user stopped it.
     pub cancelled: bool,
     /// Seconds in all.
@@ -87,6 +117,12 @@ pub struct Tuning {
 pub(crate) struct Order {
     pub work: Work,
     pub threads: usize,
+}
+
+impl Order {
+    fn key(&self) -> (Shape, usize) {
+        (self.work.shape, self.threads)
+    }
 }
 
 /// Tunes every shape for every thread count, most expensive shape first.
@@ -102,13 +138,46 @@ pub fn tune(
     progress: &mut dyn FnMut(&Progress),
     cancel: &AtomicBool,
 ) -> Result<Tuning, TuneError> {
+    tune_further(cpu, work, options, Past::default(), progress, cancel)
+}
+
+/// The same with what is known from before.
+///
+/// # Errors
+/// As [`tune`], or the log cannot be used.
+pub fn tune_further(
+    cpu: &Cpu,
+    work: &[Work],
+    options: &TuneOptions,
+    past: Past<'_>,
+    progress: &mut dyn FnMut(&Progress),
+    cancel: &AtomicBool,
+) -> Result<Tuning, TuneError> {
     let mut threads = options.threads.clone();
     threads.sort_unstable();
     threads.dedup();
     let orders = work
         .iter()
         .flat_map(|&work| threads.iter().map(move |&t| Order { work, threads: t }));
-    tune_orders(cpu, &orders.collect::<Vec<_>>(), options, progress, cancel)
+    let mut orders: Vec<Order> = orders.collect();
+    check(&orders)?;
+    let serves = |order: &Order| {
+        let entries = past.profile.iter().flat_map(|profile| &profile.entries);
+        let mut entries = entries.filter(|e| (e.shape(), e.threads) == order.key());
+        entries.any(|entry| entry.rigor >= options.rigor && !entry.noisy)
+    };
+    let served = orders.extract_if(.., |order| serves(order));
+    let served: Vec<_> = served.map(|order| name(&order)).collect();
+    let mut tuning = match orders.is_empty() {
+        true => Tuning::empty(cpu),
+        false => tune_orders(cpu, &orders, options, past.log, progress, cancel)?,
+    };
+    tuning.served = served;
+    Ok(tuning)
+}
+
+fn name(order: &Order) -> (String, usize) {
+    (order.work.shape.to_string(), order.threads)
 }
 
 /// Tunes `orders` in their order; orders of the same shape must be neighbours.
@@ -116,11 +185,12 @@ pub(crate) fn tune_orders(
     cpu: &Cpu,
     orders: &[Order],
     options: &TuneOptions,
+    mut log: Option<&mut Log>,
     progress: &mut dyn FnMut(&Progress),
     cancel: &AtomicBool,
 ) -> Result<Tuning, TuneError> {
     check(orders)?;
-    let clock = Clock::start();
+    let (clock, watch) = (Clock::start(), NoiseWatch::start());
     let planner = Planner::new(cpu.clone(), None, options.force.clone())?;
     let mut tuner = Tuner {
         options,
@@ -131,60 +201,94 @@ pub(crate) fn tune_orders(
         screened: HashMap::new(),
     };
     let mut tuning = Tuning::empty(cpu);
-    let racing = options.budget.mul_f64(1.0 - RUN_OFF_SHARE);
-    let (mut raced, mut run_offs) = (Vec::new(), Vec::new());
-    for (index, &order) in orders.iter().enumerate() {
-        let (shape, threads) = (order.work.shape, order.threads);
-        let stopped = cancel.load(Ordering::Relaxed);
-        if stopped || (clock.elapsed() >= racing && !raced.is_empty()) {
-            tuning.cancelled |= stopped;
-            tuning.skipped.push((shape.to_string(), threads));
-            continue;
-        }
-        progress(&Progress::Job {
-            index: index + 1,
-            total: orders.len(),
-            shape,
-            threads,
-        });
-        // What the races of other shapes needed goes before this one's weights come.
-        if index == 0 || orders[index - 1].work.shape != shape {
-            tuner.shelf.keep_only(&run_offs);
-        }
-        let left = racing.saturating_sub(clock.elapsed());
-        let job = tuner.race(order, share(left, &orders[index..]), progress)?;
-        let finalists = job.raced.finalists.iter();
-        let candidates = finalists.map(|&index| job.field.candidates[index]);
-        let sharing = order.work.sharing();
-        run_offs.push(RunOff::new(shape, threads, sharing, candidates.collect()));
-        raced.push(job);
-        let note = tuner.note(shape);
-        let is_new = |note: &String| !tuning.notes.contains(note);
-        tuning.notes.extend(note.filter(is_new));
-    }
-    tuner.shelf.keep_only(&run_offs);
-    let count = run_offs.iter().filter(|one| one.candidates.len() > 1);
-    progress(&Progress::RunOffs {
-        count: count.count(),
-    });
-    let left = options.budget.saturating_sub(clock.elapsed());
-    run_off_in_turns(&mut run_offs, &mut tuner.shelf, left, cancel);
-    for (job, run_off) in raced.into_iter().zip(run_offs) {
-        let order = job.order;
-        if let Some(failure) = run_off.failure {
+    let task = Task::new(cpu, orders, options);
+    let unfinished = match &mut log {
+        Some(log) => log.begin(&task)?,
+        None => None,
+    };
+    let mut past = unfinished.unwrap_or_default();
+    tuning.resumed_after = past.seconds;
+    let before = Duration::try_from_secs_f64(past.seconds).unwrap_or_default();
+    let elapsed = || before + clock.elapsed();
+    let (mut raced, run_offs) = {
+        let racing = options.budget.mul_f64(1.0 - RUN_OFF_SHARE);
+        let (mut raced, mut run_offs) = (Vec::new(), Vec::new());
+        for (index, &order) in orders.iter().enumerate() {
             let (shape, threads) = (order.work.shape, order.threads);
+            let known = past.take(cpu, order);
+            let stopped = cancel.load(Ordering::Relaxed);
+            let is_late = stopped || (elapsed() >= racing && !raced.is_empty());
+            if is_late && known.is_none() {
+                tuning.cancelled |= stopped;
+                tuning.skipped.push(name(&order));
+                continue;
+            }
+            progress(&Progress::Job {
+                index: index + 1,
+                total: orders.len(),
+                shape,
+                threads,
+            });
+            // What the races of other shapes needed goes before this one's weights come.
+            if index == 0 || orders[index - 1].work.shape != shape {
+                tuner.shelf.keep_only(&run_offs);
+            }
+            let (job, finals) = match known {
+                Some((job, finals)) => (job, Some(finals)),
+                None => {
+                    let left = racing.saturating_sub(elapsed());
+                    let budget = share(left, &orders[index..]);
+                    let job = tuner.race(order, budget, log.as_deref_mut(), progress)?;
+                    let note = tuner.note(shape);
+                    let is_new = |note: &String| !tuning.notes.contains(note);
+                    tuning.notes.extend(note.filter(is_new));
+                    (job, None)
+                }
+            };
+            let mut run_off = RunOff::new(shape, threads, order.work.sharing(), job.finalists());
+            if let Some(finals) = finals {
+                run_off.finals = finals;
+            }
+            run_offs.push(run_off);
+            raced.push(job);
+        }
+        (raced, run_offs)
+    };
+    let least = options.budget.mul_f64(RESUMED_SHARE);
+    let left = options.budget.saturating_sub(elapsed());
+    let left = if before.is_zero() {
+        left
+    } else {
+        left.max(least)
+    };
+    let run_offs = tuner.run_off(run_offs, left, log.as_deref_mut(), progress);
+    for (job, run_off) in raced.drain(..).zip(run_offs) {
+        if let Some(failure) = &run_off.failure {
+            let (shape, threads) = job.order.key();
             let note = format!("the run-off of {shape} x{threads} ended early: {failure}");
             tuning.notes.push(note);
         }
-        let (job, kernel) = job.decide(run_off.finals)?;
+        let (job, entry) = job.decide(run_off.finals, options)?;
         progress(&job.done());
-        tuning
-            .profile
-            .entries
-            .push(job.entry(kernel, order.work.sharing()));
+        match entry {
+            Ok(entry) => tuning.profile.entries.push(entry),
+            Err(entry) => tuning.unstored.push(entry),
+        }
         tuning.jobs.push(job);
     }
+    tuning.profile.rigor = options.rigor;
     tuning.cancelled |= cancel.load(Ordering::Relaxed);
+    if let Some(log) = log {
+        let cancelled = tuning.cancelled;
+        // A tuning that the user stopped can go on.
+        if !cancelled {
+            log.add(Record::End { cancelled });
+        }
+        let failure = log.failure().map(|failure| failure.to_string());
+        tuning.notes.extend(failure);
+    }
+    tuning.noise = watch.noise();
+    tuning.notes.extend(tuning.noise.notes());
     tuning.seconds = clock.elapsed().as_secs_f64();
     Ok(tuning)
 }
@@ -230,13 +334,58 @@ struct Tuner<'a> {
 }
 
 /// A shape and thread count after its races.
-struct RacedJob {
+pub(crate) struct RacedJob {
     order: Order,
-    field: Field,
+    candidates: Vec<Candidate>,
     raced: Raced,
     screened: Vec<(Kernel, Outcome)>,
     builds: Vec<(Kernel, Option<Spread>)>,
+    /// Microseconds of each kernel's first tile with warm weights.
+    warm_us: Vec<(Kernel, f64)>,
     seconds: f64,
+}
+
+/// Tells the progress, and the log, of each stage.
+struct Scribe<'a, 'c> {
+    progress: &'a mut dyn FnMut(&Progress),
+    log: Option<&'a mut Log>,
+    order: Order,
+    host: String,
+    candidates: &'c [Candidate],
+}
+
+impl Observer for Scribe<'_, '_> {
+    fn begins(&mut self, stage: Stage, candidates: usize) {
+        let name = stage.name();
+        (self.progress)(&Progress::Stage { name, candidates });
+    }
+
+    fn ended(&mut self, stage: Stage, candidates: &[usize], samples: &[Vec<f64>]) {
+        for &index in candidates {
+            self.trial(stage, Residence::Memory, index, &samples[index]);
+        }
+    }
+}
+
+impl Scribe<'_, '_> {
+    fn trial(&mut self, stage: Stage, weights: Residence, index: usize, samples: &[f64]) {
+        let Some(log) = &mut self.log else {
+            return;
+        };
+        let Candidate { kernel, tile } = self.candidates[index];
+        let Shape { rows, cols } = self.order.work.shape;
+        log.add(Record::Trial(LoggedTrial {
+            host: self.host.clone(),
+            kernel: kernel.id.to_string(),
+            tile,
+            rows,
+            cols,
+            threads: self.order.threads,
+            stage,
+            weights,
+            samples_us: rounded(samples),
+        }));
+    }
 }
 
 impl Tuner<'_> {
@@ -245,28 +394,34 @@ impl Tuner<'_> {
         &mut self,
         order: Order,
         budget: Duration,
+        log: Option<&mut Log>,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<RacedJob, TuneError> {
         let clock = Clock::start();
-        let (shape, threads) = (order.work.shape, order.threads);
+        let (shape, threads) = order.key();
+        let rigor = self.options.rigor;
         if !self.screened.contains_key(&shape) {
             let screened = self.screened(order, budget.mul_f64(SCREENING_SHARE), progress)?;
             self.screened.insert(shape, screened);
         }
         let kernels = &self.screened[&shape];
         let passed = kernels.iter().filter(|(_, outcome)| outcome.is_none());
-        let field = Field::of_tables(
-            passed.map(|(kernel, _)| *kernel),
-            shape,
-            threads,
-            &[Tables::Shared, Tables::Own],
-        );
+        let passed = passed.map(|(kernel, _)| *kernel);
+        let field = Field::of_rigor(passed, shape, threads, rigor);
+        let host = self.planner.cpu().key();
         let weights = self.shelf.weights(shape);
         let mut bench = GemvBench::new(weights, &field.candidates, threads, self.cancel)?
             .with_preparation(order.work.sharing());
-        let rules = Rules::with_budget(budget.saturating_sub(clock.elapsed()));
-        let mut notify = |name, candidates| progress(&Progress::Stage { name, candidates });
-        let raced = race(&mut bench, &field.kernels, &rules, &mut notify);
+        let rules = Rules::new(rigor, budget.saturating_sub(clock.elapsed()));
+        let candidates = &field.candidates;
+        let mut scribe = Scribe {
+            progress,
+            log,
+            order,
+            host,
+            candidates,
+        };
+        let raced = race(&mut bench, &field.kernels, &rules, &mut scribe);
         if raced.last().is_empty() {
             let reason = raced.first_refusal();
             let reason = reason.unwrap_or_else(|| "there was no time".to_string());
@@ -280,18 +435,76 @@ impl Tuner<'_> {
         let builds = last
             .map(|index| (field.candidates[index].kernel, bench.build(index)))
             .collect();
+        let firsts = field.kernels.iter().filter_map(|tiles| tiles.plain.first());
+        let mut warm_us = Vec::new();
+        for &first in firsts.filter(|&&first| raced.was_timed(first)) {
+            if let Some(us) = bench.warm(first) {
+                scribe.trial(Stage::Kernels, Residence::Cache, first, &[us]);
+                warm_us.push((candidates[first].kernel, us));
+            }
+        }
         let screened = kernels
             .iter()
             .filter_map(|(kernel, outcome)| Some((*kernel, outcome.clone()?)))
             .collect();
-        Ok(RacedJob {
+        let Scribe { log, .. } = scribe;
+        drop(bench);
+        let job = RacedJob {
             order,
-            field,
+            candidates: field.candidates,
             raced,
             screened,
             builds,
+            warm_us,
             seconds: clock.elapsed().as_secs_f64(),
-        })
+        };
+        if let Some(log) = log {
+            log.add(Record::Race(Box::new(job.logged())));
+        }
+        Ok(job)
+    }
+
+    /// Runs the finalists of all races off.
+    fn run_off(
+        &mut self,
+        mut run_offs: Vec<RunOff>,
+        budget: Duration,
+        mut log: Option<&mut Log>,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Vec<RunOff> {
+        self.shelf.keep_only(&run_offs);
+        let count = run_offs.iter().filter(|one| one.candidates.len() > 1);
+        progress(&Progress::RunOffs {
+            count: count.count(),
+        });
+        let mut written: HashMap<(Shape, usize), Vec<usize>> = HashMap::new();
+        for run_off in &run_offs {
+            let lengths = run_off.finals.samples.iter().map(Vec::len).collect();
+            written.insert((run_off.shape, run_off.threads), lengths);
+        }
+        let mut after = |run_off: &RunOff| {
+            let Some(log) = &mut log else { return };
+            let key = (run_off.shape, run_off.threads);
+            let all = &run_off.finals.samples;
+            let new = |(samples, from): (&Vec<f64>, &usize)| rounded(&samples[*from..]);
+            let samples_us = all.iter().zip(&written[&key]).map(new).collect();
+            written.insert(key, all.iter().map(Vec::len).collect());
+            log.add(Record::Block(LoggedBlock {
+                rows: run_off.shape.rows,
+                cols: run_off.shape.cols,
+                threads: run_off.threads,
+                samples_us,
+                left: run_off.finals.left().to_vec(),
+            }));
+        };
+        run_off_in_turns(
+            &mut run_offs,
+            &mut self.shelf,
+            budget,
+            self.cancel,
+            &mut after,
+        );
+        run_offs
     }
 
     /// The kernels for a shape, and why one is left out, where it is.
@@ -305,7 +518,7 @@ impl Tuner<'_> {
         let shape = order.work.shape;
         let force = self.options.force.as_ref();
         let kernels = kernels(&self.planner, force, shape, order.threads);
-        let outcomes = if kernels.len() > 1 {
+        let outcomes = if kernels.len() > 1 && effort::screens(self.options.rigor) {
             progress(&Progress::Stage {
                 name: "screening",
                 candidates: kernels.len(),
@@ -328,39 +541,145 @@ impl Tuner<'_> {
 }
 
 impl RacedJob {
-    /// The result after the run-off. Also returns the winning kernel.
-    fn decide(self, finals: Finals) -> Result<(Job, Kernel), TuneError> {
-        let shape = self.order.work.shape;
+    /// Those for the run-off, in order of preference.
+    fn finalists(&self) -> Vec<Candidate> {
+        let finalists = self.raced.finalists.iter();
+        finalists.map(|&index| self.candidates[index]).collect()
+    }
+
+    /// The result after the run-off, and the entry: as an error, if the noise hides the difference and such entries are not wanted.
+    fn decide(
+        self,
+        finals: Finals,
+        options: &TuneOptions,
+    ) -> Result<(Job, Result<Entry, Entry>), TuneError> {
+        let verdict = finals.verdict();
+        let noise = verdict.and_then(|verdict| finals.noise(verdict.winner));
+        // Without a verdict there was no time to compare, or nobody to compare with.
+        let is_clear = match verdict {
+            Some(verdict) => verdict.is_clear || noise.is_none_or(|noise| noise <= NOISE_MAX),
+            None => self.raced.finalists.len() < 2,
+        };
         let ranking = self.raced.decide(finals);
         let mut job = Job::new(
-            (shape, self.order.threads),
-            &self.field,
+            self.order.key(),
+            &self.candidates,
             &ranking,
             &self.screened,
             &self.builds,
         )?;
         job.seconds = self.seconds;
-        let winner = ranking.winner.map(|winner| self.field.candidates[winner]);
-        let winner = winner.expect("a job without a winner is an error");
-        Ok((job, winner.kernel))
+        job.warm_winner = warm_winner(&self.warm_us).map(|kernel| kernel.id);
+        let winner = ranking.winner.map(|winner| self.candidates[winner]);
+        let winner = winner.expect("a job without a winner is an error").kernel;
+        let warm = self.warm_us.iter().find(|(kernel, _)| *kernel == winner);
+        let noise = noise.unwrap_or(0.0);
+        let is_hidden = !is_clear;
+        let entry = Entry {
+            rigor: options.rigor,
+            date: host::now_utc(),
+            warm_us: warm.map(|(_, us)| (us * 1000.0).round() / 1000.0),
+            noise: (noise * 10_000.0).round() / 10_000.0,
+            noisy: is_hidden,
+            ..job.entry(winner, self.order.work.sharing())
+        };
+        let stores = !is_hidden || options.store_noisy;
+        Ok((job, if stores { Ok(entry) } else { Err(entry) }))
     }
+
+    fn logged(&self) -> LoggedRace {
+        let id = |kernel: &Kernel| kernel.id.to_string();
+        let (Shape { rows, cols }, threads) = self.order.key();
+        LoggedRace {
+            rows,
+            cols,
+            threads,
+            candidates: self
+                .candidates
+                .iter()
+                .map(|c| (id(&c.kernel), c.tile))
+                .collect(),
+            raced: self.raced.clone(),
+            screened: self
+                .screened
+                .iter()
+                .map(|(k, o)| (id(k), o.clone()))
+                .collect(),
+            builds: self
+                .builds
+                .iter()
+                .map(|(k, b)| (id(k), b.clone()))
+                .collect(),
+            warm_us: self.warm_us.iter().map(|(k, us)| (id(k), *us)).collect(),
+            seconds: self.seconds,
+        }
+    }
+}
+
+/// The kernel that a tuner would choose whose weights are warm.
+fn warm_winner(warm_us: &[(Kernel, f64)]) -> Option<Kernel> {
+    let fastest = warm_us.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+    fastest.map(|(kernel, _)| *kernel)
+}
+
+impl Unfinished {
+    /// The races and the run-off, as far as it went, of an order that was raced before the interruption. What does not fit together is
+    /// as if it were not there.
+    pub(crate) fn take(&mut self, cpu: &Cpu, order: Order) -> Option<(RacedJob, Finals)> {
+        let key = order.key();
+        let race = self.races.remove(&key)?;
+        let mut samples = self.samples.remove(&key).unwrap_or_default();
+        let mut of = |candidate: &(String, Tile)| samples.remove(candidate).unwrap_or_default();
+        let samples = race.candidates.iter().map(&mut of).collect();
+        let raced = race.raced.with_samples(samples)?;
+        let kernel = |id: &str| cpu.kernel(id);
+        let candidates = race.candidates.iter().map(|(id, tile)| {
+            let kernel = kernel(id)?;
+            Some(Candidate {
+                kernel,
+                tile: *tile,
+            })
+        });
+        let job = RacedJob {
+            order,
+            candidates: candidates.collect::<Option<Vec<_>>>()?,
+            raced,
+            screened: named(race.screened, kernel)?,
+            builds: named(race.builds, kernel)?,
+            warm_us: named(race.warm_us, kernel)?,
+            seconds: race.seconds,
+        };
+        let blocks = self.blocks.remove(&key).unwrap_or_default();
+        let blocks = blocks
+            .into_iter()
+            .map(|block| (block.samples_us, block.left));
+        let finals = Finals::new(job.raced.finalists.len()).with_blocks(blocks);
+        Some((job, finals))
+    }
+}
+
+/// The same with the kernels of that name; `None` if one is not here.
+fn named<T>(
+    list: Vec<(String, T)>,
+    kernel: impl Fn(&str) -> Option<Kernel>,
+) -> Option<Vec<(Kernel, T)>> {
+    let found = list
+        .into_iter()
+        .map(|(id, value)| Some((kernel(&id)?, value)));
+    found.collect()
 }
 
 impl Tuning {
     fn empty(cpu: &Cpu) -> Tuning {
-        let profile = Profile {
-            format: FORMAT,
-            engine: env!("CARGO_PKG_VERSION").to_string(),
-            date: host::now_utc()[..10].to_string(),
-            host: HostInfo::of(cpu),
-            entries: Vec::new(),
-        };
-        let (jobs, skipped, notes) = (Vec::new(), Vec::new(), Vec::new());
         Tuning {
-            profile,
-            jobs,
-            skipped,
-            notes,
+            profile: Profile::new(cpu, &host::now_utc(), Vec::new()),
+            jobs: Vec::new(),
+            skipped: Vec::new(),
+            served: Vec::new(),
+            unstored: Vec::new(),
+            noise: Noise::default(),
+            notes: Vec::new(),
+            resumed_after: 0.0,
             cancelled: false,
             seconds: 0.0,
         }

@@ -4,7 +4,7 @@ use super::*;
 use crate::measure::Candidate;
 use crate::runoff::{RunoffOptions, paired_runoff};
 use crate::search::Decision;
-use tern_kernels::{Family, Shape, Source};
+use tern_kernels::{Family, Loaded, Shape, Source};
 
 /// This CPU with caches so small that a test needs few copies.
 fn small_cpu() -> Cpu {
@@ -18,7 +18,8 @@ fn options(threads: &[usize], budget_ms: u64) -> TuneOptions {
         threads: threads.to_vec(),
         budget: Duration::from_millis(budget_ms),
         pages: Pages::Small,
-        force: None,
+        store_noisy: true,
+        ..TuneOptions::new(&Cpu::detect())
     }
 }
 
@@ -58,7 +59,9 @@ fn the_planner_uses_exactly_what_was_tuned_and_a_hand_edit_changes_it() {
     );
 
     let text = tuning.profile.to_toml();
-    let (profile, ignored) = Profile::from_toml(&text, &cpu).unwrap();
+    let Loaded {
+        profile, ignored, ..
+    } = Profile::from_toml(&text, &cpu).unwrap();
     assert_eq!(ignored, Vec::<String>::new());
     let planner = Planner::new(cpu.clone(), Some(profile), None).unwrap();
     for entry in &tuning.profile.entries {
@@ -86,7 +89,7 @@ fn the_planner_uses_exactly_what_was_tuned_and_a_hand_edit_changes_it() {
         .unwrap();
     edited.entries[0].kernel = other.id.to_string();
     edited.entries[0].fingerprint = other.fingerprint.to_string();
-    let (profile, _) = Profile::from_toml(&edited.to_toml(), &cpu).unwrap();
+    let Loaded { profile, .. } = Profile::from_toml(&edited.to_toml(), &cpu).unwrap();
     let planner = Planner::new(cpu, Some(profile), None).unwrap();
     let entry = &edited.entries[0];
     let choice = planner.choose(
@@ -109,7 +112,7 @@ fn a_job_has_a_row_for_every_candidate_and_its_evidence() {
         assert!(job.trials[0].build.is_some());
         assert!(entry.median_us > 0.0);
         if let Some(other) = &entry.runner_up {
-            assert_ne!(other, &entry.kernel);
+            assert_ne!(other.kernel, entry.kernel);
         }
     }
     // Those that were screened out have a row too. Kernels for several tokens follow from the packing that wins.

@@ -61,7 +61,12 @@ pub fn verify(
     cancel: &AtomicBool,
 ) -> Result<Verification, TuneError> {
     let orders = orders(profile);
-    let tuning = tune_orders(cpu, &orders, options, progress, cancel)?;
+    let options = &TuneOptions {
+        // A winner is wanted for each, to compare with.
+        store_noisy: true,
+        ..options.clone()
+    };
+    let tuning = tune_orders(cpu, &orders, options, None, progress, cancel)?;
     let mut rows = Vec::new();
     let mut run_offs = Vec::new();
     for (job, renewed) in tuning.jobs.iter().zip(&tuning.profile.entries) {
@@ -87,7 +92,7 @@ pub fn verify(
     });
     let mut shelf = Shelf::new(cpu, options.pages);
     let budget = EACH.saturating_mul(u32::try_from(run_offs.len()).unwrap_or(u32::MAX));
-    run_off_in_turns(&mut run_offs, &mut shelf, budget, cancel);
+    run_off_in_turns(&mut run_offs, &mut shelf, budget, cancel, &mut |_| {});
     if let Some(failure) = run_offs.iter_mut().find_map(|one| one.failure.take()) {
         return Err(failure);
     }

@@ -299,19 +299,6 @@ pub fn default_profile_path(cpu: &Cpu) -> Result<PathBuf, WriteError> {
     Ok(path)
 }
 
-/// Adds the entries of a new profile to an old one of the same CPU: where both have a shape and thread count, the new
-/// entry stays. Date and engine are the new one's.
-pub fn merge_profiles(old: Profile, mut new: Profile) -> Profile {
-    let key = |entry: &tern_kernels::Entry| (entry.rows, entry.cols, entry.threads);
-    for entry in old.entries {
-        if !new.entries.iter().any(|newer| key(newer) == key(&entry)) {
-            new.entries.push(entry);
-        }
-    }
-    new.entries.sort_by_key(key);
-    new
-}
-
 #[cfg(test)]
 #[path = "write_tests.rs"]
 mod tests;

@@ -145,36 +145,3 @@ fn a_link_is_followed() {
     assert_eq!(fs::read_to_string(&real).unwrap(), "new");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
 }
-
-#[test]
-fn merging_prefers_new_entries_and_keeps_the_others() {
-    let entry = |rows: usize, threads: usize, median_us: f64| tern_kernels::Entry {
-        rows,
-        cols: 64,
-        threads,
-        kernel: "k".to_string(),
-        fingerprint: "f".to_string(),
-        sharing: 1.0,
-        tile: tern_kernels::plan::DEFAULT_TILE,
-        median_us,
-        mad_us: 0.0,
-        runner_up: None,
-        runner_up_median_us: None,
-    };
-    let profile = |date: &str, entries: Vec<tern_kernels::Entry>| Profile {
-        format: tern_kernels::profile::FORMAT,
-        engine: "0".to_string(),
-        date: date.to_string(),
-        host: tern_kernels::HostInfo::of(&Cpu::detect()),
-        entries,
-    };
-    let old = profile(
-        "2026-01-01",
-        vec![entry(8, 1, 1.0), entry(16, 1, 2.0), entry(16, 2, 3.0)],
-    );
-    let new = profile("2026-02-02", vec![entry(32, 1, 5.0), entry(16, 1, 4.0)]);
-    let merged = merge_profiles(old, new);
-    let times: Vec<f64> = merged.entries.iter().map(|entry| entry.median_us).collect();
-    assert_eq!(times, [1.0, 4.0, 3.0, 5.0]);
-    assert_eq!(merged.date, "2026-02-02");
-}

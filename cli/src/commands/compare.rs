@@ -139,7 +139,7 @@ fn run_once(args: &Args, cpu: &Cpu, worklist: &Worklist) -> anyhow::Result<Endin
     if let Some(directory) = &args.out {
         let environment = Environment::new(
             cpu,
-            env!("TERN_RUSTC"),
+            tern_kernels::profile::RUSTC,
             &command_line(),
             threads,
             options.pages,

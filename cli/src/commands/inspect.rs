@@ -19,7 +19,7 @@ use crate::table::{Align, Table};
 ///
 /// Of a model folder only config.json and the headers of the weight files are read. The last columns of the table say
 /// which kernel and tile the plan chose for each matrix and where that came from: the profile, its nearest entry, the
-/// built-in default, or --kernel.
+/// estimate, or --kernel.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

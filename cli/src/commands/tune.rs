@@ -6,10 +6,13 @@ use std::str::FromStr as _;
 use anyhow::{Context as _, bail};
 use clap::error::ErrorKind;
 use serde::Serialize;
-use tern_kernels::{Cpu, Entry, Force, HostInfo, Pages, Profile, ProfileError};
+use tern_kernels::{
+    Cpu, Entry, Force, HostInfo, Loaded, Pages, Planner, Profile, ProfileError, Rigor,
+};
+use tern_tune::profiles::merge;
 use tern_tune::{
-    TuneOptions, Tuning, Verification, check_writable, default_profile_path, merge_profiles,
-    tile_text, tune, verify, write_profile,
+    Log, Past, TuneOptions, Tuning, Verification, check_writable, default_profile_path, tile_text,
+    tune_further, verify, write_profile,
 };
 
 use crate::Ending;
@@ -34,8 +37,11 @@ const CHECK_SLACK: f64 = 0.03;
 /// Finds the fastest kernels for this CPU and saves them as a profile.
 ///
 /// For each matrix shape and thread count, all kernels that this CPU runs and their tiles race on weights in memory. The
-/// winners go to a profile (TOML, made to be read and edited), which every later command finds by itself. Entries for
-/// other shapes that the profile holds already are kept. Interrupted by Ctrl-C, nothing is written.
+/// winners go to a profile (TOML, made to be read and edited), which every later command finds by itself. Entries that the
+/// profile holds already are kept, and what it has with the same rigor or a higher one is not tuned again. Interrupted in
+/// whatever way, the profile is as it was, and the same command goes on from the log.
+///
+/// A winner that the noise of the machine hides (its comparison with the others is not known to 3 %) is not stored.
 ///
 /// Everything is measured anew, so --profile does not apply. With --kernel, a cap on the instruction sets or small pages
 /// the result is not the best for this CPU, and --out must say where it goes.
@@ -45,6 +51,7 @@ const CHECK_SLACK: f64 = 0.03;
 #[command(after_help = "\
 Examples:
   tern tune                                      two minutes, once for each CPU
+  tern tune --rigor measure                      half a minute
   tern tune --model ./bitnet-b1.58-2B-4T         for the shapes of a model
   tern tune --shapes llama3-8b-1.58 --threads 1,4,8 --budget 240
   tern tune --check                              does the saved profile still hold?
@@ -55,15 +62,29 @@ pub struct Args {
     /// Thread counts to tune for, separated by commas [default: 1 and all usable cores]
     #[arg(long, value_name = "LIST", value_parser = thread_counts)]
     threads: Option<Numbers>,
-    /// Time to take for everything together
-    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(120.0))]
-    budget: Seconds,
+    /// How thoroughly to search: `estimate` times nothing and only shows what is chosen without a profile, `measure` times
+    /// kernels with a few tiles each, `patient` also the tiles of the best ones, `exhaustive` everything
+    #[arg(long, value_name = "RIGOR", default_value_t = Rigor::Patient)]
+    rigor: Rigor,
+    /// Time to take for everything together [default: by rigor 24, 120 or 900]
+    #[arg(long, value_name = "SECONDS")]
+    budget: Option<Seconds>,
+    /// Tune again what the profile has already with this rigor or a higher one
+    #[arg(long)]
+    again: bool,
+    /// Store winners too that the machine's noise hides, marked as noisy
+    #[arg(long)]
+    force: bool,
+    /// Where every trial is written down, so that an interrupted tuning can go on; `none` for nowhere [default: the profile's
+    /// name with .jsonl]
+    #[arg(long, value_name = "FILE|none")]
+    log: Option<PathBuf>,
     /// Where to save the profile [default: $XDG_CONFIG_HOME/tern/profiles/CPU.toml, or in ~/.config]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Write nothing: tune the shapes of a saved profile [default: this CPU's] anew and time its winners against the new
     /// ones; fails if more than one in ten is over 3 % slower, or if the time did not suffice for all
-    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["out", "model", "shapes", "threads", "kernel"])]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["out", "model", "shapes", "threads", "kernel", "rigor", "again", "force", "log"])]
     check: Option<Option<PathBuf>>,
     #[command(flatten)]
     pages: PagesArg,
@@ -90,22 +111,37 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let cpu = args.isa.cpu();
     match &args.check {
         Some(path) => check(args, &cpu, path.as_deref()),
+        None if args.rigor == Rigor::Estimate => estimate(args, &cpu),
         None => tune_and_save(args, &cpu),
     }
 }
 
 impl Args {
     fn options(&self, cpu: &Cpu) -> TuneOptions {
-        let defaults = TuneOptions::new(cpu);
+        let defaults = TuneOptions::of_rigor(cpu, self.rigor);
         let threads = self
             .threads
             .as_ref()
             .map(|list| list.0.iter().map(|&count| count as usize).collect());
         TuneOptions {
             threads: threads.unwrap_or(defaults.threads),
-            budget: self.budget.duration(),
+            budget: self.budget.map_or(defaults.budget, Seconds::duration),
             pages: self.pages.pages(),
             force: self.kernel.clone(),
+            store_noisy: self.force,
+            ..defaults
+        }
+    }
+
+    /// Where the log goes; nowhere for a profile that is no ordinary file.
+    fn log_path(&self, out: &Path) -> Option<PathBuf> {
+        match &self.log {
+            Some(path) if path.as_os_str() == "none" => None,
+            Some(path) => Some(path.clone()),
+            None => {
+                let is_ordinary = out.is_file() || !out.exists();
+                is_ordinary.then(|| out.with_extension("jsonl"))
+            }
         }
     }
 
@@ -151,12 +187,20 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     let watch = Watch::new();
     check_writable(&out)?;
     let options = args.options(cpu);
-    announce(&worklist, &options, args.budget);
+    let mut log = args
+        .log_path(&out)
+        .map(|path| Log::open(&path))
+        .transpose()?;
+    announce(&worklist, &options);
     let mut progress = Measuring::new();
-    let mut tuning = tune(
+    let mut tuning = tune_further(
         cpu,
         &worklist.work,
         &options,
+        Past {
+            profile: old.as_ref().filter(|_| !args.again),
+            log: log.as_mut(),
+        },
         &mut |step| progress.step(step),
         watch.flag(),
     )?;
@@ -164,14 +208,15 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     // The profile is of this CPU, whatever part of it was tuned.
     tuning.profile.host = HostInfo::of(&Cpu::detect());
     let cancelled = tuning.cancelled || watch.stopped();
-    if !cancelled {
+    let has_news = !cancelled && !tuning.profile.entries.is_empty();
+    if has_news {
         let profile = match old {
-            Some(old) => merge_profiles(old, tuning.profile.clone()),
+            Some(old) => merge(old, tuning.profile.clone())?,
             None => tuning.profile.clone(),
         };
         write_profile(&profile, &out)?;
     }
-    let written = (!cancelled).then_some(out.as_path());
+    let written = has_news.then_some(out.as_path());
     match args.json.json {
         true => print_json(&Report {
             out: written,
@@ -180,52 +225,114 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         })?,
         false => print(winners(&tuning.profile.entries))?,
     }
-    Ok(conclude(&tuning, written))
+    Ok(conclude(&tuning, cancelled, &out, log.as_ref()))
+}
+
+/// Shows what is chosen without timing anything.
+fn estimate(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
+    let planner = Planner::new(cpu.clone(), None, args.kernel.clone())?;
+    let threads = args.options(cpu).threads;
+    let mut entries = Vec::new();
+    for work in args.worklist()?.work {
+        for &threads in &threads {
+            let choice = planner.choose(work.shape, threads);
+            entries.push(Entry {
+                rigor: Rigor::Estimate,
+                tile: choice.tile,
+                ..Entry::of(work.shape, threads, &choice.kernel)
+            });
+        }
+    }
+    match args.json.json {
+        true => print_json(&entries)?,
+        false => print(winners(&entries))?,
+    }
+    remark("nothing was timed or written: this is what is chosen without a profile");
+    Ok(Ending::Done)
 }
 
 /// What is about to happen.
-fn announce(worklist: &Worklist, options: &TuneOptions, budget: Seconds) {
+fn announce(worklist: &Worklist, options: &TuneOptions) {
     let counts: Vec<String> = options.threads.iter().map(ToString::to_string).collect();
     let last = match options.threads.last() {
         Some(1) => "thread",
         _ => "threads",
     };
     remark(format_args!(
-        "tuning {} of {} with {} {last} for {budget} s",
+        "tuning {} of {} with {} {last} for {} s ({})",
         plural(worklist.work.len(), "shape"),
         worklist.names.join(" and "),
         counts.join(" and "),
+        options.budget.as_secs_f64(),
+        options.rigor,
     ));
 }
 
-/// What happened: notes, what was left out, where the profile was written (`None`: stopped, so nowhere).
-fn conclude(tuning: &Tuning, written: Option<&Path>) -> Ending {
+/// What happened: notes, what was left out, where the profile was written.
+fn conclude(tuning: &Tuning, cancelled: bool, out: &Path, log: Option<&Log>) -> Ending {
+    if tuning.resumed_after > 0.0 {
+        remark(format_args!(
+            "went on with a tuning that was interrupted after {:.0} s",
+            tuning.resumed_after
+        ));
+    }
     tuning
         .notes
         .iter()
         .for_each(|note| remark(format_args!("note: {note}")));
-    let Some(out) = written else {
-        warn("stopped, nothing was written");
+    if cancelled {
+        let further = log.map_or_else(String::new, |log| {
+            format!("; the same command goes on from {}", log.path().display())
+        });
+        warn(format_args!(
+            "stopped, the profile was not written{further}"
+        ));
         return Ending::Interrupted;
+    }
+    let list = |these: &[(String, usize)]| {
+        let names = these
+            .iter()
+            .map(|(shape, threads)| format!("{shape} x{threads}"));
+        names.collect::<Vec<_>>().join(", ")
     };
     if !tuning.skipped.is_empty() {
-        let skipped: Vec<String> = tuning
-            .skipped
-            .iter()
-            .map(|(shape, threads)| format!("{shape} x{threads}"))
-            .collect();
         warn(format_args!(
             "no time for {}; give more with --budget",
-            skipped.join(", ")
+            list(&tuning.skipped)
         ));
     }
-    remark(format_args!(
-        "saved {} to {} in {:.0} s",
-        entries(tuning.profile.entries.len()),
-        out.display(),
-        tuning.seconds
-    ));
+    for entry in &tuning.unstored {
+        warn(format_args!(
+            "{} is not stored: {}; measure when the machine is quieter or longer (--budget), or store it all the same with --force",
+            entry.name(),
+            unknown_to(entry.noise),
+        ));
+    }
+    if !tuning.served.is_empty() {
+        remark(format_args!(
+            "{} has {} already; --again tunes them anew",
+            out.display(),
+            list(&tuning.served)
+        ));
+    }
+    let entries = entries(tuning.profile.entries.len());
+    let (out, seconds) = (out.display(), tuning.seconds);
+    match tuning.profile.entries.is_empty() {
+        true => remark(format_args!("nothing new for {out} in {seconds:.0} s")),
+        false => remark(format_args!("saved {entries} to {out} in {seconds:.0} s")),
+    }
     Ending::Done
+}
+
+/// Why a winner is not stored.
+fn unknown_to(noise: f64) -> String {
+    match noise > 0.0 {
+        true => format!(
+            "which kernel is fastest is known to {:.1} % only",
+            100.0 * noise
+        ),
+        false => "there was no time to compare the best kernels".to_owned(),
+    }
 }
 
 /// The profile whose entries are to be kept. A file that is no profile of this CPU is not ours to replace.
@@ -235,11 +342,10 @@ fn old_profile(out: &Path) -> anyhow::Result<Option<Profile>> {
     }
     // Without the cap of --max-isa: entries beyond it are not stale.
     match Profile::load(out, &Cpu::detect()) {
-        Ok((profile, ignored)) => {
-            ignored
-                .iter()
-                .for_each(|line| remark(format_args!("dropping an old entry: {line}")));
-            Ok(Some(profile))
+        Ok(loaded) => {
+            let ignored = loaded.ignored.iter();
+            ignored.for_each(|line| remark(format_args!("dropping an old entry: {line}")));
+            Ok(Some(loaded.profile))
         }
         Err(error @ ProfileError::Format { .. }) => {
             remark(format_args!("replacing {}: {error}", out.display()));
@@ -274,9 +380,10 @@ fn winners(found: &[Entry]) -> String {
         )
     });
     for entry in found {
-        let ratio = entry
-            .runner_up_median_us
-            .map(|us| format!("{:.2}x", us / entry.median_us));
+        let (other, ratio) = match &entry.runner_up {
+            Some(other) => (other.kernel.clone(), format!("{:.2}x", 1.0 + other.margin)),
+            None => Default::default(),
+        };
         table.row([
             format!("{}x{}", entry.rows, entry.cols),
             entry.threads.to_string(),
@@ -284,8 +391,8 @@ fn winners(found: &[Entry]) -> String {
             tile_text(&entry.tile),
             format!("{:.2}", entry.median_us),
             format!("{:.2}", entry.mad_us),
-            entry.runner_up.clone().unwrap_or_default(),
-            ratio.unwrap_or_default(),
+            other,
+            ratio,
         ]);
     }
     table.to_string()
@@ -299,7 +406,9 @@ fn check(args: &Args, cpu: &Cpu, path: Option<&Path>) -> anyhow::Result<Ending> 
     };
     let loaded =
         Profile::load(&path, cpu).with_context(|| format!("cannot check {}", path.display()));
-    let (profile, ignored) = loaded.context("`tern tune` makes a profile")?;
+    let Loaded {
+        profile, ignored, ..
+    } = loaded.context("`tern tune` makes a profile")?;
     ignored
         .iter()
         .for_each(|line| warn(format_args!("profile entry not used: {line}")));
@@ -313,11 +422,15 @@ fn check(args: &Args, cpu: &Cpu, path: Option<&Path>) -> anyhow::Result<Ending> 
         "checking {} of {} for {} s",
         entries(profile.entries.len()),
         path.display(),
-        args.budget
+        args.options(cpu).budget.as_secs_f64()
     ));
     // Entries that only the cap keeps from being judged.
     let capped = match Profile::load(&path, &Cpu::detect()) {
-        Ok((all, _)) => all.entries.len().saturating_sub(profile.entries.len()),
+        Ok(all) => all
+            .profile
+            .entries
+            .len()
+            .saturating_sub(profile.entries.len()),
         Err(_) => 0,
     };
     let watch = Watch::new();

@@ -59,7 +59,7 @@ pub fn run(args: &Args, cpu: &Cpu, worklist: &Worklist) -> anyhow::Result<Ending
         return Ok(Ending::Interrupted);
     }
     let most = options.threads.iter().copied().max().unwrap_or(1);
-    let rustc = env!("TERN_RUSTC");
+    let rustc = tern_kernels::profile::RUSTC;
     let environment = Environment::new(cpu, rustc, &command_line(), most, options.pages);
     let written = found.write(&folder, &environment)?;
     written

@@ -32,6 +32,7 @@ impl Demo<'_> {
             threads: vec![self.threads],
             budget: self.args.seconds.duration().mul_f64(TUNING_SHARE),
             force: self.args.engine.kernel.force.clone(),
+            store_noisy: true,
             ..TuneOptions::new(&self.cpu)
         };
         let mut progress = Measuring::new();
@@ -78,15 +79,16 @@ fn winners(found: &[Entry]) -> String {
         ("takes", Align::Right),
     ]);
     for entry in found {
-        let ratio = entry
-            .runner_up_median_us
-            .map(|us| format!("{:.2}x", us / entry.median_us));
+        let (other, ratio) = match &entry.runner_up {
+            Some(other) => (other.kernel.clone(), format!("{:.2}x", 1.0 + other.margin)),
+            None => Default::default(),
+        };
         table.row([
             format!("{}x{}", entry.rows, entry.cols),
             entry.kernel.clone(),
             format!("{:.2}", entry.median_us),
-            entry.runner_up.clone().unwrap_or_default(),
-            ratio.unwrap_or_default(),
+            other,
+            ratio,
         ]);
     }
     table.to_string()

@@ -37,7 +37,7 @@ pub(super) struct Text {
 struct Speed {
     /// `plan`, or a family.
     kernels: &'static str,
-    /// Whether the profile names such kernels for all matrices, some or none: the others have the built-in default.
+    /// Whether the profile names such kernels for all matrices, some or none: the others are chosen by estimate.
     tuned: Tuned,
     threads: usize,
     tokens_per_second: f64,
