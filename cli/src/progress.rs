@@ -78,6 +78,7 @@ fn bar(template: &str) -> ProgressBar {
 /// disturb the measurements.
 pub struct Measuring {
     line: ProgressBar,
+    start: Instant,
     /// What the present part of a study is, ending in a space; empty if there are no parts.
     part: String,
     job: String,
@@ -86,11 +87,22 @@ pub struct Measuring {
 impl Measuring {
     /// Nothing measured yet.
     pub fn new() -> Measuring {
-        let line = bar("{msg}");
+        Measuring::on(bar("{msg}"))
+    }
+
+    /// The same with a bar for the part of `budget` that has passed.
+    pub fn within(budget: Duration) -> Measuring {
+        let line = bar("{bar:20} {percent:>3} % {msg}");
+        line.set_length(u64::try_from(budget.as_millis()).unwrap_or(u64::MAX));
+        Measuring::on(line)
+    }
+
+    fn on(line: ProgressBar) -> Measuring {
         line.set_message("preparing …");
         line.tick();
         Measuring {
             line,
+            start: Instant::now(),
             part: String::new(),
             job: String::new(),
         }
@@ -99,6 +111,10 @@ impl Measuring {
     /// Takes the next step.
     pub fn step(&mut self, step: &tern_tune::Progress) {
         use tern_tune::Progress;
+        if let Some(length) = self.line.length().filter(|&length| length > 0) {
+            let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(length);
+            self.line.set_position(passed.min(length));
+        }
         match step {
             Progress::Part { .. } if self.line.is_hidden() => remark(step),
             Progress::Part { index, total, name } => {
@@ -124,6 +140,7 @@ impl Measuring {
                 self.job.clear();
                 self.line.set_message(format!("{}{step}", self.part));
             }
+            Progress::Turn { .. } => self.line.set_message(format!("{}{step}", self.part)),
             // On a terminal the final table says it better.
             Progress::Done { .. } if self.line.is_hidden() => remark(step),
             Progress::Done { .. } => {}

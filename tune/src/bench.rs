@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tern_kernels::{Cpu, Pages, Shape, Team};
+use tern_kernels::{Cpu, Packing, Pages, Shape, Team};
 
 use crate::error::TuneError;
 use crate::measure::{Candidate, Case, Clock, Timer};
@@ -103,6 +103,26 @@ impl Weights {
         &mut self.rotation
     }
 
+    /// One token's activations.
+    pub(crate) fn activations(&self) -> &[i8] {
+        &self.case.activations
+    }
+
+    /// Makes sure of a copy in `packing`, so that it can be taken.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub(crate) fn hold(&mut self, packing: Packing) -> Result<(), String> {
+        if !self.rotation.contains(packing) {
+            let Shape { rows, cols } = self.case.shape;
+            self.rotation.make_room(packing.matrix_bytes(rows, cols))?;
+            let matrix = self.case.pack(packing, self.pages);
+            self.rotation
+                .insert(matrix.map_err(|error| error.to_string())?);
+        }
+        Ok(())
+    }
+
     pub(crate) fn shape(&self) -> Shape {
         self.case.shape
     }
@@ -190,21 +210,9 @@ impl<'a> GemvBench<'a> {
 impl Bench for GemvBench<'_> {
     fn admit(&mut self, index: Index) -> Result<(), String> {
         let candidate = &self.candidates[index];
-        let Weights {
-            case,
-            pages,
-            rotation,
-            ..
-        } = &mut *self.weights;
         let packing = candidate.kernel.packing;
-        if !rotation.contains(packing) {
-            let Shape { rows, cols } = case.shape;
-            rotation.make_room(packing.matrix_bytes(rows, cols))?;
-            rotation.insert(
-                case.pack(packing, *pages)
-                    .map_err(|error| error.to_string())?,
-            );
-        }
+        self.weights.hold(packing)?;
+        let Weights { case, rotation, .. } = &mut *self.weights;
         self.timer
             .prepare(candidate, case)
             .map_err(|error| error.to_string())?;

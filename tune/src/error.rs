@@ -54,6 +54,18 @@ pub enum TuneError {
         /// Reason of the first candidate.
         reason: String,
     },
+    /// A batched product is wrong.
+    #[error(
+        "{kernel} is not exact: row {row} of token {token} is not what the other kernels say; please report this"
+    )]
+    Inexact {
+        /// The kernel.
+        kernel: &'static str,
+        /// The first wrong row.
+        row: usize,
+        /// Of this token.
+        token: usize,
+    },
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] LogError),

@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use tern_kernels::Rigor;
+
 use crate::bench::{Bench, Index, in_round};
 use crate::spread::Spread;
 
@@ -31,8 +33,19 @@ const ERRORS_SURE: f64 = 4.0;
 /// as often as there are candidates, so that each has the places of all, if all have packings of their own.
 const ROUNDS_IN_BLOCK: usize = 160;
 
+/// The same where there is little time: a few blocks are needed to see how they differ.
+const ROUNDS_IN_SHORT_BLOCK: usize = 40;
+
 /// Rounds at most: blocks that scatter by a thirtieth are then known to a hundredth.
 const ROUNDS_MAX: usize = 20 * ROUNDS_IN_BLOCK;
+
+/// Rounds of a block for this rigor.
+pub(crate) fn rounds_in_block(rigor: Rigor) -> usize {
+    match rigor {
+        Rigor::Estimate | Rigor::Measure => ROUNDS_IN_SHORT_BLOCK,
+        Rigor::Patient | Rigor::Exhaustive => ROUNDS_IN_BLOCK,
+    }
+}
 
 /// Blocks before a run-off may end, and before somebody leaves: a single state of the machine is not to decide.
 const BLOCKS_MIN: usize = 4;
@@ -53,6 +66,10 @@ const ROUNDS_FOR_VERDICT: usize = 7;
 pub(crate) struct Finals {
     /// One list for each candidate, a sample for each round in which it took part: all begin with the first round.
     pub samples: Vec<Vec<f64>>,
+    /// Microseconds that each candidate costs beside what is sampled, for the comparison.
+    extra: Vec<f64>,
+    /// Rounds of a block.
+    block: usize,
     /// The positions of those that take part in the next round.
     left: Vec<usize>,
 }
@@ -67,10 +84,23 @@ pub(crate) struct Verdict {
 
 impl Finals {
     pub(crate) fn new(candidates: usize) -> Finals {
+        Finals::of_blocks(candidates, ROUNDS_IN_BLOCK)
+    }
+
+    /// With blocks of so many rounds.
+    pub(crate) fn of_blocks(candidates: usize, block: usize) -> Finals {
         Finals {
+            block,
             samples: vec![Vec::new(); candidates],
+            extra: vec![0.0; candidates],
             left: (0..candidates).collect(),
         }
+    }
+
+    /// The same with what each candidate costs beside its samples.
+    pub(crate) fn with_extra(self, extra: Vec<f64>) -> Finals {
+        assert_eq!(extra.len(), self.samples.len(), "one for each candidate");
+        Finals { extra, ..self }
     }
 
     /// The same with the blocks of rounds that a log has, as far as they fit.
@@ -123,11 +153,25 @@ impl Finals {
         Spread::ratio(&self.samples[candidate], &self.samples[other])
     }
 
+    /// The same with what both cost beside.
+    fn ratio_of_all(&self, candidate: usize, other: usize) -> Option<Spread> {
+        Spread::ratio(&self.all(candidate), &self.all(other))
+    }
+
+    /// Samples with what the candidate costs beside.
+    fn all(&self, candidate: usize) -> Vec<f64> {
+        let extra = self.extra[candidate];
+        self.samples[candidate]
+            .iter()
+            .map(|us| us + extra)
+            .collect()
+    }
+
     /// By how much one candidate is slower than another (negative: faster), and how much of that may be noise.
     fn lag(&self, candidate: usize, other: usize) -> Option<(f64, f64)> {
-        let ratio = self.ratio(candidate, other)?;
-        let blocks = |of: usize| self.samples[of].chunks_exact(ROUNDS_IN_BLOCK);
-        let blocks = blocks(candidate).zip(blocks(other));
+        let ratio = self.ratio_of_all(candidate, other)?;
+        let (a, b) = (self.all(candidate), self.all(other));
+        let blocks = (a.chunks_exact(self.block)).zip(b.chunks_exact(self.block));
         let medians = blocks.filter_map(|(a, b)| Some(Spread::ratio(a, b)?.median));
         // Rounds of one block saw the same state of the machine: their scatter alone would promise too much.
         let between = error_of_mean(&medians.collect::<Vec<f64>>());
@@ -139,7 +183,7 @@ impl Finals {
     fn fastest(&self) -> Option<usize> {
         let first = *self.left.first()?;
         let times = self.left.iter().map(|&candidate| {
-            let ratio = self.ratio(candidate, first);
+            let ratio = self.ratio_of_all(candidate, first);
             (candidate, ratio.map_or(f64::INFINITY, |ratio| ratio.median))
         });
         let (fastest, _) = times.min_by(|a, b| a.1.total_cmp(&b.1))?;
@@ -180,12 +224,12 @@ impl Finals {
                 .is_some_and(|(lag, error)| (lag.abs() - GAIN_MIN).abs() > ERRORS_SURE * error)
         };
         let mut others = self.left.iter().filter(|&&other| other != winner);
-        self.rounds() >= BLOCKS_MIN * ROUNDS_IN_BLOCK && others.all(is_sure)
+        self.rounds() >= BLOCKS_MIN * self.block && others.all(is_sure)
     }
 
     /// Lets go who is behind the fastest by so much that more rounds would hardly change it.
     fn drop_behind(&mut self) {
-        if self.rounds() < BLOCKS_BEFORE_LEAVING * ROUNDS_IN_BLOCK {
+        if self.rounds() < BLOCKS_BEFORE_LEAVING * self.block {
             return;
         }
         let Some(fastest) = self.fastest() else {
@@ -212,8 +256,8 @@ impl Finals {
             .iter()
             .map(|&position| candidates[position])
             .collect();
-        let rounds_in_place = ROUNDS_IN_BLOCK.div_ceil(left.len().max(1));
-        for round in 0..ROUNDS_IN_BLOCK {
+        let rounds_in_place = self.block.div_ceil(left.len().max(1));
+        for round in 0..self.block {
             if round % rounds_in_place == 0 {
                 bench.enter(&left);
             }

@@ -44,6 +44,7 @@ mod candidates;
 mod chart;
 pub mod compare;
 mod contender;
+mod crossover;
 mod effort;
 pub mod environment;
 mod error;

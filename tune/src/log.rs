@@ -108,6 +108,9 @@ pub(crate) struct LoggedRace {
     pub screened: Vec<(String, Outcome)>,
     pub builds: Vec<(String, Option<Spread>)>,
     pub warm_us: Vec<(String, f64)>,
+    /// What a prompt's token costs in the packing of each finalist.
+    #[serde(default)]
+    pub prompt_us: Vec<f64>,
     pub seconds: f64,
 }
 

@@ -39,6 +39,15 @@ pub enum Progress {
         /// How many shapes and thread counts.
         count: usize,
     },
+    /// A block of rounds of a run-off is over.
+    Turn {
+        /// The shape.
+        shape: Shape,
+        /// The threads.
+        threads: usize,
+        /// Candidates that are left.
+        left: usize,
+    },
     /// A winner is known.
     Done {
         /// The shape.
@@ -77,6 +86,15 @@ impl std::fmt::Display for Progress {
             Progress::Stage { name, candidates } => {
                 write!(f, "  {name}: {}", plural(*candidates, "candidate"))
             }
+            Progress::Turn {
+                shape,
+                threads,
+                left,
+            } => write!(
+                f,
+                "run-offs in turns: {shape} x{threads}, {}",
+                plural(*left, "candidate")
+            ),
             Progress::RunOffs { count } => write!(f, "{} in turns", plural(*count, "run-off")),
             Progress::Done {
                 shape,

@@ -85,7 +85,14 @@ pub fn recheck(
         count: run_offs.len(),
     });
     let mut shelf = Shelf::new(cpu, pages);
-    run_off_in_turns(&mut run_offs, &mut shelf, budget, cancel, &mut |_| {});
+    let mut after = |run_off: &RunOff| {
+        progress(&Progress::Turn {
+            shape: run_off.shape,
+            threads: run_off.threads,
+            left: run_off.finals.left().len(),
+        });
+    };
+    run_off_in_turns(&mut run_offs, &mut shelf, budget, cancel, &mut after);
     for (entry, run_off) in entries.into_iter().zip(run_offs) {
         if let Some(failure) = run_off.failure {
             return Err(failure);

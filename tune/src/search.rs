@@ -73,6 +73,8 @@ pub(crate) struct Rules {
     pub kernels_max: usize,
     /// Tiles of the second stage whose variations are tried, at most; 0 leaves that stage out.
     pub tiles_max: usize,
+    /// Candidates in a run-off, at most.
+    pub finalists_max: usize,
 }
 
 impl Rules {
@@ -85,11 +87,13 @@ impl Rules {
             rounds: 5,
             kernels_max: 6,
             tiles_max: 4,
+            finalists_max: 8,
         };
         match rigor {
             Rigor::Estimate | Rigor::Measure => Rules {
                 kernels_max: 5,
                 tiles_max: 0,
+                finalists_max: 4,
                 ..patient
             },
             Rigor::Patient => patient,
@@ -128,9 +132,6 @@ const ERRORS_OUT: f64 = 3.0;
 
 /// The best of its kind stays up to this multiple of the leader.
 const KIND_BAR: f64 = 1.15;
-
-/// Candidates in a run-off, at most.
-const FINALISTS_MAX: usize = 8;
 
 /// Known to this standard error, a candidate needs no more rounds: its place among those within [`TIE_BAND`] is clear.
 const ERROR_KNOWN: f64 = GAIN_MIN / 4.0;
@@ -635,6 +636,7 @@ impl<'a> Search<'a> {
     /// The leader, the first in order of those close to it (or else the second fastest), the best of other kinds, and the fastest of
     /// the rest, in order of preference; none if only one is left.
     fn finalists(&self, left: &[Index]) -> Vec<Index> {
+        let most = self.rules.finalists_max;
         let &[leader, second] = &self.fastest(left, 2)[..] else {
             return Vec::new();
         };
@@ -644,7 +646,7 @@ impl<'a> Search<'a> {
         let mut by_merit = self.best_of_kinds(left);
         by_merit.extend(self.fastest(left, left.len()));
         for candidate in by_merit {
-            if finalists.len() < FINALISTS_MAX && !finalists.contains(&candidate) {
+            if finalists.len() < most && !finalists.contains(&candidate) {
                 finalists.push(candidate);
             }
         }

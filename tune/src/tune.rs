@@ -1,5 +1,9 @@
 //! Tuning: for each matrix shape and thread count, find the fastest kernel and tile, and write down the evidence.
 //!
+//! What is looked for is the fastest way for a token and a prompt's token together, since a matrix is held once, in one packing: a
+//! finalist's time includes what a prompt's token costs in its packing (a chat reads about as many tokens as it writes). Which
+//! batched product serves how many tokens is found out last (`crossover.rs`).
+//!
 //! The budget is shared out so that any budget helps: the shape on which a model spends most comes first and gets the
 //! larger part, and what a job leaves over goes to those after it. The races of all shapes come first (`search.rs`), then the
 //! run-offs of all of them in turns (`runoff.rs`). Weights are read cold: see `rotation.rs`. A product's time includes its part of
@@ -10,13 +14,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tern_kernels::{Cpu, Entry, Force, Kernel, Pages, Planner, Profile, Rigor, Shape, Tile};
+use tern_kernels::{
+    BatchEntry, Cpu, Entry, Force, Kernel, Packing, Pages, Planner, Profile, Rigor, Shape, Tile,
+};
 
 use crate::bench::{GemvBench, Residence, cold_distance, distance_note};
 use crate::candidates::{Field, kernels};
+use crate::crossover::Batches;
 use crate::effort;
 use crate::error::TuneError;
-use crate::finals::{Finals, NOISE_MAX};
+use crate::finals::{Finals, NOISE_MAX, rounds_in_block};
 use crate::host;
 use crate::job::Job;
 use crate::log::{Log, LoggedBlock, LoggedRace, LoggedTrial, Record, Task, Unfinished, rounded};
@@ -35,6 +42,9 @@ const THREADS_MAX: usize = 1024;
 /// The part of the time that is for the run-offs. They see the machine over all of it, and a race only for a few seconds, so much of the
 /// choice is left to them.
 const RUN_OFF_SHARE: f64 = 0.45;
+
+/// The part of the time that is for several tokens at once.
+const CROSSOVER_SHARE: f64 = 0.12;
 
 /// The part of the time that the run-offs of a tuning have at least which goes on where it was interrupted.
 const RESUMED_SHARE: f64 = 0.1;
@@ -215,7 +225,7 @@ pub(crate) fn tune_orders(
         let (mut raced, mut run_offs) = (Vec::new(), Vec::new());
         for (index, &order) in orders.iter().enumerate() {
             let (shape, threads) = (order.work.shape, order.threads);
-            let known = past.take(cpu, order);
+            let known = past.take(cpu, order, options.rigor);
             let stopped = cancel.load(Ordering::Relaxed);
             let is_late = stopped || (elapsed() >= racing && !raced.is_empty());
             if is_late && known.is_none() {
@@ -246,35 +256,48 @@ pub(crate) fn tune_orders(
                 }
             };
             let mut run_off = RunOff::new(shape, threads, order.work.sharing(), job.finalists());
-            if let Some(finals) = finals {
-                run_off.finals = finals;
-            }
+            let count = run_off.candidates.len();
+            let new = || Finals::of_blocks(count, rounds_in_block(options.rigor));
+            let finals = finals.unwrap_or_else(new);
+            run_off.finals = finals.with_extra(job.prompt_us.clone());
             run_offs.push(run_off);
             raced.push(job);
         }
         (raced, run_offs)
     };
     let least = options.budget.mul_f64(RESUMED_SHARE);
-    let left = options.budget.saturating_sub(elapsed());
+    let crossing = options.budget.mul_f64(CROSSOVER_SHARE);
+    let left = (options.budget - crossing).saturating_sub(elapsed());
     let left = if before.is_zero() {
         left
     } else {
         left.max(least)
     };
     let run_offs = tuner.run_off(run_offs, left, log.as_deref_mut(), progress);
+    let mut winners = Vec::new();
     for (job, run_off) in raced.drain(..).zip(run_offs) {
+        let order = job.order;
         if let Some(failure) = &run_off.failure {
-            let (shape, threads) = job.order.key();
+            let (shape, threads) = order.key();
             let note = format!("the run-off of {shape} x{threads} ended early: {failure}");
             tuning.notes.push(note);
         }
         let (job, entry) = job.decide(run_off.finals, options)?;
-        progress(&job.done());
         match entry {
-            Ok(entry) => tuning.profile.entries.push(entry),
+            Ok((entry, winner)) => {
+                tuning.profile.entries.push(entry);
+                winners.push((order, winner));
+            }
             Err(entry) => tuning.unstored.push(entry),
         }
         tuning.jobs.push(job);
+    }
+    if !cancel.load(Ordering::Relaxed) {
+        let left = options.budget.saturating_sub(elapsed()).max(crossing);
+        tuning.profile.batches = tuner.crossovers(&winners, left, progress)?;
+    }
+    for job in &tuning.jobs {
+        progress(&job.done());
     }
     tuning.profile.rigor = options.rigor;
     tuning.cancelled |= cancel.load(Ordering::Relaxed);
@@ -342,6 +365,8 @@ pub(crate) struct RacedJob {
     builds: Vec<(Kernel, Option<Spread>)>,
     /// Microseconds of each kernel's first tile with warm weights.
     warm_us: Vec<(Kernel, f64)>,
+    /// Microseconds of a prompt's token in the packing of each finalist.
+    prompt_us: Vec<f64>,
     seconds: f64,
 }
 
@@ -405,6 +430,10 @@ impl Tuner<'_> {
             self.screened.insert(shape, screened);
         }
         let kernels = &self.screened[&shape];
+        let screened = kernels
+            .iter()
+            .filter_map(|(kernel, outcome)| Some((*kernel, outcome.clone()?)))
+            .collect();
         let passed = kernels.iter().filter(|(_, outcome)| outcome.is_none());
         let passed = passed.map(|(kernel, _)| *kernel);
         let field = Field::of_rigor(passed, shape, threads, rigor);
@@ -443,12 +472,9 @@ impl Tuner<'_> {
                 warm_us.push((candidates[first].kernel, us));
             }
         }
-        let screened = kernels
-            .iter()
-            .filter_map(|(kernel, outcome)| Some((*kernel, outcome.clone()?)))
-            .collect();
         let Scribe { log, .. } = scribe;
         drop(bench);
+        let prompt_us = self.prompts(order, &raced.finalists, &field.candidates)?;
         let job = RacedJob {
             order,
             candidates: field.candidates,
@@ -456,12 +482,65 @@ impl Tuner<'_> {
             screened,
             builds,
             warm_us,
+            prompt_us,
             seconds: clock.elapsed().as_secs_f64(),
         };
         if let Some(log) = log {
             log.add(Record::Race(Box::new(job.logged())));
         }
         Ok(job)
+    }
+
+    /// What a prompt's token costs in the packing of each finalist. Where one has no batched product, it costs as much as the most
+    /// expensive of the others: nothing is known for or against it.
+    fn prompts(
+        &mut self,
+        order: Order,
+        finalists: &[usize],
+        candidates: &[Candidate],
+    ) -> Result<Vec<f64>, TuneError> {
+        let mut batches = Batches::new(&self.planner, order.threads, self.cancel)?;
+        let weights = self.shelf.weights(order.work.shape);
+        let mut known: HashMap<Packing, Option<f64>> = HashMap::new();
+        for &finalist in finalists {
+            let candidate = &candidates[finalist];
+            let packing = candidate.kernel.packing;
+            if let std::collections::hash_map::Entry::Vacant(new) = known.entry(packing) {
+                new.insert(batches.prompt_us(weights, candidate)?);
+            }
+        }
+        let most = known.values().flatten().copied().fold(0.0, f64::max);
+        let of = |&finalist: &usize| known[&candidates[finalist].kernel.packing].unwrap_or(most);
+        Ok(finalists.iter().map(of).collect())
+    }
+
+    /// From how many tokens on which batched product pays, for each entry.
+    fn crossovers(
+        &mut self,
+        raced: &[(Order, Candidate)],
+        budget: Duration,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Vec<BatchEntry>, TuneError> {
+        let clock = Clock::start();
+        let mut found = Vec::new();
+        progress(&Progress::Stage {
+            name: "several tokens",
+            candidates: raced.len(),
+        });
+        for (index, (order, winner)) in raced.iter().enumerate() {
+            let left = budget.saturating_sub(clock.elapsed());
+            let share = left / u32::try_from(raced.len() - index).unwrap_or(u32::MAX);
+            if share.is_zero() || self.cancel.load(Ordering::Relaxed) {
+                break;
+            }
+            let weights = self.shelf.weights(order.work.shape);
+            if weights.hold(winner.kernel.packing).is_err() {
+                continue;
+            }
+            let mut batches = Batches::new(&self.planner, order.threads, self.cancel)?;
+            found.extend(batches.crossover(weights, winner, self.options.rigor, share)?);
+        }
+        Ok(found)
     }
 
     /// Runs the finalists of all races off.
@@ -483,6 +562,11 @@ impl Tuner<'_> {
             written.insert((run_off.shape, run_off.threads), lengths);
         }
         let mut after = |run_off: &RunOff| {
+            progress(&Progress::Turn {
+                shape: run_off.shape,
+                threads: run_off.threads,
+                left: run_off.finals.left().len(),
+            });
             let Some(log) = &mut log else { return };
             let key = (run_off.shape, run_off.threads);
             let all = &run_off.finals.samples;
@@ -552,7 +636,7 @@ impl RacedJob {
         self,
         finals: Finals,
         options: &TuneOptions,
-    ) -> Result<(Job, Result<Entry, Entry>), TuneError> {
+    ) -> Result<(Job, Result<(Entry, Candidate), Entry>), TuneError> {
         let verdict = finals.verdict();
         let noise = verdict.and_then(|verdict| finals.noise(verdict.winner));
         // Without a verdict there was no time to compare, or nobody to compare with.
@@ -571,8 +655,9 @@ impl RacedJob {
         job.seconds = self.seconds;
         job.warm_winner = warm_winner(&self.warm_us).map(|kernel| kernel.id);
         let winner = ranking.winner.map(|winner| self.candidates[winner]);
-        let winner = winner.expect("a job without a winner is an error").kernel;
-        let warm = self.warm_us.iter().find(|(kernel, _)| *kernel == winner);
+        let winner = winner.expect("a job without a winner is an error");
+        let mut warm = self.warm_us.iter();
+        let warm = warm.find(|(kernel, _)| *kernel == winner.kernel);
         let noise = noise.unwrap_or(0.0);
         let is_hidden = !is_clear;
         let entry = Entry {
@@ -581,10 +666,13 @@ impl RacedJob {
             warm_us: warm.map(|(_, us)| (us * 1000.0).round() / 1000.0),
             noise: (noise * 10_000.0).round() / 10_000.0,
             noisy: is_hidden,
-            ..job.entry(winner, self.order.work.sharing())
+            ..job.entry(winner.kernel, self.order.work.sharing())
         };
-        let stores = !is_hidden || options.store_noisy;
-        Ok((job, if stores { Ok(entry) } else { Err(entry) }))
+        let entry = match !is_hidden || options.store_noisy {
+            true => Ok((entry, winner)),
+            false => Err(entry),
+        };
+        Ok((job, entry))
     }
 
     fn logged(&self) -> LoggedRace {
@@ -611,6 +699,7 @@ impl RacedJob {
                 .map(|(k, b)| (id(k), b.clone()))
                 .collect(),
             warm_us: self.warm_us.iter().map(|(k, us)| (id(k), *us)).collect(),
+            prompt_us: self.prompt_us.clone(),
             seconds: self.seconds,
         }
     }
@@ -625,7 +714,12 @@ fn warm_winner(warm_us: &[(Kernel, f64)]) -> Option<Kernel> {
 impl Unfinished {
     /// The races and the run-off, as far as it went, of an order that was raced before the interruption. What does not fit together is
     /// as if it were not there.
-    pub(crate) fn take(&mut self, cpu: &Cpu, order: Order) -> Option<(RacedJob, Finals)> {
+    pub(crate) fn take(
+        &mut self,
+        cpu: &Cpu,
+        order: Order,
+        rigor: Rigor,
+    ) -> Option<(RacedJob, Finals)> {
         let key = order.key();
         let race = self.races.remove(&key)?;
         let mut samples = self.samples.remove(&key).unwrap_or_default();
@@ -647,15 +741,24 @@ impl Unfinished {
             screened: named(race.screened, kernel)?,
             builds: named(race.builds, kernel)?,
             warm_us: named(race.warm_us, kernel)?,
+            prompt_us: race.prompt_us,
             seconds: race.seconds,
         };
+        if job.prompt_us.len() != job.raced.finalists.len() || !job.prompt_us.iter().all(is_time) {
+            return None;
+        }
         let blocks = self.blocks.remove(&key).unwrap_or_default();
         let blocks = blocks
             .into_iter()
             .map(|block| (block.samples_us, block.left));
-        let finals = Finals::new(job.raced.finalists.len()).with_blocks(blocks);
+        let finals = Finals::of_blocks(job.raced.finalists.len(), rounds_in_block(rigor));
+        let finals = finals.with_blocks(blocks);
         Some((job, finals))
     }
+}
+
+fn is_time(us: &f64) -> bool {
+    us.is_finite() && *us >= 0.0
 }
 
 /// The same with the kernels of that name; `None` if one is not here.

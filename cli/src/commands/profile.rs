@@ -345,7 +345,7 @@ fn verify(
     let ignored = loaded.ignored.iter();
     ignored.for_each(|line| warn(format_args!("profile entry not used: {line}")));
     let watch = Watch::new();
-    let mut progress = Measuring::new();
+    let mut progress = Measuring::within(budget.duration());
     let found = recheck(
         cpu,
         &loaded.profile,

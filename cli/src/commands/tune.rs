@@ -192,7 +192,7 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         .map(|path| Log::open(&path))
         .transpose()?;
     announce(&worklist, &options);
-    let mut progress = Measuring::new();
+    let mut progress = Measuring::within(options.budget);
     let mut tuning = tune_further(
         cpu,
         &worklist.work,

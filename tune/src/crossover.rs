@@ -1,0 +1,387 @@
+//! Several tokens at once: from how many on a batched product pays, and what a prompt's token costs in a packing.
+//!
+//! A matrix is held once, in the packing of the winner for one token. The alternatives for several tokens all read it: the winner itself with
+//! its forms for a few tokens, and each kernel of batched products. They are timed in rounds, on cold weights, with the preparation
+//! of the activations, and compared sum by sum before.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tern_kernels::{
+    Batch, BatchEntry, Choice, Gemm, GemmChoice, GemmPart, Gemv, Kernel, MemoryError, Operand,
+    PackedMatrix, Planner, Rigor, Session, Shape, Source, Team,
+};
+
+use crate::bench::{Weights, in_round};
+use crate::error::TuneError;
+use crate::host;
+use crate::measure::{Candidate, Clock};
+use crate::spread::Spread;
+
+/// Numbers of tokens at which the alternatives are compared: each holds up to the next. Those of prompts come first, since most hangs on
+/// them.
+const TOKENS: [usize; 4] = [65, 17, 5, 2];
+
+/// Tokens at which the cost of a prompt's token is measured: enough that unpacking the weights is shared by many.
+const PROMPT: usize = 64;
+
+/// Interleaved rounds, and samples of a prompt.
+const ROUNDS: usize = 5;
+const FEW_ROUNDS: usize = 3;
+const PROMPT_SAMPLES: usize = 3;
+
+/// A batched product must be faster by more than this to be taken.
+const GAIN_MIN: f64 = 0.02;
+
+/// The most tokens that a matrix-vector product takes in one call.
+const CALL_TOKENS: usize = 16;
+
+/// One way to multiply several tokens, with all that it needs.
+struct Way {
+    /// A kernel of batched products; `None` for the kernel for one token and its forms.
+    gemm: Option<GemmChoice>,
+    operands: Vec<Operand>,
+    batch: Option<Batch>,
+    /// Sums of each worker.
+    sums: Vec<Vec<i32>>,
+    parts: Vec<GemmPart>,
+}
+
+/// The activations of `tokens` tokens, all different, the first as they are in `first`.
+fn activations(first: &[i8], tokens: usize) -> Vec<Vec<i8>> {
+    let turned = |token: usize| {
+        let mut q = first.to_vec();
+        q.rotate_left(token * 7 % first.len().max(1));
+        q
+    };
+    (0..tokens).map(turned).collect()
+}
+
+impl Way {
+    fn new(
+        kernel: Kernel,
+        gemm: Option<GemmChoice>,
+        gemv: &Gemv,
+        tokens: usize,
+    ) -> Result<Way, MemoryError> {
+        let cols = gemv.matrix().cols();
+        let of_tokens = |count: usize| -> Result<Vec<Operand>, MemoryError> {
+            (0..count).map(|_| Operand::new(kernel, cols)).collect()
+        };
+        let workers = 0..gemv.workers();
+        Ok(match gemm {
+            None => Way {
+                gemm,
+                operands: of_tokens(tokens)?,
+                batch: None,
+                sums: workers
+                    .map(|worker| vec![0; tokens * gemv.part_len(worker)])
+                    .collect(),
+                parts: Vec::new(),
+            },
+            Some(choice) => Way {
+                gemm,
+                operands: Vec::new(),
+                batch: Some(Batch::new(gemv.matrix().packing(), cols, tokens)?),
+                sums: Vec::new(),
+                parts: Gemm::new(gemv, choice).parts(tokens)?,
+            },
+        })
+    }
+
+    /// Prepares the activations and multiplies once; microseconds for one token.
+    fn run(&mut self, session: &mut Session<'_>, gemv: &Gemv, q: &[Vec<i8>]) -> f64 {
+        let plan = self.gemm.map(|choice| Gemm::new(gemv, choice));
+        let threads = session.threads();
+        session.run(|_| {});
+        let clock = Clock::start();
+        match (plan, &mut self.batch) {
+            (Some(gemm), Some(batch)) => {
+                let mut rows: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+                for (token, row) in batch.rows().zip(q).enumerate() {
+                    rows[token % threads].push(row);
+                }
+                session.run_parts(&mut rows, |_, rows| {
+                    for (row, q) in rows {
+                        row.fill(q);
+                    }
+                });
+                gemm.run_on(session, gemv.matrix(), batch, &mut self.parts);
+            }
+            _ => {
+                let mut builds: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+                for (token, operand) in self.operands.iter_mut().zip(q).enumerate() {
+                    builds[token % threads].push(operand);
+                }
+                session.run_parts(&mut builds, |_, builds| {
+                    for (operand, q) in builds {
+                        operand.build(q);
+                    }
+                });
+                let operands: Vec<&Operand> = self.operands.iter().collect();
+                session.run_parts(&mut self.sums, |worker, sums| {
+                    let len = gemv.part_len(worker);
+                    let calls = operands.chunks(CALL_TOKENS);
+                    // A worker without rows has no sums to cut.
+                    for (call, sums) in calls.zip(sums.chunks_mut((CALL_TOKENS * len).max(1))) {
+                        gemv.run_part(worker, call, sums);
+                    }
+                });
+            }
+        }
+        clock.us() / q.len() as f64
+    }
+
+    /// The sums of all rows of one token, after a run.
+    fn sums(&self, gemv: &Gemv, token: usize) -> Vec<i32> {
+        let mut rows = Vec::new();
+        for part in &self.parts {
+            rows.extend(part.sums().nth(token).into_iter().flatten());
+        }
+        for (worker, sums) in self.sums.iter().enumerate() {
+            let (len, count) = (gemv.part_len(worker), gemv.part_rows(worker).len());
+            rows.extend(sums.iter().skip(token * len).take(count));
+        }
+        rows
+    }
+}
+
+/// Joins a matrix with a winner.
+fn join(matrix: PackedMatrix, candidate: &Candidate, threads: usize) -> Gemv {
+    let choice = Choice {
+        kernel: candidate.kernel,
+        tile: candidate.tile,
+        source: Source::Forced,
+    };
+    Gemv::new(matrix, choice, threads).expect("packed for the kernel")
+}
+
+/// A team, and what is measured on it.
+pub(crate) struct Batches<'a> {
+    planner: &'a Planner,
+    team: Team,
+    threads: usize,
+    cancel: &'a AtomicBool,
+}
+
+impl<'a> Batches<'a> {
+    /// # Errors
+    /// The system refuses the threads.
+    pub(crate) fn new(
+        planner: &'a Planner,
+        threads: usize,
+        cancel: &'a AtomicBool,
+    ) -> Result<Batches<'a>, TuneError> {
+        let team = Team::try_new(threads).map_err(|source| TuneError::Team { threads, source })?;
+        Ok(Batches {
+            planner,
+            team,
+            threads,
+            cancel,
+        })
+    }
+
+    /// Microseconds for one token of a prompt in the candidate's packing, by the batched product of the closed form; `None` where there
+    /// is none or no copy of the weights. The packing must be in `weights`.
+    pub(crate) fn prompt_us(
+        &mut self,
+        weights: &mut Weights,
+        candidate: &Candidate,
+    ) -> Result<Option<f64>, TuneError> {
+        let packing = candidate.kernel.packing;
+        let Some(gemm) = self.planner.choose_gemm(packing) else {
+            return Ok(None);
+        };
+        let q = activations(weights.activations(), PROMPT);
+        let Some(matrix) = weights.rotation().take_warm(packing) else {
+            return Ok(None);
+        };
+        let gemv = join(matrix, candidate, self.threads);
+        let mut way = Way::new(candidate.kernel, Some(gemm), &gemv, PROMPT)?;
+        let mut samples = Vec::new();
+        // The first one warms up.
+        for round in 0..=PROMPT_SAMPLES {
+            let us = self.team.session(|session| way.run(session, &gemv, &q));
+            if round > 0 {
+                samples.push(us);
+            }
+        }
+        weights.rotation().put_back(vec![gemv.into_matrix()]);
+        Ok(Spread::of(samples).map(|spread| spread.median))
+    }
+
+    /// The best way for each number of tokens, as entries for the profile; fewer if `budget` has passed.
+    pub(crate) fn crossover(
+        &mut self,
+        weights: &mut Weights,
+        winner: &Candidate,
+        rigor: Rigor,
+        budget: Duration,
+    ) -> Result<Vec<BatchEntry>, TuneError> {
+        let (clock, cpu) = (Clock::start(), self.planner.cpu());
+        let packing = winner.kernel.packing;
+        let gemms = cpu.gemms().map(|k| self.planner.gemm_with(k, packing));
+        // Where nothing unpacks a packing, batched products decode it trit by trit, which never pays.
+        let gemms = gemms.filter(|gemm| gemm.unpack.is_some());
+        let all: Vec<Option<GemmChoice>> = std::iter::once(None).chain(gemms.map(Some)).collect();
+        let rounds = match rigor {
+            Rigor::Estimate | Rigor::Measure => FEW_ROUNDS,
+            Rigor::Patient | Rigor::Exhaustive => ROUNDS,
+        };
+        let mut entries = Vec::new();
+        for tokens in TOKENS {
+            let is_late = clock.elapsed() >= budget || self.cancel.load(Ordering::Relaxed);
+            if is_late || !weights.rotation().contains(packing) {
+                break;
+            }
+            let Some((best, spread)) = self.compare(weights, winner, &all, tokens, rounds)? else {
+                break;
+            };
+            let Shape { rows, cols } = weights.shape();
+            let (kernel, fingerprint) = match all[best] {
+                None => (BatchEntry::GEMV, ""),
+                Some(gemm) => (gemm.kernel.id, gemm.kernel.fingerprint),
+            };
+            let round = |us: f64| (us * 1000.0).round() / 1000.0;
+            entries.push(BatchEntry {
+                rows,
+                cols,
+                threads: self.threads,
+                tokens,
+                packing: packing.to_string(),
+                kernel: kernel.to_string(),
+                fingerprint: fingerprint.to_string(),
+                rigor,
+                date: host::now_utc(),
+                median_us: round(spread.median),
+                mad_us: round(spread.mad),
+            });
+        }
+        Ok(entries)
+    }
+
+    /// The best of `all` ways for `tokens` tokens, and its times. `None` if there was no copy of the weights.
+    ///
+    /// # Errors
+    /// No memory, or the ways do not agree.
+    fn compare(
+        &mut self,
+        weights: &mut Weights,
+        winner: &Candidate,
+        all: &[Option<GemmChoice>],
+        tokens: usize,
+        rounds: usize,
+    ) -> Result<Option<(usize, Spread)>, TuneError> {
+        let packing = winner.kernel.packing;
+        let q = activations(weights.activations(), tokens);
+        let mut ways: Vec<Way> = Vec::new();
+        let mut samples: Vec<Vec<f64>> = vec![Vec::new(); all.len()];
+        // The first round checks and warms up.
+        for round in 0..=rounds {
+            for position in in_round(round, all.len()) {
+                let Some(matrix) = weights.rotation().take(packing, 1).pop() else {
+                    return Ok(None);
+                };
+                let gemv = join(matrix, winner, self.threads);
+                if ways.len() == position {
+                    ways.push(Way::new(winner.kernel, all[position], &gemv, tokens)?);
+                }
+                let way = &mut ways[position];
+                let us = self.team.session(|session| way.run(session, &gemv, &q));
+                if round == 0 {
+                    check(&ways, position, &gemv, tokens)?;
+                } else {
+                    samples[position].push(us);
+                }
+                weights.rotation().put_back(vec![gemv.into_matrix()]);
+            }
+        }
+        let spreads: Vec<Spread> = samples.into_iter().filter_map(Spread::of).collect();
+        let first = spreads.first().cloned().map(|spread| (0, spread));
+        let best =
+            spreads
+                .into_iter()
+                .enumerate()
+                .skip(1)
+                .fold(first, |best, (position, spread)| match best {
+                    Some((_, known)) if spread.median < known.median * (1.0 - GAIN_MIN) => {
+                        Some((position, spread))
+                    }
+                    best => best,
+                });
+        Ok(best)
+    }
+}
+
+/// Whether way `position` has the sums of the first.
+fn check(ways: &[Way], position: usize, gemv: &Gemv, tokens: usize) -> Result<(), TuneError> {
+    for token in [0, tokens / 2, tokens - 1] {
+        let (expected, found) = (ways[0].sums(gemv, token), ways[position].sums(gemv, token));
+        if let Some(row) = (0..expected.len()).find(|&row| found.get(row) != Some(&expected[row])) {
+            let kernel = ways[position]
+                .gemm
+                .map_or(BatchEntry::GEMV, |g| g.kernel.id);
+            return Err(TuneError::Inexact { kernel, row, token });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tern_kernels::{Cpu, Family, Pages};
+
+    #[test]
+    fn every_number_of_tokens_has_an_entry_that_the_planner_obeys() {
+        let cpu = Cpu::detect();
+        let planner = Planner::new(cpu.clone(), None, None).unwrap();
+        let never = AtomicBool::new(false);
+        let shape = Shape {
+            rows: 200,
+            cols: 330,
+        };
+        for kernel in cpu
+            .kernels()
+            .filter(|k| k.batch == 1 && k.family == Family::Mad)
+        {
+            let candidate = Candidate {
+                kernel,
+                tile: tern_kernels::plan::DEFAULT_TILE,
+            };
+            let mut weights = Weights::in_memory(shape, Pages::Small, 1 << 18, 1 << 26);
+            weights.hold(kernel.packing).unwrap();
+            for threads in [1, 3] {
+                let mut batches = Batches::new(&planner, threads, &never).unwrap();
+                let found = batches
+                    .crossover(
+                        &mut weights,
+                        &candidate,
+                        Rigor::Measure,
+                        Duration::from_secs(9),
+                    )
+                    .unwrap();
+                assert_eq!(found.len(), TOKENS.len(), "{}", kernel.id);
+                let prompt = batches.prompt_us(&mut weights, &candidate).unwrap();
+                assert!(prompt.is_none_or(|us| us > 0.0));
+                let mut profile =
+                    tern_kernels::Profile::new(&cpu, "2026-01-01T00:00:00Z", Vec::new());
+                profile.batches = found.clone();
+                let text = profile.to_toml();
+                let loaded = tern_kernels::Profile::from_toml(&text, &cpu).unwrap();
+                assert_eq!(loaded.ignored, Vec::<String>::new());
+                let planner = Planner::new(cpu.clone(), Some(loaded.profile), None).unwrap();
+                for entry in found {
+                    let choice =
+                        planner.choose_batch(shape, threads, kernel.packing, entry.tokens + 1);
+                    assert_eq!(choice.source, Source::Profile);
+                    let id = match choice.kernel {
+                        tern_kernels::BatchKernel::Gemv => BatchEntry::GEMV,
+                        tern_kernels::BatchKernel::Gemm(gemm) => gemm.kernel.id,
+                    };
+                    assert_eq!(id, entry.kernel);
+                }
+            }
+        }
+    }
+}
