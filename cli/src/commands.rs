@@ -7,6 +7,7 @@ pub mod demo;
 pub mod inspect;
 pub mod logits;
 pub mod perplexity;
+pub mod prove;
 pub mod run;
 pub mod tune;
 
@@ -25,5 +26,6 @@ pub fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Logits(args) => logits::run(&args),
         Command::Cpu(args) => cpu::run(&args),
         Command::Codegen(args) => codegen::run(&args),
+        Command::Prove(args) => prove::run(&args),
     }
 }

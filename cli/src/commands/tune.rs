@@ -19,6 +19,7 @@ use crate::load::ModelName;
 use crate::output::{one_line, paint, plural, print, print_json, remark, warn};
 use crate::plan::entries;
 use crate::progress::Measuring;
+use crate::proof::{Proof, Proven};
 use crate::table::{Align, Table};
 use crate::worklist::{Seconds, ShapesArgs, Worklist, worklist};
 
@@ -36,6 +37,9 @@ const CHECK_SLACK: f64 = 0.03;
 /// For each matrix shape and thread count, all kernels that this CPU runs and their tiles race on weights in memory. The
 /// winners go to a profile (TOML, made to be read and edited), which every later command finds by itself. Entries for
 /// other shapes that the profile holds already are kept. Interrupted by Ctrl-C, nothing is written.
+///
+/// What the CPU announces is not taken on trust: before anything is measured, each instruction set runs all its kernels
+/// in a process of its own, and one that dies, hangs or returns a wrong number is left out, with a warning.
 ///
 /// Everything is measured anew, so --profile does not apply. With --kernel, a cap on the instruction sets or small pages
 /// the result is not the best for this CPU, and --out must say where it goes.
@@ -82,6 +86,8 @@ struct Report<'a> {
     /// The profile's path, if it was written.
     out: Option<&'a Path>,
     models: &'a [String],
+    /// What came of the instruction sets' proofs.
+    proofs: &'a [Proof],
     tuning: &'a Tuning,
 }
 
@@ -147,14 +153,17 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         Some(path) => path.clone(),
         None => default_profile_path(cpu)?,
     };
-    let old = old_profile(&out)?;
     let watch = Watch::new();
+    let Some(Proven { cpu, whole, proofs }) = Proven::of(cpu, watch.flag()) else {
+        return Ok(stopped());
+    };
+    let old = old_profile(&out, &whole)?;
     check_writable(&out)?;
-    let options = args.options(cpu);
+    let options = args.options(&cpu);
     announce(&worklist, &options, args.budget);
     let mut progress = Measuring::new();
     let mut tuning = tune(
-        cpu,
+        &cpu,
         &worklist.work,
         &options,
         &mut |step| progress.step(step),
@@ -162,7 +171,7 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     )?;
     drop(progress);
     // The profile is of this CPU, whatever part of it was tuned.
-    tuning.profile.host = HostInfo::of(&Cpu::detect());
+    tuning.profile.host = HostInfo::of(&whole);
     let cancelled = tuning.cancelled || watch.stopped();
     if !cancelled {
         let profile = match old {
@@ -176,6 +185,7 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         true => print_json(&Report {
             out: written,
             models: &worklist.names,
+            proofs: proofs.all(),
             tuning: &tuning,
         })?,
         false => print(winners(&tuning.profile.entries))?,
@@ -205,8 +215,7 @@ fn conclude(tuning: &Tuning, written: Option<&Path>) -> Ending {
         .iter()
         .for_each(|note| remark(format_args!("note: {note}")));
     let Some(out) = written else {
-        warn("stopped, nothing was written");
-        return Ending::Interrupted;
+        return stopped();
     };
     if !tuning.skipped.is_empty() {
         let skipped: Vec<String> = tuning
@@ -228,13 +237,20 @@ fn conclude(tuning: &Tuning, written: Option<&Path>) -> Ending {
     Ending::Done
 }
 
-/// The profile whose entries are to be kept. A file that is no profile of this CPU is not ours to replace.
-fn old_profile(out: &Path) -> anyhow::Result<Option<Profile>> {
+/// What Ctrl-C leaves behind.
+fn stopped() -> Ending {
+    warn("stopped, nothing was written");
+    Ending::Interrupted
+}
+
+/// The profile whose entries are to be kept: those of kernels that `whole` runs. A file that is no profile of this CPU is not ours
+/// to replace.
+fn old_profile(out: &Path, whole: &Cpu) -> anyhow::Result<Option<Profile>> {
     if !out.is_file() {
         return Ok(None);
     }
     // Without the cap of --max-isa: entries beyond it are not stale.
-    match Profile::load(out, &Cpu::detect()) {
+    match Profile::load(out, whole) {
         Ok((profile, ignored)) => {
             ignored
                 .iter()
@@ -297,8 +313,12 @@ fn check(args: &Args, cpu: &Cpu, path: Option<&Path>) -> anyhow::Result<Ending> 
         None => Profile::default_path(cpu)
             .context("neither XDG_CONFIG_HOME nor HOME is set; name a profile")?,
     };
+    let watch = Watch::new();
+    let Some(Proven { cpu, whole, .. }) = Proven::of(cpu, watch.flag()) else {
+        return Ok(Ending::Interrupted);
+    };
     let loaded =
-        Profile::load(&path, cpu).with_context(|| format!("cannot check {}", path.display()));
+        Profile::load(&path, &cpu).with_context(|| format!("cannot check {}", path.display()));
     let (profile, ignored) = loaded.context("`tern tune` makes a profile")?;
     ignored
         .iter()
@@ -316,15 +336,14 @@ fn check(args: &Args, cpu: &Cpu, path: Option<&Path>) -> anyhow::Result<Ending> 
         args.budget
     ));
     // Entries that only the cap keeps from being judged.
-    let capped = match Profile::load(&path, &Cpu::detect()) {
+    let capped = match Profile::load(&path, &whole) {
         Ok((all, _)) => all.entries.len().saturating_sub(profile.entries.len()),
         Err(_) => 0,
     };
-    let watch = Watch::new();
     let mut progress = Measuring::new();
-    let options = args.options(cpu);
+    let options = args.options(&cpu);
     let found = verify(
-        cpu,
+        &cpu,
         &profile,
         &options,
         &mut |step| progress.step(step),
