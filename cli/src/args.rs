@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tern_kernels::{Cpu, Force, Isa, Pages};
 
 use crate::commands::{
-    codegen, compare, cpu, demo, inspect, logits, perplexity, profile, run, tune,
+    codegen, compare, cpu, demo, inspect, logits, perplexity, profile, prove, run, tune,
 };
 
 /// More threads than this are a slip of the finger.
@@ -57,6 +57,8 @@ pub enum Command {
     Logits(logits::Args),
     Cpu(cpu::Args),
     Codegen(codegen::Args),
+    #[command(hide = true)]
+    Prove(prove::Args),
 }
 
 /// Options of everything that runs a model.
@@ -147,7 +149,8 @@ pub struct KernelArg {
 #[derive(Clone, Debug, Args)]
 pub struct IsaArg {
     /// Use no instruction set beyond this one, in the order scalar, ssse3, avx2, avxvnni, avx512bw, avx512vnni,
-    /// avx512vbmi (on ARM: scalar, neon, dotprod, i8mm; in WebAssembly: scalar, simd128, relaxed)
+    /// avx512vbmi (on ARM: scalar, neon, dotprod, i8mm; in WebAssembly: scalar, simd128, relaxed); `tern cpu --prove` tells
+    /// which of them this CPU really has
     #[arg(long, value_name = "ISA", env = "TERN_MAX_ISA", value_parser = Cap::from_str)]
     max_isa: Option<Cap>,
 }

@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod logits;
 pub mod perplexity;
 pub mod profile;
+pub mod prove;
 pub mod run;
 pub mod tune;
 
@@ -27,5 +28,6 @@ pub fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Logits(args) => logits::run(&args),
         Command::Cpu(args) => cpu::run(&args),
         Command::Codegen(args) => codegen::run(&args),
+        Command::Prove(args) => prove::run(&args),
     }
 }

@@ -15,6 +15,7 @@ mod load;
 mod output;
 mod plan;
 mod progress;
+mod proof;
 mod table;
 mod worklist;
 

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tern_kernels::Isa;
 
 use crate::output::{is_quiet, plural, remark};
 
@@ -106,6 +107,12 @@ impl Measuring {
             part: String::new(),
             job: String::new(),
         }
+    }
+
+    /// An instruction set runs all its kernels.
+    pub fn proving(&mut self, isa: Isa) {
+        self.line.set_message(format!("proving {isa} …"));
+        self.line.tick();
     }
 
     /// Takes the next step.

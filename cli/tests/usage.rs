@@ -39,6 +39,7 @@ fn every_command_explains_itself_with_an_example() {
         COMMANDS.iter().all(|command| help.contains(command)),
         "{help}"
     );
+    assert!(!help.contains("\n  prove"), "it is not for people: {help}");
 }
 
 #[test]
@@ -115,6 +116,8 @@ fn wrong_usage_ends_with_code_2() {
             "possible values: scalar",
         ),
         (&["codegen", "emit", "--isa", "avx2"], "--out <DIR>"),
+        (&["prove", "avx9"], "`avx9` is no instruction set"),
+        (&["prove"], "<ISA>"),
     ];
     for (arguments, part) in cases {
         let ran = world.run(arguments);

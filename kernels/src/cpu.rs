@@ -247,6 +247,16 @@ impl Cpu {
         self
     }
 
+    /// This CPU without `isa`, for one that does not do what it announces. Plain Rust stays: something must run.
+    ///
+    /// The others stay too, those that have more of the same instructions among them: each is proven by itself.
+    pub fn without(mut self, isa: Isa) -> Cpu {
+        let stays = |&other: &Isa| other == Isa::Scalar || other != isa;
+        // Only taking away is safe: the set proves that the CPU has its members.
+        self.isas = IsaSet::of(self.isas.iter().filter(stays));
+        self
+    }
+
     /// Whether kernels may use `isa`.
     pub fn has(&self, isa: Isa) -> bool {
         self.isas.contains(isa)
@@ -461,6 +471,16 @@ mod tests {
         let capped = cpu.clone().capped(Isa::Avx512vnni);
         assert_eq!(capped.isas(), [Isa::Scalar, Isa::Avx2, Isa::Avx512bw]);
         assert_eq!(cpu.capped(Isa::Scalar).isas(), [Isa::Scalar]);
+    }
+
+    #[test]
+    fn one_is_taken_out_and_none_comes_in() {
+        let cpu = cpu_with(&[Isa::Scalar, Isa::Avx2, Isa::Avx512bw]);
+        let left = cpu.clone().without(Isa::Avx2);
+        assert_eq!(left.isas(), [Isa::Scalar, Isa::Avx512bw]);
+        assert!(left.kernels().all(|kernel| kernel.isa != Isa::Avx2));
+        assert_eq!(cpu.clone().without(Isa::Ssse3), cpu, "it was not there");
+        assert_eq!(cpu.clone().without(Isa::Scalar), cpu, "plain Rust stays");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! * [`operand`] prepares a token's activations for the kernels of a packing.
 //! * [`plan`] chooses a kernel and tile for a shape, from a [`profile`] or by a closed form.
 //! * [`gemv`] multiplies, [`gemm`] many tokens at once from the same packed weights; [`team`] keeps the threads that share the rows.
+//! * [`proof`] runs all kernels of an instruction set, for whoever does not take the CPU's word for it.
 //! * [`mod@quantize`] makes int8 activations and their scale, [`epilogue`] outputs of the sums.
 //!
 //! # Example
@@ -50,6 +51,7 @@ pub mod pack;
 pub mod packing;
 pub mod plan;
 pub mod profile;
+pub mod proof;
 pub mod quantize;
 pub mod reference;
 pub mod registry;
@@ -69,6 +71,7 @@ pub use plan::{
     BatchChoice, BatchKernel, Choice, Force, GemmChoice, PlanError, Planner, Shape, Source,
 };
 pub use profile::{BatchEntry, Entry, HostInfo, Loaded, Profile, ProfileError, Rigor, RunnerUp};
+pub use proof::{ProofError, prove};
 pub use registry::{
     Family, GemmDesc, GemmKernel, Kernel, KernelDesc, Operation, Scales, UnpackDesc, UnpackKernel,
     gemms, group_kernels, kernels, unpacks,

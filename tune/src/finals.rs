@@ -291,9 +291,14 @@ fn error_of_mean(values: &[f64]) -> Option<f64> {
     Some(widening * (squares / degrees as f64 / count).sqrt())
 }
 
-/// Runs candidates of a bench off, block after block, until the verdict is clear or the bench's clock passes `deadline`.
-pub(crate) fn run_off(bench: &mut dyn Bench, candidates: &[Index], deadline: Duration) -> Finals {
-    let mut finals = Finals::new(candidates.len());
+/// Runs candidates of a bench off, in blocks of so many rounds, until the verdict is clear or the bench's clock passes `deadline`.
+pub(crate) fn run_off(
+    bench: &mut dyn Bench,
+    candidates: &[Index],
+    block: usize,
+    deadline: Duration,
+) -> Finals {
+    let mut finals = Finals::of_blocks(candidates.len(), block);
     while !finals.is_done() && bench.elapsed() < deadline && !bench.cancelled() {
         finals.add_block(bench, candidates, deadline);
     }

@@ -8,6 +8,7 @@
 //! * [`shapes`]: the matrices of known models, as a worklist.
 //! * [`tune()`]: the tuner. [`verify()`] asks whether a new one would find the same, [`recheck()`] whether a profile still holds,
 //!   [`paired_runoff`] times two candidates.
+//! * [`mod@replay`]: search strategies compared on the log of a tuning.
 //! * [`compare()`]: lookup tables against add/sub and multiply-add, as table, CSV and chart.
 //! * [`study()`]: the comparison at several thread counts and what explains it, as a page with figures.
 //! * [`bandwidth()`]: how fast this machine reads memory, the ruler for both.
@@ -59,6 +60,7 @@ pub mod profiles;
 mod progress;
 pub mod recheck;
 mod records;
+pub mod replay;
 mod report;
 mod rotation;
 mod runoff;

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use tern_kernels::Rigor;
 
 use crate::bench::{Bench, Index, in_round};
-use crate::finals::{ERRORS_MIN, Finals, GAIN_MIN, run_off};
+use crate::finals::{ERRORS_MIN, Finals, GAIN_MIN, rounds_in_block, run_off};
 use crate::spread::Spread;
 
 /// The tiles of one kernel.
@@ -343,7 +343,12 @@ pub(crate) fn race(
 pub(crate) fn search(bench: &mut dyn Bench, kernels: &[Tiles], budget: Duration) -> Ranking {
     let rules = Rules::new(Rigor::Patient, budget.mul_f64(1.0 - RUN_OFF_SHARE));
     let raced = race(bench, kernels, &rules, &mut ());
-    let finals = run_off(bench, &raced.finalists, budget);
+    let finals = run_off(
+        bench,
+        &raced.finalists,
+        rounds_in_block(Rigor::Patient),
+        budget,
+    );
     raced.decide(finals)
 }
 

@@ -194,7 +194,7 @@ fn the_best_of_another_kind_comes_to_the_run_off() {
     let raced = race(&mut fake, &kernels, &rules, &mut ());
     assert_eq!(raced.finalists, [0, 1, 2]);
     fake.us[2] = 85.0;
-    let finals = run_off(&mut fake, &raced.finalists, AMPLE);
+    let finals = run_off(&mut fake, &raced.finalists, 160, AMPLE);
     let ranking = raced.decide(finals);
     assert_eq!(ranking.winner, Some(2));
     assert!(matches!(ranking.rows[0].outcome, Outcome::RunnerUp { .. }));

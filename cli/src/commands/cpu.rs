@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use tern_kernels::{Cpu, Family, Isa};
@@ -11,6 +12,7 @@ use crate::Ending;
 use crate::args::{IsaArg, JsonArg, PagesArg, ProfileArg, ThreadsArg};
 use crate::output::{BOLD, bytes, paint, print, print_json, remark};
 use crate::plan::{ProfileUse, find_profile};
+use crate::proof::{Proof, Proofs};
 
 /// Interleaved rounds of the bandwidth measurement.
 const ROUNDS: usize = 31;
@@ -20,16 +22,23 @@ const ROUNDS: usize = 31;
 /// The streaming bandwidth is what a kernel that reads its weights from memory can reach at best: the median over rounds
 /// of reads with the widest loads from a buffer of eight times the last-level cache. The measurement takes a few seconds
 /// and up to two gigabytes of memory; --no-bandwidth leaves it out.
+///
+/// The instruction sets are those that the CPU announces, which is not always true: hypervisors and emulators err. With
+/// --prove each runs all its kernels in a process of its own, and their results are compared with the reference.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tern cpu
   tern cpu --no-bandwidth --json
+  tern cpu --no-bandwidth --prove        does it do what it announces?
   tern cpu --threads 1 --pages small     bandwidth of one thread on 4 KiB pages")]
 pub struct Args {
     /// Do not measure the memory bandwidth
     #[arg(long)]
     no_bandwidth: bool,
+    /// Prove each instruction set: run its kernels in a process of its own and compare their results
+    #[arg(long)]
+    prove: bool,
     #[command(flatten)]
     pages: PagesArg,
     #[command(flatten)]
@@ -52,7 +61,11 @@ struct Report {
     model: u32,
     stepping: u32,
     cores: usize,
+    /// Those that the CPU announces.
     isas: Vec<&'static str>,
+    /// What came of their proofs, with `--prove`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proofs: Option<Vec<Proof>>,
     /// Bytes; 0 if unknown.
     l1d: usize,
     l2: usize,
@@ -67,9 +80,22 @@ struct Report {
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let cpu = args.isa.cpu();
     let (_, profile) = find_profile(&args.profile.choice(), &cpu)?;
+    let proofs = match args.prove {
+        // Nobody raises the flag: Ctrl-C ends this command at once, and a child with it.
+        true => match Proofs::of(&cpu, &AtomicBool::new(false)) {
+            Some(proofs) => Some(proofs),
+            None => return Ok(Ending::Interrupted),
+        },
+        false => None,
+    };
     let mut measured = Vec::new();
     if !args.no_bandwidth {
         remark("measuring the memory bandwidth …");
+        // It reads with the widest loads, so with proven ones if that is known.
+        let cpu = match &proofs {
+            Some(proofs) => proofs.applied_to(cpu.clone()),
+            None => cpu.clone(),
+        };
         let threads = args.threads.on(&cpu);
         // One thread alone tells what one kernel can reach, all together what a model can.
         let counts = if threads > 1 && !args.threads.is_given() {
@@ -81,7 +107,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             measured.push(bandwidth(&cpu, threads, args.pages.pages(), ROUNDS)?);
         }
     }
-    let report = report(&cpu, profile, measured);
+    let report = report(&cpu, profile, proofs, measured);
     if args.json.json {
         print_json(&report)?;
     } else {
@@ -90,7 +116,12 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
-fn report(cpu: &Cpu, profile: ProfileUse, bandwidth: Vec<Bandwidth>) -> Report {
+fn report(
+    cpu: &Cpu,
+    profile: ProfileUse,
+    proofs: Option<Proofs>,
+    bandwidth: Vec<Bandwidth>,
+) -> Report {
     let kernels = Family::ALL.map(|family| {
         (
             family.name(),
@@ -106,6 +137,7 @@ fn report(cpu: &Cpu, profile: ProfileUse, bandwidth: Vec<Bandwidth>) -> Report {
         stepping: cpu.stepping,
         cores: cpu.cores,
         isas: cpu.isas().into_iter().map(Isa::name).collect(),
+        proofs: proofs.map(|proofs| proofs.all().to_vec()),
         l1d: cpu.caches.l1d,
         l2: cpu.caches.l2,
         l3: cpu.caches.l3,
@@ -165,6 +197,9 @@ fn text(cpu: &Cpu, report: &Report) -> String {
                 .to_owned(),
         ),
     ];
+    for Proof { isa, verdict } in report.proofs.iter().flatten() {
+        lines.push(("proof", format!("{isa}: {verdict}")));
+    }
     for bandwidth in &report.bandwidth {
         lines.push(("bandwidth", bandwidth.to_string()));
     }

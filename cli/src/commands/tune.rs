@@ -10,9 +10,10 @@ use tern_kernels::{
     Cpu, Entry, Force, HostInfo, Loaded, Pages, Planner, Profile, ProfileError, Rigor,
 };
 use tern_tune::profiles::merge;
+use tern_tune::replay::Strategy;
 use tern_tune::{
-    Log, Past, TuneOptions, Tuning, Verification, check_writable, default_profile_path, tile_text,
-    tune_further, verify, write_profile,
+    Log, Past, TuneOptions, Tuning, Verification, check_writable, default_budget,
+    default_profile_path, tile_text, tune_further, verify, write_profile,
 };
 
 use crate::Ending;
@@ -22,6 +23,7 @@ use crate::load::ModelName;
 use crate::output::{one_line, paint, plural, print, print_json, remark, warn};
 use crate::plan::entries;
 use crate::progress::Measuring;
+use crate::proof::{Proof, Proven};
 use crate::table::{Align, Table};
 use crate::worklist::{Seconds, ShapesArgs, Worklist, worklist};
 
@@ -43,6 +45,9 @@ const CHECK_SLACK: f64 = 0.03;
 ///
 /// A winner that the noise of the machine hides (its comparison with the others is not known to 3 %) is not stored.
 ///
+/// What the CPU announces is not taken on trust: before anything is measured, each instruction set runs all its kernels
+/// in a process of its own, and one that dies, hangs or returns a wrong number is left out, with a warning.
+///
 /// Everything is measured anew, so --profile does not apply. With --kernel, a cap on the instruction sets or small pages
 /// the result is not the best for this CPU, and --out must say where it goes.
 ///
@@ -54,6 +59,7 @@ Examples:
   tern tune --rigor measure                      half a minute
   tern tune --model ./bitnet-b1.58-2B-4T         for the shapes of a model
   tern tune --shapes llama3-8b-1.58 --threads 1,4,8 --budget 240
+  tern tune --replay log.jsonl                   which search finds how much, from a log
   tern tune --check                              does the saved profile still hold?
   tern tune --out here.toml                      then: tern run … --profile here.toml")]
 pub struct Args {
@@ -86,6 +92,13 @@ pub struct Args {
     /// ones; fails if more than one in ten is over 3 % slower, or if the time did not suffice for all
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["out", "model", "shapes", "threads", "kernel", "rigor", "again", "force", "log"])]
     check: Option<Option<PathBuf>>,
+    /// Time nothing: replay the most rigorous tuning of a log with the strategies of --strategy, each within --budget of the
+    /// log's time, and say how close their picks come to the best
+    #[arg(long, value_name = "LOG", conflicts_with_all = ["out", "model", "shapes", "threads", "kernel", "rigor", "again", "force", "log", "check"])]
+    replay: Option<PathBuf>,
+    /// Strategies to replay, separated by commas: estimate, measure, patient, exhaustive, halving, random [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "replay", value_parser = Strategy::from_str)]
+    strategy: Vec<Strategy>,
     #[command(flatten)]
     pages: PagesArg,
     #[command(flatten)]
@@ -103,12 +116,17 @@ struct Report<'a> {
     /// The profile's path, if it was written.
     out: Option<&'a Path>,
     models: &'a [String],
+    /// What came of the instruction sets' proofs.
+    proofs: &'a [Proof],
     tuning: &'a Tuning,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let cpu = args.isa.cpu();
+    if let Some(log) = &args.replay {
+        return replay(args, &cpu, log);
+    }
     match &args.check {
         Some(path) => check(args, &cpu, path.as_deref()),
         None if args.rigor == Rigor::Estimate => estimate(args, &cpu),
@@ -183,10 +201,13 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         Some(path) => path.clone(),
         None => default_profile_path(cpu)?,
     };
-    let old = old_profile(&out)?;
     let watch = Watch::new();
+    let Some(Proven { cpu, whole, proofs }) = Proven::of(cpu, watch.flag()) else {
+        return Ok(stopped());
+    };
+    let old = old_profile(&out, &whole)?;
     check_writable(&out)?;
-    let options = args.options(cpu);
+    let options = args.options(&cpu);
     let mut log = args
         .log_path(&out)
         .map(|path| Log::open(&path))
@@ -194,7 +215,7 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     announce(&worklist, &options);
     let mut progress = Measuring::within(options.budget);
     let mut tuning = tune_further(
-        cpu,
+        &cpu,
         &worklist.work,
         &options,
         Past {
@@ -206,7 +227,7 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     )?;
     drop(progress);
     // The profile is of this CPU, whatever part of it was tuned.
-    tuning.profile.host = HostInfo::of(&Cpu::detect());
+    tuning.profile.host = HostInfo::of(&whole);
     let cancelled = tuning.cancelled || watch.stopped();
     let has_news = !cancelled && !tuning.profile.entries.is_empty();
     if has_news {
@@ -221,11 +242,54 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         true => print_json(&Report {
             out: written,
             models: &worklist.names,
+            proofs: proofs.all(),
             tuning: &tuning,
         })?,
         false => print(winners(&tuning.profile.entries))?,
     }
     Ok(conclude(&tuning, cancelled, &out, log.as_ref()))
+}
+
+/// Compares strategies on a log.
+fn replay(args: &Args, cpu: &Cpu, log: &Path) -> anyhow::Result<Ending> {
+    let strategies = match args.strategy.is_empty() {
+        true => Strategy::ALL.to_vec(),
+        false => args.strategy.clone(),
+    };
+    let budget = |strategy| match (args.budget, strategy) {
+        (Some(budget), _) => budget.duration(),
+        (None, Strategy::Measure) => default_budget(Rigor::Measure),
+        (None, Strategy::Exhaustive) => default_budget(Rigor::Exhaustive),
+        (None, _) => default_budget(Rigor::Patient),
+    };
+    let found = tern_tune::replay::replay(log, cpu, &strategies, budget)?;
+    if args.json.json {
+        print_json(&found)?;
+        return Ok(Ending::Done);
+    }
+    let mut table = Table::new(&[
+        ("strategy", Align::Left),
+        ("a token takes, by threads", Align::Left),
+        ("worst pick", Align::Right),
+        ("samples", Align::Right),
+        ("seconds", Align::Right),
+    ]);
+    for replayed in found {
+        let tokens = replayed.token.iter();
+        let tokens = tokens.map(|(threads, ratio)| format!("x{threads} {ratio:.3}x"));
+        table.row([
+            replayed.strategy.name().to_owned(),
+            tokens.collect::<Vec<_>>().join("  "),
+            format!("{:.3}x", replayed.worst),
+            replayed.samples.to_string(),
+            format!("{:.1}", replayed.seconds),
+        ]);
+    }
+    print(table)?;
+    remark(
+        "times are ratios to the best candidates of the log; seconds are the log's, without packing",
+    );
+    Ok(Ending::Done)
 }
 
 /// Shows what is chosen without timing anything.
@@ -335,13 +399,20 @@ fn unknown_to(noise: f64) -> String {
     }
 }
 
-/// The profile whose entries are to be kept. A file that is no profile of this CPU is not ours to replace.
-fn old_profile(out: &Path) -> anyhow::Result<Option<Profile>> {
+/// What Ctrl-C leaves behind before anything was measured.
+fn stopped() -> Ending {
+    warn("stopped, nothing was written");
+    Ending::Interrupted
+}
+
+/// The profile whose entries are to be kept: those of kernels that `whole` runs. A file that is no profile of this CPU is not ours
+/// to replace.
+fn old_profile(out: &Path, whole: &Cpu) -> anyhow::Result<Option<Profile>> {
     if !out.is_file() {
         return Ok(None);
     }
     // Without the cap of --max-isa: entries beyond it are not stale.
-    match Profile::load(out, &Cpu::detect()) {
+    match Profile::load(out, whole) {
         Ok(loaded) => {
             let ignored = loaded.ignored.iter();
             ignored.for_each(|line| remark(format_args!("dropping an old entry: {line}")));
@@ -404,8 +475,12 @@ fn check(args: &Args, cpu: &Cpu, path: Option<&Path>) -> anyhow::Result<Ending> 
         None => Profile::default_path(cpu)
             .context("neither XDG_CONFIG_HOME nor HOME is set; name a profile")?,
     };
+    let watch = Watch::new();
+    let Some(Proven { cpu, whole, .. }) = Proven::of(cpu, watch.flag()) else {
+        return Ok(Ending::Interrupted);
+    };
     let loaded =
-        Profile::load(&path, cpu).with_context(|| format!("cannot check {}", path.display()));
+        Profile::load(&path, &cpu).with_context(|| format!("cannot check {}", path.display()));
     let Loaded {
         profile, ignored, ..
     } = loaded.context("`tern tune` makes a profile")?;
@@ -422,10 +497,10 @@ fn check(args: &Args, cpu: &Cpu, path: Option<&Path>) -> anyhow::Result<Ending> 
         "checking {} of {} for {} s",
         entries(profile.entries.len()),
         path.display(),
-        args.options(cpu).budget.as_secs_f64()
+        args.options(&cpu).budget.as_secs_f64()
     ));
     // Entries that only the cap keeps from being judged.
-    let capped = match Profile::load(&path, &Cpu::detect()) {
+    let capped = match Profile::load(&path, &whole) {
         Ok(all) => all
             .profile
             .entries
@@ -433,11 +508,10 @@ fn check(args: &Args, cpu: &Cpu, path: Option<&Path>) -> anyhow::Result<Ending> 
             .saturating_sub(profile.entries.len()),
         Err(_) => 0,
     };
-    let watch = Watch::new();
     let mut progress = Measuring::new();
-    let options = args.options(cpu);
+    let options = args.options(&cpu);
     let found = verify(
-        cpu,
+        &cpu,
         &profile,
         &options,
         &mut |step| progress.step(step),
