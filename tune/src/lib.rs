@@ -69,6 +69,7 @@ mod search;
 pub mod shapes;
 mod spread;
 pub mod study;
+mod totals;
 pub mod tune;
 pub mod verify;
 pub mod write;
@@ -92,6 +93,7 @@ pub use search::{Decision, Outcome, Stage};
 pub use shapes::{MatrixShape, ModelShapes, ShapesError, Work, merge_work};
 pub use spread::Spread;
 pub use study::{Study, StudyOptions, study};
+pub use totals::{Total, totals};
 pub use tune::{Past, TuneOptions, Tuning, tune, tune_further};
 pub use verify::{Agreement, Verification, verify};
 pub use write::{

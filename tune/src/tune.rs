@@ -282,15 +282,15 @@ pub(crate) fn tune_orders(
             let note = format!("the run-off of {shape} x{threads} ended early: {failure}");
             tuning.notes.push(note);
         }
-        let (job, entry) = job.decide(run_off.finals, options)?;
-        match entry {
-            Ok((entry, winner)) => {
-                tuning.profile.entries.push(entry);
-                winners.push((order, winner));
+        let decided = job.decide(run_off.finals, options)?;
+        match decided.is_stored {
+            true => {
+                tuning.profile.entries.push(decided.entry);
+                winners.push((order, decided.winner));
             }
-            Err(entry) => tuning.unstored.push(entry),
+            false => tuning.unstored.push(decided.entry),
         }
-        tuning.jobs.push(job);
+        tuning.jobs.push(decided.job);
     }
     if !cancel.load(Ordering::Relaxed) {
         let left = options.budget.saturating_sub(elapsed()).max(crossing);
@@ -624,6 +624,15 @@ impl Tuner<'_> {
     }
 }
 
+/// The result for one shape and thread count.
+struct Decided {
+    job: Job,
+    entry: Entry,
+    winner: Candidate,
+    /// Whether the entry is for the profile: the noise does not hide the difference, or such entries are wanted.
+    is_stored: bool,
+}
+
 impl RacedJob {
     /// Those for the run-off, in order of preference.
     fn finalists(&self) -> Vec<Candidate> {
@@ -631,12 +640,8 @@ impl RacedJob {
         finalists.map(|&index| self.candidates[index]).collect()
     }
 
-    /// The result after the run-off, and the entry: as an error, if the noise hides the difference and such entries are not wanted.
-    fn decide(
-        self,
-        finals: Finals,
-        options: &TuneOptions,
-    ) -> Result<(Job, Result<(Entry, Candidate), Entry>), TuneError> {
+    /// The result after the run-off.
+    fn decide(self, finals: Finals, options: &TuneOptions) -> Result<Decided, TuneError> {
         let verdict = finals.verdict();
         let noise = verdict.and_then(|verdict| finals.noise(verdict.winner));
         // Without a verdict there was no time to compare, or nobody to compare with.
@@ -668,11 +673,12 @@ impl RacedJob {
             noisy: is_hidden,
             ..job.entry(winner.kernel, self.order.work.sharing())
         };
-        let entry = match !is_hidden || options.store_noisy {
-            true => Ok((entry, winner)),
-            false => Err(entry),
-        };
-        Ok((job, entry))
+        Ok(Decided {
+            job,
+            entry,
+            winner,
+            is_stored: !is_hidden || options.store_noisy,
+        })
     }
 
     fn logged(&self) -> LoggedRace {

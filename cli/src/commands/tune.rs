@@ -12,15 +12,15 @@ use tern_kernels::{
 use tern_tune::profiles::merge;
 use tern_tune::replay::Strategy;
 use tern_tune::{
-    Log, Past, TuneOptions, Tuning, Verification, check_writable, default_budget,
-    default_profile_path, tile_text, tune_further, verify, write_profile,
+    Log, Past, Total, TuneOptions, Tuning, Verification, check_writable, default_budget,
+    default_profile_path, tile_text, totals, tune_further, verify, write_profile,
 };
 
 use crate::Ending;
 use crate::args::{IsaArg, JsonArg, Numbers, PagesArg, thread_counts, usage_error};
 use crate::interrupt::Watch;
 use crate::load::ModelName;
-use crate::output::{one_line, paint, plural, print, print_json, remark, warn};
+use crate::output::{bytes, one_line, paint, plural, print, print_json, remark, warn};
 use crate::plan::entries;
 use crate::progress::Measuring;
 use crate::proof::{Proof, Proven};
@@ -118,6 +118,8 @@ struct Report<'a> {
     models: &'a [String],
     /// What came of the instruction sets' proofs.
     proofs: &'a [Proof],
+    /// What the winners make of all these models together, for each thread count that is complete.
+    totals: &'a [Total],
     tuning: &'a Tuning,
 }
 
@@ -238,14 +240,20 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         write_profile(&profile, &out)?;
     }
     let written = has_news.then_some(out.as_path());
+    let totals = totals(&cpu, &worklist.work, &tuning.profile);
     match args.json.json {
         true => print_json(&Report {
             out: written,
             models: &worklist.names,
             proofs: proofs.all(),
+            totals: &totals,
             tuning: &tuning,
         })?,
-        false => print(winners(&tuning.profile.entries))?,
+        false => print(format_args!(
+            "{}{}",
+            winners(&tuning.profile.entries),
+            totals_text(&totals)
+        ))?,
     }
     Ok(conclude(&tuning, cancelled, &out, log.as_ref()))
 }
@@ -313,6 +321,22 @@ fn estimate(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     }
     remark("nothing was timed or written: this is what is chosen without a profile");
     Ok(Ending::Done)
+}
+
+/// A line for each number of threads.
+fn totals_text(totals: &[Total]) -> String {
+    let line = |total: &Total| {
+        let prompt = total.prompt_us.map_or_else(String::new, |us| {
+            format!(", for one of a long prompt {:.2} ms", us / 1000.0)
+        });
+        format!(
+            "\nwith {}: all products for a token {:.2} ms{prompt}; weights {}",
+            plural(total.threads, "thread"),
+            total.token_us / 1000.0,
+            bytes(total.bytes as u64),
+        )
+    };
+    totals.iter().map(line).collect()
 }
 
 /// What is about to happen.
