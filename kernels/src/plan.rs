@@ -266,15 +266,21 @@ impl Planner {
     ///
     /// By the closed form: the tile with the fewest operations for a product. All return the same integers.
     pub fn choose_gemm(&self, packing: Packing) -> Option<GemmChoice> {
+        self.gemms(packing).into_iter().next()
+    }
+
+    /// All kernels for batched products of a matrix in `packing`, by the closed form, the fastest first.
+    pub fn gemms(&self, packing: Packing) -> Vec<GemmChoice> {
         if packing.group != 0 {
-            return None;
+            return Vec::new();
         }
-        let gemms = self.cpu.gemms();
-        let kernel = gemms.min_by(|a, b| {
+        let mut gemms: Vec<GemmKernel> = self.cpu.gemms().collect();
+        gemms.sort_by(|a, b| {
             let (cost, other) = (gemm_estimate(a), gemm_estimate(b));
             cost.total_cmp(&other).then(a.id.cmp(b.id))
-        })?;
-        Some(self.gemm_with(kernel, packing))
+        });
+        let with = |kernel| self.gemm_with(kernel, packing);
+        gemms.into_iter().map(with).collect()
     }
 
     /// Batched products by `kernel`, with what unpacks `packing` for it.

@@ -50,7 +50,7 @@ pub struct Profile {
     /// The machine that it was tuned on.
     pub host: HostInfo,
     /// One entry for each shape and thread count: the product of one token.
-    #[serde(default, rename = "gemv")]
+    #[serde(default, rename = "gemv", skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<Entry>,
     /// One entry for each shape, thread count and number of tokens from which on it holds.
     #[serde(default, rename = "batch", skip_serializing_if = "Vec::is_empty")]

@@ -30,6 +30,10 @@ const ROUNDS: usize = 5;
 const FEW_ROUNDS: usize = 3;
 const PROMPT_SAMPLES: usize = 3;
 
+/// Kernels of batched products that are compared, those of the lowest estimates: the others are of older instruction sets, and one
+/// product of plain Rust takes as long as fifty of vectors.
+const GEMMS_MAX: usize = 3;
+
 /// A batched product must be faster by more than this to be taken.
 const GAIN_MIN: f64 = 0.02;
 
@@ -218,11 +222,11 @@ impl<'a> Batches<'a> {
         rigor: Rigor,
         budget: Duration,
     ) -> Result<Vec<BatchEntry>, TuneError> {
-        let (clock, cpu) = (Clock::start(), self.planner.cpu());
+        let clock = Clock::start();
         let packing = winner.kernel.packing;
-        let gemms = cpu.gemms().map(|k| self.planner.gemm_with(k, packing));
         // Where nothing unpacks a packing, batched products decode it trit by trit, which never pays.
-        let gemms = gemms.filter(|gemm| gemm.unpack.is_some());
+        let gemms = self.planner.gemms(packing).into_iter();
+        let gemms = gemms.filter(|gemm| gemm.unpack.is_some()).take(GEMMS_MAX);
         let all: Vec<Option<GemmChoice>> = std::iter::once(None).chain(gemms.map(Some)).collect();
         let rounds = match rigor {
             Rigor::Estimate | Rigor::Measure => FEW_ROUNDS,

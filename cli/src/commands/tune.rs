@@ -330,7 +330,7 @@ fn totals_text(totals: &[Total]) -> String {
             format!(", for one of a long prompt {:.2} ms", us / 1000.0)
         });
         format!(
-            "\nwith {}: all products for a token {:.2} ms{prompt}; weights {}",
+            "with {}: all products for a token {:.2} ms{prompt}; weights {}\n",
             plural(total.threads, "thread"),
             total.token_us / 1000.0,
             bytes(total.bytes as u64),
