@@ -168,7 +168,7 @@ impl Finals {
     }
 
     /// By how much one candidate is slower than another (negative: faster), and how much of that may be noise.
-    fn lag(&self, candidate: usize, other: usize) -> Option<(f64, f64)> {
+    pub(crate) fn lag(&self, candidate: usize, other: usize) -> Option<(f64, f64)> {
         let ratio = self.ratio_of_all(candidate, other)?;
         let (a, b) = (self.all(candidate), self.all(other));
         let blocks = (a.chunks_exact(self.block)).zip(b.chunks_exact(self.block));

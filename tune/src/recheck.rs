@@ -1,44 +1,65 @@
-//! Does a profile still hold? Times its winners against their runners-up again, which takes a fraction of a tuning.
+//! Does a profile still hold, and what is it worth? Times its winners again, against their runners-up, what would be chosen without a profile,
+//! and what a tuner with warm weights would choose, all in the same rounds. That takes a fraction of a tuning.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
-use tern_kernels::{Cpu, Entry, Pages, Profile};
+use tern_kernels::plan::DEFAULT_TILE;
+use tern_kernels::{Cpu, Entry, Pages, Planner, Profile};
 
 use crate::error::TuneError;
+use crate::finals::{ERRORS_MIN, Finals};
 use crate::measure::Candidate;
 use crate::progress::Progress;
 use crate::runoff::{RunOff, Shelf, run_off_in_turns};
 
-/// A winner that is slower than its runner-up by more than this, and by more than the noise, no longer holds.
+/// A winner that is slower than a rival by more than this, and by more than the noise, no longer holds.
 pub const SLACK: f64 = 0.03;
 
-/// A saved winner beside its runner-up, timed again.
+/// Another candidate beside a winner.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rival {
+    /// Id of its kernel.
+    pub kernel: String,
+    /// By which part of the winner's time it was slower when it was tuned, where the profile says it.
+    pub then: Option<f64>,
+    /// The same now; 0 if it is the winner itself.
+    pub now: f64,
+    /// What part of it may be noise: two standard errors.
+    pub noise: f64,
+}
+
+impl Rival {
+    /// Whether it is not faster than the winner by more than [`SLACK`] and the noise.
+    fn is_behind(&self) -> bool {
+        self.now >= -SLACK.max(self.noise)
+    }
+}
+
+/// A saved winner beside its rivals, timed again in the same rounds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rechecked {
     /// What for: shape and threads.
     pub name: String,
     /// Id of the winner.
     pub winner: String,
-    /// Id of the runner-up.
-    pub runner_up: String,
-    /// By which part of the winner's time the runner-up was slower when it was tuned.
-    pub then: f64,
-    /// The same now.
-    pub now: f64,
-    /// What part of it may be noise: two standard errors.
-    pub noise: f64,
-    /// Whether the winner is not slower by more than [`SLACK`] and the noise.
+    /// The runner-up.
+    pub runner_up: Option<Rival>,
+    /// What is chosen without a profile.
+    pub estimate: Option<Rival>,
+    /// What a tuner would choose whose weights stay in the caches.
+    pub warm: Option<Rival>,
+    /// Whether no rival is faster by more than [`SLACK`] and the noise.
     pub holds: bool,
 }
 
 /// How a profile fared.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recheck {
-    /// One row for each entry that has a runner-up and was timed.
+    /// One row for each entry that was timed.
     pub entries: Vec<Rechecked>,
-    /// Entries that could not be judged: without a runner-up, with one that is not in this version, or for want of time.
+    /// Entries that could not be judged for want of time.
     pub unjudged: Vec<String>,
 }
 
@@ -49,7 +70,7 @@ impl Recheck {
     }
 }
 
-/// Times every winner of `profile` against its runner-up, all in turns, within `budget`.
+/// Times every winner of `profile` against its runner-up, the estimate and the choice by warm weights, all in turns, within `budget`.
 ///
 /// # Errors
 /// A kernel is no longer exact or cannot be set up, or the system refuses memory or threads.
@@ -61,25 +82,26 @@ pub fn recheck(
     progress: &mut dyn FnMut(&Progress),
     cancel: &AtomicBool,
 ) -> Result<Recheck, TuneError> {
+    let planner = Planner::new(cpu.clone(), None, None)?;
     let mut found = Recheck {
         entries: Vec::new(),
         unjudged: Vec::new(),
     };
-    let (mut run_offs, mut entries) = (Vec::new(), Vec::new());
+    let (mut run_offs, mut fields) = (Vec::new(), Vec::new());
     for entry in &profile.entries {
-        match pair(cpu, entry) {
-            Some(pair) => {
-                let sharing = entry.sharing;
-                run_offs.push(RunOff::new(
-                    entry.shape(),
-                    entry.threads,
-                    sharing,
-                    pair.to_vec(),
-                ));
-                entries.push(entry);
-            }
-            None => found.unjudged.push(entry.name()),
-        }
+        // Loading a profile drops entries whose kernel is not here.
+        let Some(field) = Field::of(&planner, entry) else {
+            found.unjudged.push(entry.name());
+            continue;
+        };
+        let candidates = field.candidates.clone();
+        run_offs.push(RunOff::new(
+            entry.shape(),
+            entry.threads,
+            entry.sharing,
+            candidates,
+        ));
+        fields.push((entry, field));
     }
     progress(&Progress::RunOffs {
         count: run_offs.len(),
@@ -93,41 +115,87 @@ pub fn recheck(
         });
     };
     run_off_in_turns(&mut run_offs, &mut shelf, budget, cancel, &mut after);
-    for (entry, run_off) in entries.into_iter().zip(run_offs) {
+    for ((entry, field), run_off) in fields.into_iter().zip(run_offs) {
         if let Some(failure) = run_off.failure {
             return Err(failure);
         }
-        let ratio = run_off.finals.ratio(1, 0);
-        let noise = run_off.finals.noise(0);
-        let (Some(ratio), Some(noise), Some(then)) = (ratio, noise, &entry.runner_up) else {
-            found.unjudged.push(entry.name());
-            continue;
-        };
-        let now = ratio.median - 1.0;
-        found.entries.push(Rechecked {
-            name: entry.name(),
-            winner: entry.kernel.clone(),
-            runner_up: then.kernel.clone(),
-            then: then.margin,
-            now,
-            noise,
-            holds: now >= -SLACK.max(noise),
-        });
+        match field.judge(entry, &run_off.finals) {
+            Some(judged) => found.entries.push(judged),
+            None => found.unjudged.push(entry.name()),
+        }
     }
     Ok(found)
 }
 
-/// Winner and runner-up, if this CPU runs both.
-fn pair(cpu: &Cpu, entry: &Entry) -> Option<[Candidate; 2]> {
-    let runner_up = entry.runner_up.as_ref()?;
-    Some([
-        Candidate {
-            kernel: cpu.kernel(&entry.kernel)?,
-            tile: entry.tile,
-        },
-        Candidate {
-            kernel: cpu.kernel(&runner_up.kernel)?,
-            tile: runner_up.tile,
-        },
-    ])
+/// A winner, which is the first, and its rivals by their positions among the candidates.
+struct Field {
+    candidates: Vec<Candidate>,
+    runner_up: Option<usize>,
+    estimate: Option<usize>,
+    warm: Option<usize>,
+}
+
+impl Field {
+    fn of(planner: &Planner, entry: &Entry) -> Option<Field> {
+        let candidate = |id: &str, tile| {
+            let kernel = planner.cpu().kernel(id)?;
+            Some(Candidate { kernel, tile })
+        };
+        let mut candidates = vec![candidate(&entry.kernel, entry.tile)?];
+        let mut place = |candidate: Option<Candidate>| {
+            let candidate = candidate?;
+            let known = candidates.iter().position(|c| *c == candidate);
+            Some(known.unwrap_or_else(|| {
+                candidates.push(candidate);
+                candidates.len() - 1
+            }))
+        };
+        let runner_up = entry.runner_up.as_ref();
+        let runner_up = place(runner_up.and_then(|other| candidate(&other.kernel, other.tile)));
+        let choice = planner.choose(entry.shape(), entry.threads);
+        let estimate = place(candidate(choice.kernel.id, choice.tile));
+        let warm = entry.warm_kernel.as_ref();
+        let warm = place(warm.and_then(|id| candidate(id, DEFAULT_TILE)));
+        Some(Field {
+            candidates,
+            runner_up,
+            estimate,
+            warm,
+        })
+    }
+
+    /// `None` if there was no time.
+    fn judge(&self, entry: &Entry, finals: &Finals) -> Option<Rechecked> {
+        let rival = |position: Option<usize>, then| -> Option<Option<Rival>> {
+            let Some(position) = position else {
+                return Some(None);
+            };
+            let (now, noise) = match position {
+                0 => (0.0, 0.0),
+                other => finals.lag(other, 0)?,
+            };
+            Some(Some(Rival {
+                kernel: self.candidates[position].kernel.id.to_string(),
+                then,
+                now,
+                noise: ERRORS_MIN * noise,
+            }))
+        };
+        let margin = entry.runner_up.as_ref().map(|other| other.margin);
+        let rivals = [
+            rival(self.runner_up, margin)?,
+            rival(self.estimate, None)?,
+            rival(self.warm, None)?,
+        ];
+        let holds = rivals.iter().flatten().all(Rival::is_behind);
+        let [runner_up, estimate, warm] = rivals;
+        Some(Rechecked {
+            name: entry.name(),
+            winner: entry.kernel.clone(),
+            runner_up,
+            estimate,
+            warm,
+            holds,
+        })
+    }
 }

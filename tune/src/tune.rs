@@ -668,6 +668,7 @@ impl RacedJob {
         let entry = Entry {
             rigor: options.rigor,
             date: host::now_utc(),
+            warm_kernel: job.warm_winner.map(str::to_string),
             warm_us: warm.map(|(_, us)| (us * 1000.0).round() / 1000.0),
             noise: (noise * 10_000.0).round() / 10_000.0,
             noisy: is_hidden,

@@ -8,8 +8,8 @@ use serde::Serialize;
 use tern_kernels::{Cpu, Profile, ProfileError, Rigor, Shape};
 use tern_tune::profiles::{Difference, Side, differences, merge};
 use tern_tune::{
-    Recheck, check_writable, default_profile_path, recheck, tile_text, write_atomically,
-    write_profile,
+    Recheck, Rechecked, Rival, check_writable, default_profile_path, recheck, tile_text,
+    write_atomically, write_profile,
 };
 
 use crate::Ending;
@@ -67,7 +67,8 @@ enum Action {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Times winners against their runners-up again and says whether the profile still holds; exit code 1 if it does not
+    /// Times winners again, against their runners-up, what is chosen without a profile and what warm weights would choose, and says
+    /// whether the profile still holds; exit code 1 if it does not
     Verify {
         /// The profile [default: this CPU's]
         file: Option<PathBuf>,
@@ -369,14 +370,14 @@ fn verify(
     }
     if !found.unjudged.is_empty() {
         remark(format_args!(
-            "not judged, for want of a runner-up or of time: {}",
+            "not judged for want of time: {}",
             found.unjudged.join(", ")
         ));
     }
     let wrong = found.entries.iter().filter(|entry| !entry.holds).count();
     if wrong > 0 {
         bail!(
-            "{} of {} no longer hold: their runners-up are faster by more than 3 % and the noise; run `tern tune --again`",
+            "{} of {} no longer hold: another kernel is faster by more than 3 % and the noise; run `tern tune --again`",
             wrong,
             entries(found.entries.len())
         );
@@ -399,20 +400,26 @@ fn verified(found: &Recheck) -> String {
     let mut table = Table::new(&[
         ("rows x cols x threads", Align::Left),
         ("winner", Align::Left),
-        ("runner-up", Align::Left),
-        ("took then", Align::Right),
-        ("takes now", Align::Right),
-        ("±", Align::Right),
+        ("runner-up then", Align::Right),
+        ("now", Align::Right),
+        ("estimate", Align::Right),
+        ("warm choice", Align::Right),
         ("", Align::Left),
     ]);
+    let times = |rival: &Option<Rival>, winner: &str| match rival {
+        None => String::new(),
+        Some(rival) if rival.now == 0.0 && rival.kernel == winner => "the same".to_owned(),
+        Some(rival) => format!("{:.3}x ±{:.3}", 1.0 + rival.now, rival.noise),
+    };
     for entry in &found.entries {
+        let then = entry.runner_up.as_ref().and_then(|rival| rival.then);
         table.row([
             entry.name.clone(),
             entry.winner.clone(),
-            entry.runner_up.clone(),
-            format!("{:.3}x", 1.0 + entry.then),
-            format!("{:.3}x", 1.0 + entry.now),
-            format!("{:.3}", entry.noise),
+            then.map_or_else(String::new, |then| format!("{:.3}x", 1.0 + then)),
+            times(&entry.runner_up, &entry.winner),
+            times(&entry.estimate, &entry.winner),
+            times(&entry.warm, &entry.winner),
             if entry.holds {
                 "holds"
             } else {
@@ -421,7 +428,15 @@ fn verified(found: &Recheck) -> String {
             .to_owned(),
         ]);
     }
-    table.to_string()
+    let other = |entry: &&Rechecked| {
+        let mut warm = entry.warm.iter();
+        warm.any(|rival| rival.kernel != entry.winner)
+    };
+    format!(
+        "{table}times are over the winner's, in the same rounds; with warm weights another kernel would have been chosen for {} of {}\n",
+        found.entries.iter().filter(other).count(),
+        found.entries.len()
+    )
 }
 
 fn forget(shapes: &[Forgotten], file: Option<&Path>) -> anyhow::Result<Ending> {

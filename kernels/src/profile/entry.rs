@@ -105,6 +105,9 @@ pub struct Entry {
     /// Median time of one product whose weights are in the caches, in microseconds, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_us: Option<f64>,
+    /// Id of the kernel that is fastest with its weights in the caches, which is what other tuners measure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_kernel: Option<String>,
     /// What part of the winner's time the comparison with the runner-up may be wrong by: two standard errors.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub noise: f64,
@@ -204,6 +207,7 @@ impl Entry {
             median_us: 0.0,
             mad_us: 0.0,
             warm_us: None,
+            warm_kernel: None,
             noise: 0.0,
             noisy: false,
             tile: DEFAULT_TILE,
