@@ -17,7 +17,7 @@ const CHUNKS: &[usize] = &[2, 8];
 const ALL_CHUNKS: &[usize] = &[1, 2, 4, 8, 16];
 
 /// Prefetch distances in bytes, beside the default.
-const PREFETCHES: &[usize] = &[0, 4096, 12288];
+const PREFETCHES: &[usize] = &[0, 2048, 4096, 12288];
 const ALL_PREFETCHES: &[usize] = &[0, 1024, 2048, 4096, 6144, 12288, 16384, 24576];
 
 /// Every prefetch distance that a patient tuning tries, from short to long.

@@ -14,6 +14,7 @@ use tern_kernels::{
 
 use crate::bench::{Weights, in_round};
 use crate::error::TuneError;
+use crate::finals::ERRORS_MIN;
 use crate::host;
 use crate::measure::{Candidate, Clock};
 use crate::spread::Spread;
@@ -25,10 +26,10 @@ const TOKENS: [usize; 4] = [65, 17, 5, 2];
 /// Tokens at which the cost of a prompt's token is measured: enough that unpacking the weights is shared by many.
 const PROMPT: usize = 64;
 
-/// Interleaved rounds, and samples of a prompt.
+/// Interleaved rounds, and those of prompts.
 const ROUNDS: usize = 5;
 const FEW_ROUNDS: usize = 3;
-const PROMPT_SAMPLES: usize = 3;
+const PROMPT_ROUNDS: usize = 8;
 
 /// Kernels of batched products that are compared, those of the lowest estimates: the others are of older instruction sets, and one
 /// product of plain Rust takes as long as fifty of vectors.
@@ -185,33 +186,55 @@ impl<'a> Batches<'a> {
         })
     }
 
-    /// Microseconds for one token of a prompt in the candidate's packing, by the batched product of the closed form; `None` where there
-    /// is none or no copy of the weights. The packing must be in `weights`.
-    pub(crate) fn prompt_us(
+    /// Microseconds for one token of a prompt in the packing of each candidate (of different packings, all in `weights`), by the batched
+    /// product of the closed form; `None` where there is none or no copy of the weights.
+    ///
+    /// They are timed in rounds. Packings differ in what unpacking costs, which many tokens share, so mostly by less than a machine's
+    /// noise: one whose difference from the first is not clear costs as much as the first.
+    pub(crate) fn prompts_us(
         &mut self,
         weights: &mut Weights,
-        candidate: &Candidate,
-    ) -> Result<Option<f64>, TuneError> {
-        let packing = candidate.kernel.packing;
-        let Some(gemm) = self.planner.choose_gemm(packing) else {
-            return Ok(None);
-        };
+        candidates: &[Candidate],
+    ) -> Result<Vec<Option<f64>>, TuneError> {
         let q = activations(weights.activations(), PROMPT);
-        let Some(matrix) = weights.rotation().take_warm(packing) else {
-            return Ok(None);
-        };
-        let gemv = join(matrix, candidate, self.threads);
-        let mut way = Way::new(candidate.kernel, Some(gemm), &gemv, PROMPT)?;
-        let mut samples = Vec::new();
-        // The first one warms up.
-        for round in 0..=PROMPT_SAMPLES {
-            let us = self.team.session(|session| way.run(session, &gemv, &q));
-            if round > 0 {
-                samples.push(us);
+        let mut ways: Vec<Option<Way>> = candidates.iter().map(|_| None).collect();
+        let mut samples: Vec<Vec<f64>> = vec![Vec::new(); candidates.len()];
+        // The first round warms up.
+        for round in 0..=PROMPT_ROUNDS {
+            for position in in_round(round, candidates.len()) {
+                let candidate = &candidates[position];
+                let packing = candidate.kernel.packing;
+                let Some(gemm) = self.planner.choose_gemm(packing) else {
+                    continue;
+                };
+                let Some(matrix) = weights.rotation().take_warm(packing) else {
+                    continue;
+                };
+                let gemv = join(matrix, candidate, self.threads);
+                let way = match &mut ways[position] {
+                    Some(way) => way,
+                    none => none.insert(Way::new(candidate.kernel, Some(gemm), &gemv, PROMPT)?),
+                };
+                let us = self.team.session(|session| way.run(session, &gemv, &q));
+                if round > 0 {
+                    samples[position].push(us);
+                }
+                weights.rotation().put_back(vec![gemv.into_matrix()]);
             }
         }
-        weights.rotation().put_back(vec![gemv.into_matrix()]);
-        Ok(Spread::of(samples).map(|spread| spread.median))
+        let first = samples.iter().find(|samples| !samples.is_empty()).cloned();
+        let Some(first) = first.and_then(Spread::of) else {
+            return Ok(vec![None; candidates.len()]);
+        };
+        let cost = |samples: &Vec<f64>| {
+            let ratio = Spread::ratio(samples, &first.samples)?;
+            let noise = (ERRORS_MIN * ratio.error()).max(GAIN_MIN);
+            match (ratio.median - 1.0).abs() > noise {
+                true => Some(first.median * ratio.median),
+                false => Some(first.median),
+            }
+        };
+        Ok(samples.iter().map(cost).collect())
     }
 
     /// The best way for each number of tokens, as entries for the profile; fewer if `budget` has passed.
@@ -366,8 +389,8 @@ mod tests {
                     )
                     .unwrap();
                 assert_eq!(found.len(), TOKENS.len(), "{}", kernel.id);
-                let prompt = batches.prompt_us(&mut weights, &candidate).unwrap();
-                assert!(prompt.is_none_or(|us| us > 0.0));
+                let prompts = batches.prompts_us(&mut weights, &[candidate]).unwrap();
+                assert!(prompts.len() == 1 && prompts[0].is_none_or(|us| us > 0.0));
                 let mut profile =
                     tern_kernels::Profile::new(&cpu, "2026-01-01T00:00:00Z", Vec::new());
                 profile.batches = found.clone();

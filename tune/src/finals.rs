@@ -14,11 +14,11 @@ use crate::bench::{Bench, Index, in_round};
 use crate::spread::Spread;
 
 /// A challenger that is less than this much faster does not displace the incumbent, however sure the difference is.
-pub(crate) const GAIN_MIN: f64 = 0.01;
+pub(crate) const GAIN_MIN: f64 = 0.008;
 
 /// A challenger that is faster by more than this displaces the incumbent, even if it may be noise: on a noisy machine the incumbent
 /// would keep its place with an expected loss of whatever the noise is.
-const TIE_MAX: f64 = 0.015;
+const TIE_MAX: f64 = 0.01;
 
 /// Standard errors that a difference must exceed to be more than noise.
 pub(crate) const ERRORS_MIN: f64 = 2.0;
@@ -38,6 +38,9 @@ const ROUNDS_IN_SHORT_BLOCK: usize = 40;
 
 /// Rounds at most: blocks that scatter by a thirtieth are then known to a hundredth.
 const ROUNDS_MAX: usize = 20 * ROUNDS_IN_BLOCK;
+
+/// The same while the noise is above [`NOISE_MAX`]: the winner would not be stored.
+const NOISY_ROUNDS_MAX: usize = 4 * ROUNDS_MAX;
 
 /// Rounds of a block for this rigor.
 pub(crate) fn rounds_in_block(rigor: Rigor) -> usize {
@@ -213,12 +216,16 @@ impl Finals {
     /// Whether more rounds would hardly change the verdict: there is nobody to compare, there are enough, or all differences are
     /// several errors away from the bar.
     pub(crate) fn is_done(&self) -> bool {
-        if self.left.len() < 2 || self.rounds() >= ROUNDS_MAX {
+        if self.left.len() < 2 || self.rounds() >= NOISY_ROUNDS_MAX {
             return true;
         }
-        let Some(Verdict { winner, .. }) = self.verdict() else {
+        let Some(Verdict { winner, is_clear }) = self.verdict() else {
             return false;
         };
+        let is_known = is_clear || self.noise(winner).is_none_or(|noise| noise <= NOISE_MAX);
+        if self.rounds() >= ROUNDS_MAX && is_known {
+            return true;
+        }
         let is_sure = |&other: &usize| {
             self.lag(other, winner)
                 .is_some_and(|(lag, error)| (lag.abs() - GAIN_MIN).abs() > ERRORS_SURE * error)

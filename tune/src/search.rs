@@ -21,7 +21,7 @@
 //! the noise: who had bad luck in a few samples stays for more of them.
 //!
 //! The tie rule makes the result reproducible: candidates come in a fixed order (the default plan's choice first),
-//! and a later finalist wins only if it is faster by more than 1 % and by more than the noise or 1.5 %.
+//! and a later finalist wins only if it is faster by more than 0.8 %, and by more than the noise or 1 %.
 //!
 //! Ideas: interleaved elimination from CubeCL's autotuner, the paired run-off from cutile's `tune`, checking before
 //! timing and failed candidates as rows from Kernel Tuner, "most expensive first" (see `tune.rs`) from FFTW's wisdom.

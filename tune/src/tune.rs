@@ -501,14 +501,16 @@ impl Tuner<'_> {
     ) -> Result<Vec<f64>, TuneError> {
         let mut batches = Batches::new(&self.planner, order.threads, self.cancel)?;
         let weights = self.shelf.weights(order.work.shape);
-        let mut known: HashMap<Packing, Option<f64>> = HashMap::new();
-        for &finalist in finalists {
-            let candidate = &candidates[finalist];
+        let mut of_packings: Vec<Candidate> = Vec::new();
+        for candidate in finalists.iter().map(|&finalist| candidates[finalist]) {
             let packing = candidate.kernel.packing;
-            if let std::collections::hash_map::Entry::Vacant(new) = known.entry(packing) {
-                new.insert(batches.prompt_us(weights, candidate)?);
+            if of_packings.iter().all(|c| c.kernel.packing != packing) {
+                of_packings.push(candidate);
             }
         }
+        let costs = batches.prompts_us(weights, &of_packings)?;
+        let packings = of_packings.iter().map(|c| c.kernel.packing);
+        let known: HashMap<Packing, Option<f64>> = packings.zip(costs).collect();
         let most = known.values().flatten().copied().fold(0.0, f64::max);
         let of = |&finalist: &usize| known[&candidates[finalist].kernel.packing].unwrap_or(most);
         Ok(finalists.iter().map(of).collect())
