@@ -20,7 +20,7 @@ use crate::output::{one_line, paint, plural, print, print_json, remark, warn};
 use crate::plan::entries;
 use crate::progress::Measuring;
 use crate::table::{Align, Table};
-use crate::worklist::{Seconds, ShapesArgs, Worklist, worklist};
+use crate::worklist::{Seconds, ShapesArgs, Worklist, list_known, worklist};
 
 /// What is tuned for unless the user says otherwise, besides the bundled model: the best-known ternary model.
 const DEFAULT_SHAPES: &str = "bitnet-2b4t";
@@ -46,6 +46,7 @@ const CHECK_SLACK: f64 = 0.03;
 Examples:
   tern tune                                      two minutes, once for each CPU
   tern tune --model ./bitnet-b1.58-2B-4T         for the shapes of a model
+  tern tune --shapes list                        the models whose shapes are known
   tern tune --shapes llama3-8b-1.58 --threads 1,4,8 --budget 240
   tern tune --check                              does the saved profile still hold?
   tern tune --out here.toml                      then: tern run … --profile here.toml")]
@@ -87,6 +88,10 @@ struct Report<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
+    if args.shapes.wants_list() {
+        list_known(args.json.json)?;
+        return Ok(Ending::Done);
+    }
     let cpu = args.isa.cpu();
     match &args.check {
         Some(path) => check(args, &cpu, path.as_deref()),
