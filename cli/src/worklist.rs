@@ -4,11 +4,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::Serialize;
 use tern_runtime::Model;
 use tern_tune::{ModelShapes, Work, merge_work};
 
 use crate::bundled;
 use crate::load::ModelName;
+use crate::output::{print, print_json};
+use crate::table::{Align, Table};
+
+/// What `--shapes` takes in place of a name to list the names.
+const LIST: &str = "list";
 
 /// `--model` and `--shapes`.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,7 +22,7 @@ pub struct ShapesArgs {
     /// Measure the matrix shapes of this model folder (only its config.json is read), or of `demo`; may be repeated
     #[arg(long, value_name = "MODEL")]
     model: Vec<ModelName>,
-    /// Measure the matrix shapes of known models, by name (a wrong name lists them), or of a .toml file
+    /// Measure the matrix shapes of known models, by name (`list` lists them), or of a .toml file
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     shapes: Vec<String>,
 }
@@ -33,6 +39,11 @@ impl ShapesArgs {
     /// Whether the user named nothing.
     pub fn is_empty(&self) -> bool {
         self.model.is_empty() && self.shapes.is_empty()
+    }
+
+    /// Whether the user asked for the names of the known models.
+    pub fn wants_list(&self) -> bool {
+        self.shapes.iter().any(|name| name == LIST)
     }
 
     /// The shapes that the user named.
@@ -66,6 +77,41 @@ pub fn worklist(models: &[ModelName], known: &[String]) -> anyhow::Result<Workli
         names,
         work: merge_work(work),
     })
+}
+
+/// What `--shapes list --json` prints of a model.
+#[derive(Serialize)]
+struct Known {
+    name: String,
+    weights: u128,
+    source: String,
+}
+
+/// Prints the known models, smallest first.
+pub fn list_known(json: bool) -> anyhow::Result<()> {
+    let mut known = Vec::new();
+    for name in ModelShapes::names() {
+        let model = ModelShapes::find(name)?;
+        known.push(Known {
+            weights: model.weights(),
+            name: model.name,
+            source: model.source,
+        });
+    }
+    known.sort_by_key(|model| model.weights);
+    if json {
+        return print_json(&known);
+    }
+    let mut table = Table::new(&[
+        ("model", Align::Left),
+        ("billion ternary weights", Align::Right),
+        ("source", Align::Left),
+    ]);
+    for model in known {
+        let billions = model.weights as f64 / 1e9;
+        table.row([model.name, format!("{billions:.3}"), model.source]);
+    }
+    print(table)
 }
 
 /// A time limit in seconds.

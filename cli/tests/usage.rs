@@ -61,6 +61,27 @@ fn the_options_of_the_engine_are_everywhere_where_a_model_runs() {
 }
 
 #[test]
+fn known_models_are_listed_with_their_weights() {
+    let world = World::new();
+    for command in ["tune", "compare"] {
+        let list = world.ok(&[command, "--shapes", "list"]);
+        let line = list.lines().find(|line| line.starts_with("falcon3-7b "));
+        let line = line.unwrap_or_else(|| panic!("no falcon3-7b in {list}"));
+        assert!(line.contains(" 6.650 "), "{line}");
+    }
+    let json = world.json(&["tune", "--shapes", "list", "--json"]);
+    let models = json.as_array().unwrap();
+    let is_known = |name: &str| models.iter().any(|model| model["name"] == name);
+    assert!(is_known("bitnet-2b4t") && is_known("ternary-bonsai-8b"));
+    let weights: Vec<u64> = models
+        .iter()
+        .map(|model| model["weights"].as_u64().unwrap())
+        .collect();
+    assert!(weights.is_sorted(), "{weights:?}");
+    assert!(world.files().is_empty());
+}
+
+#[test]
 fn the_version_is_that_of_the_package() {
     let expected = format!("tern {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(World::new().ok(&["--version"]), expected);

@@ -25,52 +25,43 @@ const FILE_MAX: u64 = 1 << 20;
 /// The largest number of layers, and of equal matrices in one layer.
 const COUNT_MAX: usize = 1 << 16;
 
+/// Names of models with the text of their files.
+macro_rules! embedded {
+    ($($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../configs/models/", $name, ".toml")))),+]
+    };
+}
+
 /// The files of `configs/models`, sorted by name.
-const EMBEDDED: &[(&str, &str)] = &[
-    (
-        "bitnet-2b4t",
-        include_str!("../../configs/models/bitnet-2b4t.toml"),
-    ),
-    (
-        "bitnet-3b",
-        include_str!("../../configs/models/bitnet-3b.toml"),
-    ),
-    (
-        "bitnet-large",
-        include_str!("../../configs/models/bitnet-large.toml"),
-    ),
-    (
-        "falcon-e-1b",
-        include_str!("../../configs/models/falcon-e-1b.toml"),
-    ),
-    (
-        "falcon-e-3b",
-        include_str!("../../configs/models/falcon-e-3b.toml"),
-    ),
-    (
-        "falcon3-10b-1.58bit",
-        include_str!("../../configs/models/falcon3-10b-1.58bit.toml"),
-    ),
-    (
-        "falcon3-1b-1.58bit",
-        include_str!("../../configs/models/falcon3-1b-1.58bit.toml"),
-    ),
-    (
-        "falcon3-3b-1.58bit",
-        include_str!("../../configs/models/falcon3-3b-1.58bit.toml"),
-    ),
-    (
-        "falcon3-7b-1.58bit",
-        include_str!("../../configs/models/falcon3-7b-1.58bit.toml"),
-    ),
-    (
-        "llama3-8b-1.58",
-        include_str!("../../configs/models/llama3-8b-1.58.toml"),
-    ),
-    (
-        "trilm-3.9b",
-        include_str!("../../configs/models/trilm-3.9b.toml"),
-    ),
+const EMBEDDED: &[(&str, &str)] = embedded![
+    "bitcpm4-cann-1b",
+    "bitcpm4-cann-8b",
+    "bitnet-2b4t",
+    "bitnet-3b",
+    "bitnet-embedding-0.6b",
+    "bitnet-embedding-270m",
+    "bitnet-large",
+    "bitnet-xl",
+    "falcon-e-1b",
+    "falcon-e-3b",
+    "falcon3-10b",
+    "falcon3-1b",
+    "falcon3-3b",
+    "falcon3-7b",
+    "llama3-8b-1.58",
+    "ternary-bonsai-1.7b",
+    "ternary-bonsai-27b",
+    "ternary-bonsai-4b",
+    "ternary-bonsai-8b",
+    "trilm-1.1b",
+    "trilm-1.5b",
+    "trilm-190m",
+    "trilm-2.4b",
+    "trilm-3.9b",
+    "trilm-390m",
+    "trilm-560m",
+    "trilm-830m",
+    "trilm-99m",
 ];
 
 /// One distinct product and how often one token needs it.
@@ -227,6 +218,11 @@ impl ModelShapes {
     /// The names of the embedded models, sorted.
     pub fn names() -> Vec<&'static str> {
         EMBEDDED.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// Ternary weights of the whole model.
+    pub fn weights(&self) -> u128 {
+        self.work().iter().map(Work::weights).sum()
     }
 
     /// Parses and checks the text of a shapes file; `file` is only for messages.
@@ -405,21 +401,62 @@ mod tests {
             ("bitnet-2b4t", 2.084),
             ("bitnet-large", 0.679),
             ("bitnet-3b", 3.221),
+            ("bitnet-embedding-0.6b", 0.440),
+            ("bitnet-embedding-270m", 0.100),
             ("llama3-8b-1.58", 6.979),
-            ("falcon3-1b-1.58bit", 1.132),
-            ("falcon3-3b-1.58bit", 2.422),
-            ("falcon3-7b-1.58bit", 6.650),
-            ("falcon3-10b-1.58bit", 9.500),
+            ("falcon3-1b", 1.132),
+            ("falcon3-3b", 2.422),
+            ("falcon3-7b", 6.650),
+            ("falcon3-10b", 9.500),
             ("falcon-e-1b", 1.585),
             ("falcon-e-3b", 2.919),
         ];
         for (name, billions) in published {
-            let work = ModelShapes::find(name).unwrap().work();
-            let weights: u128 = work.iter().map(Work::weights).sum();
+            let weights = ModelShapes::find(name).unwrap().weights();
             assert!(
                 (weights as f64 / 1e9 - billions).abs() < 0.001,
                 "{name}: {weights}"
             );
+        }
+    }
+
+    /// For other models all parameters are published: there the embeddings and, unless tied, the head are to be added.
+    #[test]
+    fn shapes_and_embeddings_add_up_to_the_published_number_of_parameters() {
+        // Name, billions of parameters, words in the vocabulary, matrices of so many rows.
+        let published = [
+            ("trilm-99m", 0.0998, 50304, 2),
+            ("trilm-190m", 0.190, 50304, 2),
+            ("trilm-390m", 0.392, 50304, 2),
+            ("trilm-560m", 0.569, 50304, 2),
+            ("trilm-830m", 0.834, 50304, 2),
+            ("trilm-1.1b", 1.15, 50432, 2),
+            ("trilm-1.5b", 1.515, 50432, 2),
+            ("trilm-2.4b", 2.46, 50304, 2),
+            ("trilm-3.9b", 3.99, 50688, 2),
+            ("ternary-bonsai-1.7b", 1.72, 151_936, 1),
+            ("ternary-bonsai-4b", 4.02, 151_936, 1),
+            ("ternary-bonsai-8b", 8.19, 151_936, 2),
+            ("ternary-bonsai-27b", 26.9, 248_320, 2),
+            ("bitcpm4-cann-1b", 1.62, 73_448, 2),
+            ("bitcpm4-cann-8b", 8.18, 73_448, 2),
+        ];
+        for (name, billions, vocabulary, matrices) in published {
+            let model = ModelShapes::find(name).unwrap();
+            let embeddings = vocabulary * model.matrices[0].cols as u128 * matrices;
+            let parameters = (model.weights() + embeddings) as f64 / 1e9;
+            let error = parameters / billions - 1.0;
+            assert!(error.abs() < 0.004, "{name}: {parameters}");
+        }
+    }
+
+    #[test]
+    fn every_file_states_its_number_of_weights() {
+        for (name, text) in EMBEDDED {
+            let model = ModelShapes::from_toml(text, name).unwrap();
+            let billions = model.weights() as f64 / 1e9;
+            let line = format!("# {billions:.3} billion ternary weights. ");
+            assert!(text.starts_with(&line), "{name}: {line}");
         }
     }
 

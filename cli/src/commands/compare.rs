@@ -13,7 +13,7 @@ use crate::args::{IsaArg, JsonArg, Numbers, PagesArg, thread_counts, usage_error
 use crate::interrupt::Watch;
 use crate::output::{plural, print, print_json, remark, warn};
 use crate::progress::Measuring;
-use crate::worklist::{Seconds, ShapesArgs, Worklist, worklist};
+use crate::worklist::{Seconds, ShapesArgs, Worklist, list_known, worklist};
 
 /// Seconds for a comparison, and for a report, unless the user says otherwise.
 const BUDGET: Seconds = Seconds(60.0);
@@ -76,6 +76,10 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
+    if args.shapes.wants_list() {
+        list_known(args.json.json)?;
+        return Ok(Ending::Done);
+    }
     let cpu = args.isa.cpu();
     let worklist = match args.shapes.is_empty() {
         true => worklist(&[], &[DEFAULT_SHAPES.to_owned()])?,

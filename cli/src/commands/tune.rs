@@ -25,7 +25,7 @@ use crate::plan::entries;
 use crate::progress::Measuring;
 use crate::proof::{Proof, Proven};
 use crate::table::{Align, Table};
-use crate::worklist::{Seconds, ShapesArgs, Worklist, worklist};
+use crate::worklist::{Seconds, ShapesArgs, Worklist, list_known, worklist};
 
 /// What is tuned for unless the user says otherwise, besides the bundled model: the best-known ternary model.
 const DEFAULT_SHAPES: &str = "bitnet-2b4t";
@@ -58,6 +58,7 @@ Examples:
   tern tune                                      two minutes, once for each CPU
   tern tune --rigor measure                      half a minute
   tern tune --model ./bitnet-b1.58-2B-4T         for the shapes of a model
+  tern tune --shapes list                        the models whose shapes are known
   tern tune --shapes llama3-8b-1.58 --threads 1,4,8 --budget 240
   tern tune --replay log.jsonl                   which search finds how much, from a log
   tern tune --check                              does the saved profile still hold?
@@ -125,6 +126,10 @@ struct Report<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
+    if args.shapes.wants_list() {
+        list_known(args.json.json)?;
+        return Ok(Ending::Done);
+    }
     let cpu = args.isa.cpu();
     if let Some(log) = &args.replay {
         return replay(args, &cpu, log);
