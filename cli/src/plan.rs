@@ -93,7 +93,7 @@ impl fmt::Display for ProfileUse {
             ProfileUse::Refused { path: file, reason } => {
                 write!(
                     f,
-                    "profile {} is not used: {reason}; using built-in defaults",
+                    "profile {} is not used: {reason}; using what ships with tern, or else built-in defaults",
                     path(file)
                 )
             }
@@ -206,9 +206,12 @@ fn judge(result: Result<Loaded, ProfileError>, path: &Path) -> (Option<Profile>,
 /// The profile that ships with the program for the microarchitecture of `cpu`. Its entries for kernels that have changed are dropped
 /// silently: the user can do nothing about them but tune.
 fn bundled_profile(cpu: &Cpu) -> Option<Profile> {
-    bundled::profiles()
-        .filter_map(|text| Some(Profile::shipped(text, cpu).ok()?.profile))
-        .find(|profile| !profile.entries.is_empty())
+    // One of this very CPU comes before those of other steppings.
+    let profiles = bundled::profiles().filter_map(|text| Profile::shipped(text, cpu).ok());
+    let profiles = profiles.map(|loaded| loaded.profile);
+    profiles
+        .filter(|profile| !profile.entries.is_empty())
+        .min_by_key(|profile| profile.host.key != cpu.key())
 }
 
 /// `1 entry`, `2 entries`.

@@ -282,7 +282,9 @@ fn places_that_cannot_be_written() {
             &[part, "cannot write"],
         );
         world.fails(
-            &["tune", "--model", "demo", "--budget", "0.1", "--out", place],
+            &[
+                "tune", "--model", "demo", "--budget", "0.1", "--force", "--out", place,
+            ],
             &[part],
         );
     }
@@ -336,6 +338,7 @@ fn a_full_disk() {
     world.fails(
         &[
             "tune",
+            "--force",
             "--model",
             "demo",
             "--max-isa",

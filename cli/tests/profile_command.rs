@@ -123,6 +123,7 @@ fn verifying_tells_a_winner_that_holds_from_one_that_does_not() {
         runner_up: Some(RunnerUp {
             kernel: other.id.to_owned(),
             margin: 0.5,
+            prompt_us: None,
             tile: tern_kernels::plan::DEFAULT_TILE,
         }),
         ..Entry::of(SHAPE, 1, winner)

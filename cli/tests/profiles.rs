@@ -194,7 +194,7 @@ fn a_profile_that_does_not_fit_is_refused_in_one_line_and_the_work_goes_on() {
         for part in [
             "warning: profile p.toml is not used",
             reason,
-            "using built-in defaults",
+            "or else built-in defaults",
         ] {
             assert!(ran.err.contains(part), "no `{part}` in: {}", ran.err);
         }

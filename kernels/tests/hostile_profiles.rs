@@ -40,6 +40,7 @@ fn good(cpu: &Cpu) -> Profile {
             runner_up: Some(RunnerUp {
                 kernel: kernel.id.to_owned(),
                 margin: 0.1,
+                prompt_us: None,
                 tile: tern_kernels::plan::DEFAULT_TILE,
             }),
             ..Entry::of(SHAPE, index + 1, &kernel)

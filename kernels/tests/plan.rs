@@ -37,6 +37,7 @@ fn entry(kernel: &Kernel, shape: Shape, threads: usize) -> Entry {
         runner_up: Some(RunnerUp {
             kernel: "another".to_owned(),
             margin: 0.25,
+            prompt_us: None,
             tile: DEFAULT_TILE,
         }),
         ..Entry::of(shape, threads, kernel)

@@ -157,7 +157,7 @@ impl Finals {
     }
 
     /// The same with what both cost beside.
-    fn ratio_of_all(&self, candidate: usize, other: usize) -> Option<Spread> {
+    pub(crate) fn ratio_of_all(&self, candidate: usize, other: usize) -> Option<Spread> {
         Spread::ratio(&self.all(candidate), &self.all(other))
     }
 
@@ -388,7 +388,7 @@ mod tests {
         let moved = finals(&[100.0, 100.0], 6 * block, state);
         let verdict = moved.verdict().unwrap();
         assert!(!verdict.is_clear && verdict.winner == 1, "{verdict:?}");
-        let level = finals(&[98.0, 100.0], 6 * block, state);
+        let level = finals(&[97.5, 100.0], 6 * block, state);
         let verdict = level.verdict().unwrap();
         assert!(!verdict.is_clear && verdict.winner == 0, "{verdict:?}");
         assert!(!moved.is_done());

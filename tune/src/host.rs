@@ -61,10 +61,19 @@ fn cgroup_available(root: &Path) -> Option<usize> {
 
 /// The present moment in UTC, as RFC 3339 writes it: `2026-11-20T10:15:00Z`.
 pub fn now_utc() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    rfc3339(seconds)
+    rfc3339(unix_seconds())
+}
+
+/// The present moment in seconds since 1970.
+pub(crate) fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// The machine's name, where the system tells it.
+pub(crate) fn name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_string()
 }
 
 /// Days to civil date by the algorithm of Howard Hinnant ("chrono-compatible low-level date algorithms"): years start

@@ -114,6 +114,7 @@ impl Job {
         let runner_up = self.best_other().map(|(trial, ratio)| RunnerUp {
             kernel: trial.kernel.to_string(),
             margin: rounded(ratio - 1.0),
+            prompt_us: None,
             tile: trial.tile,
         });
         Entry {

@@ -5,7 +5,7 @@
 //! weights were, all samples. It is written with one call, so a reader sees whole lines but for one that the end of the program cut.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,9 @@ use crate::tune::{Order, TuneOptions};
 
 /// A longer line is no line of a log: the samples of a whole stage of one candidate take a hundredth.
 const LINE_MAX: u64 = 16 << 20;
+
+/// Seconds after which an interrupted tuning is not gone on with: a machine changes in a day.
+const RESUMED_AGE_MAX: u64 = 24 * 3600;
 
 /// Why a log cannot be used. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,14 @@ pub enum LogError {
         /// The file.
         path: PathBuf,
     },
+    /// Another tuning writes to it.
+    #[error(
+        "another tuning is writing to the log {path}; wait for it, since two at a time disturb each other, or name another file with --log"
+    )]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// What a tuning is about: one that is the same may go on where another one ended.
@@ -47,6 +58,9 @@ pub enum LogError {
 pub(crate) struct Begin {
     /// When, UTC.
     pub date: String,
+    /// The same in seconds since 1970.
+    #[serde(default)]
+    pub unix_seconds: u64,
     /// Version of tern.
     pub engine: String,
     pub task: Task,
@@ -57,6 +71,8 @@ pub(crate) struct Begin {
 pub(crate) struct Task {
     /// The CPU's key.
     pub host: String,
+    /// The machine's name: others with the same CPU may share the log's folder.
+    pub machine: String,
     /// Names of the ISAs that may be used.
     pub isas: Vec<String>,
     /// Fingerprint of all kernels.
@@ -131,13 +147,17 @@ pub(crate) struct LoggedBlock {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record {
     Begin(Begin),
+    /// The races of a shape and thread count begin, perhaps for the second time.
+    Races {
+        rows: usize,
+        cols: usize,
+        threads: usize,
+    },
     Trial(LoggedTrial),
     Race(Box<LoggedRace>),
     Block(LoggedBlock),
-    /// The tuning came to its end; whether the user stopped it.
-    End {
-        cancelled: bool,
-    },
+    /// The tuning came to its end, and its result was saved.
+    End {},
 }
 
 #[derive(Serialize, Deserialize)]
@@ -203,6 +223,16 @@ impl Log {
             .append(true)
             .open(path)
             .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LogError::Busy {
+                    path: path.to_path_buf(),
+                });
+            }
+            // Not every file system knows locks.
+            Err(TryLockError::Error(_)) => {}
+        }
         let length = file.metadata().map_err(failed)?.len();
         if length > 0 {
             check_first_line(path)?;
@@ -226,9 +256,14 @@ impl Log {
 
     /// Begins a tuning, or goes on with the last one if that is the same and was interrupted.
     pub(crate) fn begin(&mut self, task: &Task) -> Result<Option<Unfinished>, LogError> {
-        let last = runs(&self.path)?.pop();
+        let mut runs = runs(&self.path)?;
         self.clock = Clock::start();
-        if let Some(run) = last.filter(|run| !run.has_ended && run.begin.task == *task) {
+        let now = host::unix_seconds();
+        runs.retain(|run| {
+            let age = now.saturating_sub(run.begin.unix_seconds);
+            !run.has_ended && age <= RESUMED_AGE_MAX && run.begin.task == *task
+        });
+        if let Some(run) = runs.pop() {
             self.run = run.name.clone();
             self.offset = run.seconds;
             return Ok(Some(unfinished(run)));
@@ -238,6 +273,7 @@ impl Log {
         self.offset = 0.0;
         self.add(Record::Begin(Begin {
             date,
+            unix_seconds: now,
             engine: env!("CARGO_PKG_VERSION").to_string(),
             task: task.clone(),
         }));
@@ -249,13 +285,21 @@ impl Log {
         let at = self.offset + self.clock.elapsed().as_secs_f64();
         let run = self.run.clone();
         let line = serde_json::to_string(&Line { run, at, record }).map_err(io::Error::other);
-        let written = line.and_then(|line| self.file.write_all((line + "\n").as_bytes()));
+        // After a line that could not be written whole, the next one begins anew.
+        let start = if self.failure.is_some() { "\n" } else { "" };
+        let line = line.map(|line| format!("{start}{line}\n"));
+        let written = line.and_then(|line| self.file.write_all(line.as_bytes()));
         if let Err(source) = written {
             self.failure = Some(LogError::Io {
                 path: self.path.clone(),
                 source,
             });
         }
+    }
+
+    /// Notes that the result of the tuning is saved: there is nothing left to go on with.
+    pub fn finish(&mut self) {
+        self.add(Record::End {});
     }
 
     /// Why the last line that failed could not be written.
@@ -274,7 +318,9 @@ fn check_first_line(path: &Path) -> Result<(), LogError> {
     let mut first = String::new();
     let read =
         File::open(path).and_then(|file| BufReader::new(file.take(LINE_MAX)).read_line(&mut first));
-    let is_line = || serde_json::from_str::<Line>(&first).is_ok();
+    // One that was cut by a full disk is all there is.
+    let is_cut = || !first.ends_with('\n') && first.starts_with("{\"run\":\"");
+    let is_line = || serde_json::from_str::<Line>(&first).is_ok() || is_cut();
     match read {
         Ok(_) if is_line() => Ok(()),
         Err(source) if source.kind() != io::ErrorKind::InvalidData => Err(LogError::Io {
@@ -325,7 +371,7 @@ pub(crate) fn runs(path: &Path) -> Result<Vec<Run>, LogError> {
             of.seconds = of.seconds.max(at);
         }
         match record {
-            Record::End { .. } => of.has_ended = true,
+            Record::End {} => of.has_ended = true,
             record => of.records.push(record),
         }
     }
@@ -340,6 +386,16 @@ fn unfinished(run: Run) -> Unfinished {
     let key = |rows, cols, threads| (Shape { rows, cols }, threads);
     for record in run.records {
         match record {
+            Record::Races {
+                rows,
+                cols,
+                threads,
+            } => {
+                let key = key(rows, cols, threads);
+                found.samples.remove(&key);
+                found.races.remove(&key);
+                found.blocks.remove(&key);
+            }
             Record::Trial(trial) if trial.weights == Residence::Memory => {
                 let of = found
                     .samples
@@ -357,7 +413,7 @@ fn unfinished(run: Run) -> Unfinished {
                     .entry(key(block.rows, block.cols, block.threads));
                 of.or_default().push(block);
             }
-            Record::Trial(_) | Record::Begin(_) | Record::End { .. } => {}
+            Record::Trial(_) | Record::Begin(_) | Record::End {} => {}
         }
     }
     found
@@ -374,6 +430,7 @@ impl Task {
         });
         Task {
             host: cpu.key(),
+            machine: host::name(),
             isas: cpu
                 .isas()
                 .iter()

@@ -68,6 +68,9 @@ fn tune_with(path: &Path, stop_at: usize) -> (Tuning, Vec<usize>) {
         log: Some(&mut log),
     };
     let tuning = tune_further(&cpu, &WORK, &options(), past, &mut progress, &cancel).unwrap();
+    if !tuning.cancelled {
+        log.finish();
+    }
     (tuning, raced)
 }
 
@@ -128,7 +131,7 @@ fn a_log_that_was_cut_anywhere_is_still_a_log() {
     tune_with(&path, 2);
     let whole = fs::read(&path).unwrap();
     let first = whole.iter().position(|&b| b == b'\n').unwrap() + 1;
-    for length in [first, first + 10, whole.len() / 2, whole.len() - 1] {
+    for length in [10, first, first + 10, whole.len() / 2, whole.len() - 1] {
         fs::write(&path, &whole[..length]).unwrap();
         let (tuning, _) = tune_with(&path, usize::MAX);
         let entries = tuning.profile.entries.len();
@@ -144,10 +147,21 @@ fn a_log_that_was_cut_anywhere_is_still_a_log() {
 }
 
 #[test]
+fn two_tunings_do_not_write_to_one_log() {
+    let folder = folder();
+    let path = folder.path().join("log.jsonl");
+    let first = Log::open(&path).unwrap();
+    let error = Log::open(&path).unwrap_err();
+    assert!(matches!(error, LogError::Busy { .. }), "{error}");
+    drop(first);
+    Log::open(&path).unwrap();
+}
+
+#[test]
 fn what_is_no_log_is_left_alone() {
     let folder = folder();
     let path = folder.path().join("notes.txt");
-    for text in [&b"dear diary\n"[..], b"{}", b"\xff\xfe\n", b"[1]\n"] {
+    for text in [&b"dear diary\n"[..], b"{}\n", b"\xff\xfe\n", b"[1]\n"] {
         fs::write(&path, text).unwrap();
         let error = Log::open(&path).unwrap_err();
         assert!(matches!(error, LogError::NotALog { .. }), "{error}");

@@ -1,13 +1,14 @@
 //! Profiles joined and compared.
 //!
-//! Merging takes, for each thing that two profiles have an entry for, the one of higher rigor, then the newer, then the faster; what is
-//! left is decided by the entries' text. That is the maximum in a total order, so that it does not matter in which order, or how often,
+//! Merging takes, for each thing that two profiles have an entry for, the one of higher rigor, then the newer, then the faster (one that was
+//! not timed counts as slow, and one that was stored against the noise comes last); what is left is decided by the entries' text. That is the maximum in a total order, so that it does not matter in which order, or how often,
 //! profiles are merged: the results of a hundred machines can be joined in any way. (Rigor before age is FFTW's rule.)
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use tern_kernels::profile::Key;
 use tern_kernels::{BatchEntry, Entry, Profile};
 
 /// Profiles of different CPUs, which have nothing to say to each other.
@@ -86,16 +87,36 @@ fn compare_entries(a: &Entry, b: &Entry) -> Ordering {
     // One that was stored against the noise is worth less than any that was not.
     let merit = |e: &Entry| (!e.noisy, e.rigor, e.date.clone());
     (merit(a).cmp(&merit(b)))
-        .then(b.median_us.total_cmp(&a.median_us))
+        .then(time(b.median_us).total_cmp(&time(a.median_us)))
         .then_with(|| text(a).cmp(&text(b)))
+}
+
+/// 0 is no time.
+fn time(us: f64) -> f64 {
+    if us > 0.0 { us } else { f64::INFINITY }
 }
 
 /// The same for several tokens.
 fn compare_batches(a: &BatchEntry, b: &BatchEntry) -> Ordering {
     let merit = |e: &BatchEntry| (e.rigor, e.date.clone());
     (merit(a).cmp(&merit(b)))
-        .then(b.median_us.total_cmp(&a.median_us))
+        .then(time(b.median_us).total_cmp(&time(a.median_us)))
         .then_with(|| text(a).cmp(&text(b)))
+}
+
+/// The profile with the entries of `new` in place of its own for the same shapes and thread counts, and for several tokens of these.
+///
+/// # Errors
+///
+/// They are of different CPUs.
+pub fn replaced(mut old: Profile, new: Profile) -> Result<Profile, MergeError> {
+    let is_new = |rows, cols, threads| {
+        let mut entries = new.entries.iter();
+        entries.any(|e| (e.rows, e.cols, e.threads) == (rows, cols, threads))
+    };
+    old.entries.retain(|e| !is_new(e.rows, e.cols, e.threads));
+    old.batches.retain(|e| !is_new(e.rows, e.cols, e.threads));
+    merge(old, new)
 }
 
 fn text<T: Serialize>(entry: &T) -> String {
@@ -126,7 +147,7 @@ pub struct Side {
 /// The entries that only one of two profiles has, or for which they choose differently. Those that differ in nothing but times
 /// are left out.
 pub fn differences(a: &Profile, b: &Profile) -> Vec<Difference> {
-    type Sides = BTreeMap<(usize, usize, usize, usize), (String, Side)>;
+    type Sides = BTreeMap<Key, (String, Side)>;
     let sides = |profile: &Profile| -> Sides {
         let gemv = profile.entries.iter().map(|e| {
             let choice = format!("{} {}", e.kernel, crate::tile_text(&e.tile));
@@ -139,10 +160,10 @@ pub fn differences(a: &Profile, b: &Profile) -> Vec<Difference> {
         gemv.chain(batch).collect()
     };
     let (mut first, mut second) = (sides(a), sides(b));
-    let mut keys: Vec<_> = first.keys().chain(second.keys()).copied().collect();
+    let mut keys: Vec<Key> = first.keys().chain(second.keys()).cloned().collect();
     keys.sort_unstable();
     keys.dedup();
-    let difference = |key| {
+    let difference = |key: Key| {
         let (a, b) = (first.remove(&key), second.remove(&key));
         let name = a.as_ref().or(b.as_ref())?.0.clone();
         let (first, second) = (a.map(|(_, side)| side), b.map(|(_, side)| side));

@@ -13,16 +13,21 @@ use crate::finals::{ERRORS_MIN, Finals};
 use crate::measure::Candidate;
 use crate::progress::Progress;
 use crate::runoff::{RunOff, Shelf, run_off_in_turns};
+use crate::shapes::check_shape;
 
 /// A winner that is slower than a rival by more than this, and by more than the noise, no longer holds.
 pub const SLACK: f64 = 0.03;
+
+/// With more noise than this, a rival must be clearly slower or faster.
+const NOISE_MAX: f64 = 0.05;
 
 /// Another candidate beside a winner.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rival {
     /// Id of its kernel.
     pub kernel: String,
-    /// By which part of the winner's time it was slower when it was tuned, where the profile says it.
+    /// By which part of the winner's time, for a token and a prompt's token together, it was slower when it was tuned, where the
+    /// profile says it.
     pub then: Option<f64>,
     /// The same now; 0 if it is the winner itself.
     pub now: f64,
@@ -34,6 +39,11 @@ impl Rival {
     /// Whether it is not faster than the winner by more than [`SLACK`] and the noise.
     fn is_behind(&self) -> bool {
         self.now >= -SLACK.max(self.noise)
+    }
+
+    /// Whether the noise hides on which side it is.
+    fn is_hidden(&self) -> bool {
+        self.noise > NOISE_MAX && self.now.abs() <= self.noise
     }
 }
 
@@ -59,14 +69,15 @@ pub struct Rechecked {
 pub struct Recheck {
     /// One row for each entry that was timed.
     pub entries: Vec<Rechecked>,
-    /// Entries that could not be judged for want of time.
+    /// Entries that could not be judged: for want of time, or because noise hides the difference.
     pub unjudged: Vec<String>,
 }
 
 impl Recheck {
-    /// Whether all that was judged holds.
+    /// Whether everything was judged, and holds.
     pub fn holds(&self) -> bool {
-        self.entries.iter().all(|entry| entry.holds)
+        let is_complete = !self.entries.is_empty() && self.unjudged.is_empty();
+        is_complete && self.entries.iter().all(|entry| entry.holds)
     }
 }
 
@@ -82,6 +93,9 @@ pub fn recheck(
     progress: &mut dyn FnMut(&Progress),
     cancel: &AtomicBool,
 ) -> Result<Recheck, TuneError> {
+    for entry in &profile.entries {
+        check_shape(entry.shape())?;
+    }
     let planner = Planner::new(cpu.clone(), None, None)?;
     let mut found = Recheck {
         entries: Vec::new(),
@@ -95,12 +109,9 @@ pub fn recheck(
             continue;
         };
         let candidates = field.candidates.clone();
-        run_offs.push(RunOff::new(
-            entry.shape(),
-            entry.threads,
-            entry.sharing,
-            candidates,
-        ));
+        let mut run_off = RunOff::new(entry.shape(), entry.threads, entry.sharing, candidates);
+        run_off.finals = run_off.finals.with_extra(field.prompts(entry));
+        run_offs.push(run_off);
         fields.push((entry, field));
     }
     progress(&Progress::RunOffs {
@@ -164,7 +175,19 @@ impl Field {
         })
     }
 
-    /// `None` if there was no time.
+    /// What a prompt's token costs with each candidate; as much as with the winner where the profile does not say.
+    fn prompts(&self, entry: &Entry) -> Vec<f64> {
+        let winner = entry.prompt_us.unwrap_or(0.0);
+        let mut prompts = vec![winner; self.candidates.len()];
+        let runner_up = entry.runner_up.as_ref();
+        let known = runner_up.and_then(|other| other.prompt_us);
+        if let (Some(position), Some(us), Some(_)) = (self.runner_up, known, entry.prompt_us) {
+            prompts[position] = us;
+        }
+        prompts
+    }
+
+    /// `None` if there was too little time.
     fn judge(&self, entry: &Entry, finals: &Finals) -> Option<Rechecked> {
         let rival = |position: Option<usize>, then| -> Option<Option<Rival>> {
             let Some(position) = position else {
@@ -187,6 +210,9 @@ impl Field {
             rival(self.estimate, None)?,
             rival(self.warm, None)?,
         ];
+        if rivals.iter().flatten().any(Rival::is_hidden) {
+            return None;
+        }
         let holds = rivals.iter().flatten().all(Rival::is_behind);
         let [runner_up, estimate, warm] = rivals;
         Some(Rechecked {

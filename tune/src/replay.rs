@@ -24,6 +24,9 @@ const RUN_OFF_SHARE: f64 = 0.45;
 /// What admitting a candidate costs beside its samples (packing and checking), where the log does not say it.
 const ADMISSION: Duration = Duration::from_millis(20);
 
+/// A longer sample in microseconds is none of a product.
+const SAMPLE_MAX: f64 = 1e9;
+
 /// Samples of each candidate in a round of the simple strategies.
 const SAMPLES: usize = 5;
 
@@ -155,7 +158,7 @@ pub fn replay(
     }
     let replayed = strategies.iter();
     Ok(replayed
-        .map(|&strategy| run_strategy(strategy, &recorded, budget(strategy)))
+        .map(|&strategy| run_strategy(cpu, strategy, &recorded, budget(strategy)))
         .collect())
 }
 
@@ -168,7 +171,7 @@ fn recorded(run: &Run, cpu: &Cpu) -> Vec<Recorded> {
         let shape = Shape { rows, cols };
         let mut stages: Vec<(Stage, CandidateSamples)> = Vec::new();
         let mut add = |stage: Stage, candidate: (String, Tile), samples: &[f64]| {
-            let is_time = |us: &&f64| us.is_finite() && **us > 0.0;
+            let is_time = |us: &&f64| **us > 0.0 && **us <= SAMPLE_MAX;
             let samples: Vec<f64> = samples.iter().filter(is_time).copied().collect();
             let position = stages.iter().position(|(known, _)| *known == stage);
             let position = position.unwrap_or_else(|| {
@@ -244,7 +247,7 @@ fn on_one_scale(stages: Vec<(Stage, CandidateSamples)>) -> CandidateSamples {
         });
         let factor = Spread::of(ratios.collect()).map_or(1.0, |ratios| ratios.median);
         for (candidate, samples) in stage {
-            let samples = samples.into_iter().map(|us| us * factor);
+            let samples = samples.into_iter().map(|us| (us * factor).min(SAMPLE_MAX));
             all.entry(candidate).or_default().extend(samples);
         }
     }
@@ -289,7 +292,12 @@ impl Bench for Replay<'_> {
     }
 }
 
-fn run_strategy(strategy: Strategy, recorded: &[Recorded], budget: Duration) -> Replayed {
+fn run_strategy(
+    cpu: &Cpu,
+    strategy: Strategy,
+    recorded: &[Recorded],
+    budget: Duration,
+) -> Replayed {
     let mut result = Replayed {
         strategy,
         token: Vec::new(),
@@ -308,7 +316,10 @@ fn run_strategy(strategy: Strategy, recorded: &[Recorded], budget: Duration) -> 
             clock: Duration::ZERO,
             taken: 0,
         };
-        let pick = pick(strategy, of, &mut bench, each);
+        // What is chosen without timing may not be in the log.
+        let Some(pick) = pick(cpu, strategy, of, &mut bench, each) else {
+            continue;
+        };
         let median = |index: Index| {
             let spread = Spread::of(of.samples[index].clone());
             spread.map_or(f64::INFINITY, |spread| spread.median)
@@ -341,10 +352,16 @@ fn run_strategy(strategy: Strategy, recorded: &[Recorded], budget: Duration) -> 
     result
 }
 
-/// The candidate that a strategy chooses; one that was timed.
-fn pick(strategy: Strategy, of: &Recorded, bench: &mut Replay<'_>, budget: Duration) -> Index {
+/// The candidate that a strategy chooses, if that one was timed.
+fn pick(
+    cpu: &Cpu,
+    strategy: Strategy,
+    of: &Recorded,
+    bench: &mut Replay<'_>,
+    budget: Duration,
+) -> Option<Index> {
     let timed = |index: &Index| !of.samples[*index].is_empty();
-    let first = (0..of.samples.len()).find(timed).unwrap_or(0);
+    let all = || (0..of.samples.len()).filter(timed).collect();
     match (strategy, strategy.rigor()) {
         (_, Some(rigor)) => {
             let racing = budget.mul_f64(1.0 - RUN_OFF_SHARE);
@@ -367,26 +384,16 @@ fn pick(strategy: Strategy, of: &Recorded, bench: &mut Replay<'_>, budget: Durat
                 true => Finals::new(0),
                 false => run_off(bench, &finalists, rounds_in_block(rigor), budget),
             };
-            raced.decide(finals).winner.filter(timed).unwrap_or(first)
+            raced.decide(finals).winner.filter(timed)
         }
-        (Strategy::Halving, _) => halving(bench, (0..of.samples.len()).filter(timed).collect()),
-        (Strategy::Random, _) => {
-            random(bench, (0..of.samples.len()).filter(timed).collect(), budget)
-        }
+        (Strategy::Halving, _) => halving(bench, all(), budget),
+        (Strategy::Random, _) => random(bench, all(), budget),
         _ => {
-            let planner = tern_kernels::Planner::new(Cpu::detect(), None, None);
-            let chosen = planner
-                .ok()
-                .map(|planner| planner.choose(of.shape, of.threads));
-            let candidates = &of.field.candidates;
-            let place = chosen.and_then(|choice| {
-                let is_it = |index: &Index| {
-                    (candidates[*index].kernel, candidates[*index].tile)
-                        == (choice.kernel, choice.tile)
-                };
-                (0..candidates.len()).find(is_it)
-            });
-            place.filter(timed).unwrap_or(first)
+            let planner = tern_kernels::Planner::new(cpu.clone(), None, None).ok()?;
+            let choice = planner.choose(of.shape, of.threads);
+            let mut candidates = of.field.candidates.iter();
+            let place = candidates.position(|c| (c.kernel, c.tile) == (choice.kernel, choice.tile));
+            place.filter(timed)
         }
     }
 }
@@ -398,11 +405,11 @@ fn kernels_of(field: &Field) -> Vec<Kernel> {
         .collect()
 }
 
-/// Samples all, lets the slower half go, and so on.
-fn halving(bench: &mut Replay<'_>, mut left: Vec<Index>) -> Index {
+/// Samples all, lets the slower half go, and so on, until one is left or the time is up.
+fn halving(bench: &mut Replay<'_>, mut left: Vec<Index>, budget: Duration) -> Option<Index> {
     left.retain(|&candidate| bench.admit(candidate).is_ok());
     let mut samples: HashMap<Index, Vec<f64>> = HashMap::new();
-    while left.len() > 1 {
+    while left.len() > 1 && (samples.is_empty() || bench.elapsed() < budget) {
         for round in 0..SAMPLES {
             for position in in_round(round, left.len()) {
                 let us = bench.sample(left[position]);
@@ -412,11 +419,11 @@ fn halving(bench: &mut Replay<'_>, mut left: Vec<Index>) -> Index {
         sort_by_median(&mut left, &samples);
         left.truncate(left.len().div_ceil(2));
     }
-    left.first().copied().unwrap_or(0)
+    left.first().copied()
 }
 
 /// Samples candidates drawn by chance until the time is up.
-fn random(bench: &mut Replay<'_>, mut all: Vec<Index>, budget: Duration) -> Index {
+fn random(bench: &mut Replay<'_>, mut all: Vec<Index>, budget: Duration) -> Option<Index> {
     let mut state = 1u64;
     let mut drawn = Vec::new();
     let mut samples: HashMap<Index, Vec<f64>> = HashMap::new();
@@ -432,7 +439,7 @@ fn random(bench: &mut Replay<'_>, mut all: Vec<Index>, budget: Duration) -> Inde
         }
     }
     sort_by_median(&mut drawn, &samples);
-    drawn.first().copied().unwrap_or(0)
+    drawn.first().copied()
 }
 
 fn sort_by_median(candidates: &mut [Index], samples: &HashMap<Index, Vec<f64>>) {

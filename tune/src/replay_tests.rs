@@ -60,8 +60,12 @@ fn thorough_strategies_find_the_best_and_no_strategy_beats_it() {
     let recorded = [recorded];
     let minute = Duration::from_secs(60);
     for strategy in Strategy::ALL {
-        let found = run_strategy(strategy, &recorded, minute);
-        let (_, picked, _, ratio) = &found.picks[0];
+        let found = run_strategy(&Cpu::detect(), strategy, &recorded, minute);
+        // The estimate may be a kernel of another family, which is not among these.
+        let Some((_, picked, _, ratio)) = found.picks.first() else {
+            assert_eq!(strategy, Strategy::Estimate);
+            continue;
+        };
         assert!(*ratio >= 1.0 && found.worst == *ratio, "{strategy:?}");
         assert_eq!(found.token, [(1, *ratio)]);
         if matches!(strategy, Strategy::Exhaustive | Strategy::Halving) {
@@ -74,6 +78,7 @@ fn thorough_strategies_find_the_best_and_no_strategy_beats_it() {
         }
     }
     // The same log gives the same result.
-    let twice = [1, 2].map(|_| run_strategy(Strategy::Patient, &recorded, minute).picks);
+    let twice =
+        [1, 2].map(|_| run_strategy(&Cpu::detect(), Strategy::Patient, &recorded, minute).picks);
     assert_eq!(twice[0], twice[1]);
 }

@@ -630,6 +630,7 @@ impl<'a> Search<'a> {
         }
         Raced {
             is_cut_short: self.is_cut_short || !self.has_time(),
+            left_out: self.is_cut_short,
             samples: self.samples,
             outcomes: self.outcomes,
             finalists,
@@ -680,6 +681,8 @@ pub(crate) struct Raced {
     leader: Option<Index>,
     /// Whether time did not suffice for all, or the user stopped.
     is_cut_short: bool,
+    /// Whether candidates were left out for want of time.
+    left_out: bool,
 }
 
 impl Raced {
@@ -690,6 +693,15 @@ impl Raced {
         let fits = self.outcomes.len() == count && named.all(|&index| index < count);
         let has_leader = self.leader.is_some() || self.finalists.len() > 1;
         (fits && has_leader).then_some(Raced { samples, ..self })
+    }
+
+    /// The rigor that was reached: less than what was wanted where candidates were left out.
+    pub(crate) fn reached(&self, wanted: Rigor) -> Rigor {
+        match (self.left_out, wanted) {
+            (true, Rigor::Exhaustive) => Rigor::Patient,
+            (true, Rigor::Patient) => Rigor::Measure,
+            (_, rigor) => rigor,
+        }
     }
 
     /// Whether a candidate has samples.
@@ -743,7 +755,7 @@ impl Raced {
             return self.ranked(leader, runner_up, &ratios, stage, Decision::Interrupted);
         };
         let ratio = |position| {
-            let ratio = finals.ratio(position, verdict.winner);
+            let ratio = finals.ratio_of_all(position, verdict.winner);
             ratio.map_or(f64::INFINITY, |ratio| ratio.median)
         };
         let positions = (0..self.finalists.len()).filter(|&position| position != verdict.winner);

@@ -32,7 +32,7 @@ use crate::noise::{Noise, NoiseWatch};
 use crate::progress::Progress;
 use crate::runoff::{RunOff, Shelf, run_off_in_turns};
 use crate::screen::{Screen, verdicts};
-use crate::search::{Observer, Outcome, Raced, Rules, Stage, race};
+use crate::search::{Decision, Observer, Outcome, Raced, Rules, Stage, race};
 use crate::shapes::{Work, check_shape};
 use crate::spread::Spread;
 
@@ -294,7 +294,13 @@ pub(crate) fn tune_orders(
     }
     if !cancel.load(Ordering::Relaxed) {
         let left = options.budget.saturating_sub(elapsed()).max(crossing);
-        tuning.profile.batches = tuner.crossovers(&winners, left, progress)?;
+        match tuner.crossovers(&winners, left, progress) {
+            Ok(batches) => tuning.profile.batches = batches,
+            // The winners for one token are known all the same.
+            Err(failure) => tuning
+                .notes
+                .push(format!("several tokens at once: {failure}")),
+        }
     }
     for job in &tuning.jobs {
         progress(&job.done());
@@ -302,11 +308,6 @@ pub(crate) fn tune_orders(
     tuning.profile.rigor = options.rigor;
     tuning.cancelled |= cancel.load(Ordering::Relaxed);
     if let Some(log) = log {
-        let cancelled = tuning.cancelled;
-        // A tuning that the user stopped can go on.
-        if !cancelled {
-            log.add(Record::End { cancelled });
-        }
         let failure = log.failure().map(|failure| failure.to_string());
         tuning.notes.extend(failure);
     }
@@ -425,6 +426,15 @@ impl Tuner<'_> {
         let clock = Clock::start();
         let (shape, threads) = order.key();
         let rigor = self.options.rigor;
+        let mut log = log;
+        if let Some(log) = &mut log {
+            let Shape { rows, cols } = shape;
+            log.add(Record::Races {
+                rows,
+                cols,
+                threads,
+            });
+        }
         if !self.screened.contains_key(&shape) {
             let screened = self.screened(order, budget.mul_f64(SCREENING_SHARE), progress)?;
             self.screened.insert(shape, screened);
@@ -474,7 +484,10 @@ impl Tuner<'_> {
         }
         let Scribe { log, .. } = scribe;
         drop(bench);
-        let prompt_us = self.prompts(order, &raced.finalists, &field.candidates)?;
+        // Without what prompts cost the finalists are compared by a token alone.
+        let prompt_us = self
+            .prompts(order, &raced.finalists, &field.candidates)
+            .unwrap_or_else(|_| vec![0.0; raced.finalists.len()]);
         let job = RacedJob {
             order,
             candidates: field.candidates,
@@ -651,7 +664,15 @@ impl RacedJob {
             Some(verdict) => verdict.is_clear || noise.is_none_or(|noise| noise <= NOISE_MAX),
             None => self.raced.finalists.len() < 2,
         };
+        let prompts: Vec<(&str, f64)> = (self.raced.finalists.iter())
+            .map(|&index| self.candidates[index].kernel.id)
+            .zip(self.prompt_us.iter().copied())
+            .filter(|(_, us)| *us > 0.0)
+            .collect();
+        let rigor = self.raced.reached(options.rigor);
         let ranking = self.raced.decide(finals);
+        // A leader that the races did not come to an end with has been compared with few.
+        let is_clear = is_clear && ranking.decision != Decision::Interrupted;
         let mut job = Job::new(
             self.order.key(),
             &self.candidates,
@@ -667,14 +688,23 @@ impl RacedJob {
         let warm = warm.find(|(kernel, _)| *kernel == winner.kernel);
         let noise = noise.unwrap_or(0.0);
         let is_hidden = !is_clear;
+        let prompt_us = |kernel: &str| {
+            let found = prompts.iter().find(|(id, _)| *id == kernel);
+            found.map(|(_, us)| (us * 1000.0).round() / 1000.0)
+        };
+        let mut of_job = job.entry(winner.kernel, self.order.work.sharing());
+        if let Some(other) = &mut of_job.runner_up {
+            other.prompt_us = prompt_us(&other.kernel);
+        }
         let entry = Entry {
-            rigor: options.rigor,
+            prompt_us: prompt_us(winner.kernel.id),
+            rigor,
             date: host::now_utc(),
             warm_kernel: job.warm_winner.map(str::to_string),
             warm_us: warm.map(|(_, us)| (us * 1000.0).round() / 1000.0),
             noise: (noise * 10_000.0).round() / 10_000.0,
             noisy: is_hidden,
-            ..job.entry(winner.kernel, self.order.work.sharing())
+            ..of_job
         };
         Ok(Decided {
             job,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde::Serialize;
-use tern_kernels::{Cpu, Profile, ProfileError, Rigor, Shape};
+use tern_kernels::{Cpu, Profile, ProfileError, Shape};
 use tern_tune::profiles::{Difference, Side, differences, merge};
 use tern_tune::{
     Recheck, Rechecked, Rival, check_writable, default_profile_path, recheck, tile_text,
@@ -18,6 +18,7 @@ use crate::interrupt::Watch;
 use crate::output::{GOOD, one_line, paint, print, print_json, remark, warn};
 use crate::plan::entries;
 use crate::progress::Measuring;
+use crate::proof::Proven;
 use crate::table::{Align, Table};
 use crate::worklist::Seconds;
 
@@ -341,14 +342,17 @@ fn verify(
     cpu: &Cpu,
 ) -> anyhow::Result<Ending> {
     let path = place(file)?;
+    let watch = Watch::new();
+    let Some(Proven { cpu, .. }) = Proven::of(cpu, watch.flag()) else {
+        return Ok(Ending::Interrupted);
+    };
     let loaded =
-        Profile::load(&path, cpu).with_context(|| format!("cannot verify {}", path.display()))?;
+        Profile::load(&path, &cpu).with_context(|| format!("cannot verify {}", path.display()))?;
     let ignored = loaded.ignored.iter();
     ignored.for_each(|line| warn(format_args!("profile entry not used: {line}")));
-    let watch = Watch::new();
     let mut progress = Measuring::within(budget.duration());
     let found = recheck(
-        cpu,
+        &cpu,
         &loaded.profile,
         pages.pages(),
         budget.duration(),
@@ -368,12 +372,6 @@ fn verify(
     if watch.stopped() {
         return Ok(Ending::Interrupted);
     }
-    if !found.unjudged.is_empty() {
-        remark(format_args!(
-            "not judged for want of time: {}",
-            found.unjudged.join(", ")
-        ));
-    }
     let wrong = found.entries.iter().filter(|entry| !entry.holds).count();
     if wrong > 0 {
         bail!(
@@ -382,10 +380,14 @@ fn verify(
             entries(found.entries.len())
         );
     }
-    if found.entries.is_empty() {
+    if !found.holds() {
         bail!(
-            "nothing in {} could be judged; tune again, or give more time with --budget",
-            path.display()
+            "it is not known whether {} still holds, for want of time or because of noise: {}; give more time with --budget",
+            path.display(),
+            match found.unjudged.is_empty() {
+                true => "it has no entry".to_owned(),
+                false => found.unjudged.join(", "),
+            }
         );
     }
     let text = format!(
@@ -471,7 +473,7 @@ fn export(out: &Path) -> anyhow::Result<Ending> {
     read(&path)?;
     let text = Profile::read(&path)?;
     match out == Path::new("-") {
-        true => print(text.trim_end())?,
+        true => print(text)?,
         false => write_atomically(out, &text)?,
     }
     Ok(Ending::Done)
@@ -492,11 +494,11 @@ fn import(file: &Path) -> anyhow::Result<Ending> {
         false => new.profile,
     };
     write_profile(&merged, &own)?;
-    let rigor = merged.rigor.max(Rigor::Estimate);
     remark(format_args!(
-        "{} has {} now, rigor {rigor} or higher",
+        "{} has {} now, of rigor {} or higher",
         own.display(),
-        entries(merged.entries.len() + merged.batches.len())
+        entries(merged.entries.len() + merged.batches.len()),
+        merged.rigor,
     ));
     Ok(Ending::Done)
 }

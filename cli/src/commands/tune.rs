@@ -6,10 +6,11 @@ use std::str::FromStr as _;
 use anyhow::{Context as _, bail};
 use clap::error::ErrorKind;
 use serde::Serialize;
+use tern_kernels::profile::FORMAT;
 use tern_kernels::{
     Cpu, Entry, Force, HostInfo, Loaded, Pages, Planner, Profile, ProfileError, Rigor,
 };
-use tern_tune::profiles::merge;
+use tern_tune::profiles::replaced;
 use tern_tune::replay::Strategy;
 use tern_tune::{
     Log, Past, Total, TuneOptions, Tuning, Verification, check_writable, default_budget,
@@ -66,7 +67,8 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     shapes: ShapesArgs,
-    /// Thread counts to tune for, separated by commas [default: 1 and all usable cores]
+    /// Thread counts to tune for, separated by commas [default: 1 and all usable cores; with more rigor than `measure` also the powers
+    /// of two between]
     #[arg(long, value_name = "LIST", value_parser = thread_counts)]
     threads: Option<Numbers>,
     /// How thoroughly to search: `estimate` times nothing and only shows what is chosen without a profile, `measure` times
@@ -83,7 +85,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     /// Where every trial is written down, so that an interrupted tuning can go on; `none` for nowhere [default: the profile's
-    /// name with .jsonl]
+    /// name with .jsonl in place of .toml]
     #[arg(long, value_name = "FILE|none")]
     log: Option<PathBuf>,
     /// Where to save the profile [default: $XDG_CONFIG_HOME/tern/profiles/CPU.toml, or in ~/.config]
@@ -165,7 +167,15 @@ impl Args {
             Some(path) => Some(path.clone()),
             None => {
                 let is_ordinary = out.is_file() || !out.exists();
-                is_ordinary.then(|| out.with_extension("jsonl"))
+                // A name without .toml keeps all of it, so that two profiles never share a log.
+                let is_toml = out.extension().is_some_and(|extension| extension == "toml");
+                let mut whole = out.as_os_str().to_owned();
+                whole.push(".jsonl");
+                let path = match is_toml {
+                    true => out.with_extension("jsonl"),
+                    false => PathBuf::from(whole),
+                };
+                is_ordinary.then_some(path)
             }
         }
     }
@@ -212,7 +222,7 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     let Some(Proven { cpu, whole, proofs }) = Proven::of(cpu, watch.flag()) else {
         return Ok(stopped());
     };
-    let old = old_profile(&out, &whole)?;
+    let old = old_profile(&out)?;
     check_writable(&out)?;
     let options = args.options(&cpu);
     let mut log = args
@@ -238,11 +248,15 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     let cancelled = tuning.cancelled || watch.stopped();
     let has_news = !cancelled && !tuning.profile.entries.is_empty();
     if has_news {
-        let profile = match old {
-            Some(old) => merge(old, tuning.profile.clone())?,
+        // Read again: something else may have been saved there since.
+        let profile = match old_profile(&out)? {
+            Some(old) => replaced(old, tuning.profile.clone())?,
             None => tuning.profile.clone(),
         };
         write_profile(&profile, &out)?;
+    }
+    if let Some(log) = log.as_mut().filter(|_| !cancelled) {
+        log.finish();
     }
     let written = has_news.then_some(out.as_path());
     let totals = totals(&cpu, &worklist.work, &tuning.profile);
@@ -324,7 +338,7 @@ fn estimate(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         true => print_json(&entries)?,
         false => print(winners(&entries))?,
     }
-    remark("nothing was timed or written: this is what is chosen without a profile");
+    remark("nothing was timed or written: this is what is chosen without any profile");
     Ok(Ending::Done)
 }
 
@@ -434,20 +448,19 @@ fn stopped() -> Ending {
     Ending::Interrupted
 }
 
-/// The profile whose entries are to be kept: those of kernels that `whole` runs. A file that is no profile of this CPU is not ours
-/// to replace.
-fn old_profile(out: &Path, whole: &Cpu) -> anyhow::Result<Option<Profile>> {
+/// The profile whose entries are to be kept. A file that is no profile of this CPU, or of a newer tern, is not ours to replace.
+fn old_profile(out: &Path) -> anyhow::Result<Option<Profile>> {
     if !out.is_file() {
         return Ok(None);
     }
-    // Without the cap of --max-isa: entries beyond it are not stale.
-    match Profile::load(out, whole) {
+    // With all that the CPU announces: an instruction set that is capped, or was not proven this time, makes no entry stale.
+    match Profile::load(out, &Cpu::detect()) {
         Ok(loaded) => {
             let ignored = loaded.ignored.iter();
             ignored.for_each(|line| remark(format_args!("dropping an old entry: {line}")));
             Ok(Some(loaded.profile))
         }
-        Err(error @ ProfileError::Format { .. }) => {
+        Err(error @ ProfileError::Format { found }) if found < FORMAT => {
             remark(format_args!("replacing {}: {error}", out.display()));
             Ok(None)
         }

@@ -13,6 +13,9 @@ use crate::registry::{Kernel, gemms, kernels};
 /// The largest distance of a prefetch in bytes that an entry may ask for.
 const PREFETCH_MAX: usize = 1 << 24;
 
+/// More threads than this are a slip of the finger.
+const THREADS_MAX: usize = 1024;
+
 /// How thoroughly something was searched. (The words are those of FFTW's planner.)
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -105,6 +108,10 @@ pub struct Entry {
     /// Median time of one product whose weights are in the caches, in microseconds, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_us: Option<f64>,
+    /// Median time for one token of a long prompt in the winner's packing, in microseconds, where it was measured: the winner is the
+    /// fastest for a token and a prompt's token together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_us: Option<f64>,
     /// Id of the kernel that is fastest with its weights in the caches, which is what other tuners measure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_kernel: Option<String>,
@@ -128,12 +135,18 @@ pub struct Entry {
 pub struct RunnerUp {
     /// Its id.
     pub kernel: String,
-    /// By which part of the winner's time it was slower in the same rounds: 0.05 for 5 %.
+    /// By which part of the winner's time, for a token and a prompt's token together, it was slower in the same rounds: 0.05 for 5 %.
     pub margin: f64,
+    /// Median time for one token of a long prompt in its packing, in microseconds, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_us: Option<f64>,
     /// Its best tile.
     #[serde(default = "default_tile")]
     pub tile: Tile,
 }
+
+/// What an entry is for: rows, columns, threads, tokens, packing.
+pub type Key = (usize, usize, usize, usize, String);
 
 /// How a matrix is multiplied with several tokens at once: from so many tokens on, up to the next entry of the shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -207,6 +220,7 @@ impl Entry {
             median_us: 0.0,
             mad_us: 0.0,
             warm_us: None,
+            prompt_us: None,
             warm_kernel: None,
             noise: 0.0,
             noisy: false,
@@ -231,9 +245,9 @@ impl Entry {
         }
     }
 
-    /// What it is for: rows, columns, threads, and 1 for one token.
-    pub fn key(&self) -> (usize, usize, usize, usize) {
-        (self.rows, self.cols, self.threads, 1)
+    /// What it is for: rows, columns, threads, 1 for one token, and no packing, since that is what it chooses.
+    pub fn key(&self) -> Key {
+        (self.rows, self.cols, self.threads, 1, String::new())
     }
 
     /// The same for people.
@@ -249,11 +263,28 @@ impl Entry {
             "rows, cols and threads",
             &[self.median_us, self.mad_us, self.noise],
         )?;
-        if self.tile.prefetch > PREFETCH_MAX {
-            return Err(format!(
-                "prefetch = {} is beyond any use (at most {PREFETCH_MAX})",
-                self.tile.prefetch
-            ));
+        let runner_up = self.runner_up.as_ref();
+        let prompts = [self.prompt_us, runner_up.and_then(|other| other.prompt_us)];
+        let times: Vec<f64> = prompts
+            .into_iter()
+            .chain([self.warm_us])
+            .flatten()
+            .collect();
+        check_numbers(&[], "", &times)?;
+        check_threads(self.threads)?;
+        if let Some(other) = runner_up.filter(|other| !other.margin.is_finite()) {
+            return Err(format!("margin = {} is no part of a time", other.margin));
+        }
+        for tile in [Some(&self.tile), runner_up.map(|other| &other.tile)]
+            .into_iter()
+            .flatten()
+        {
+            if tile.prefetch > PREFETCH_MAX {
+                return Err(format!(
+                    "prefetch = {} is beyond any use (at most {PREFETCH_MAX})",
+                    tile.prefetch
+                ));
+            }
         }
         if !(self.sharing >= 1.0 && self.sharing.is_finite()) {
             return Err(format!(
@@ -272,9 +303,10 @@ impl BatchEntry {
     /// The kernel's name where the forms of the kernel for one token do it.
     pub const GEMV: &str = "gemv";
 
-    /// What it is for: rows, columns, threads and tokens.
-    pub fn key(&self) -> (usize, usize, usize, usize) {
-        (self.rows, self.cols, self.threads, self.tokens)
+    /// What it is for: rows, columns, threads, tokens and packing.
+    pub fn key(&self) -> Key {
+        let packing = self.packing.clone();
+        (self.rows, self.cols, self.threads, self.tokens, packing)
     }
 
     /// The same for people.
@@ -297,6 +329,7 @@ impl BatchEntry {
             "rows, cols and threads",
             &[self.median_us, self.mad_us],
         )?;
+        check_threads(self.threads)?;
         if self.tokens < 2 {
             return Err("tokens must be above 1; `gemv` entries are for one".to_owned());
         }
@@ -307,6 +340,16 @@ impl BatchEntry {
             return Err(format!("kernel {id:?} is not in this version of tern"));
         };
         check_kernel(id, kernel.isa, kernel.fingerprint, &self.fingerprint, cpu)
+    }
+}
+
+/// Whether a number of threads is one that a machine may have.
+fn check_threads(threads: usize) -> Result<(), String> {
+    match threads > THREADS_MAX {
+        true => Err(format!(
+            "threads = {threads} is beyond any use (at most {THREADS_MAX})"
+        )),
+        false => Ok(()),
     }
 }
 
