@@ -171,7 +171,7 @@ fn a_profile_that_does_not_fit_is_refused_in_one_line_and_the_work_goes_on() {
             "tuned on `othermaker-1-2-3`",
         ),
         (
-            good.replace("format = 1", "format = 99"),
+            good.replace("format = 2", "format = 99"),
             "profile format 99",
         ),
         (good.replace("rows", "rwos"), "rwos"),
