@@ -182,6 +182,15 @@ fn a_million_entries_are_too_many() {
     let many: String = (1..=30_000).map(entry).collect();
     let error = Profile::from_toml(&format!("{header}\n{many}"), &cpu).unwrap_err();
     assert!(error.to_string().contains("30000 entries"), "{error}");
+}
+
+/// Where there are files: WebAssembly has no folder for temporary ones.
+#[cfg(not(target_arch = "wasm32"))]
+#[test]
+fn a_file_with_a_million_entries_is_not_even_parsed() {
+    let cpu = Cpu::detect();
+    let header = Profile::new(&cpu, "2026-11-20T10:00:00Z", Vec::new()).to_toml();
+    let entry = |rows: usize| format!("[[gemv]]\nrows={rows}\ncols=9\nthreads=1\nkernel=\"k\"\n");
     let path = std::env::temp_dir().join(format!("tern-million-{}.toml", std::process::id()));
     let million: String = (1..=1_000_000).map(entry).collect();
     std::fs::write(&path, format!("{header}\n{million}")).unwrap();
