@@ -12,7 +12,7 @@ use crate::commands::{
 };
 
 /// More threads than this are a slip of the finger.
-pub const THREADS_MAX: u64 = 1024;
+pub const THREADS_MAX: u64 = tern_kernels::profile::THREADS_MAX as u64;
 
 /// Runs ternary (1.58-bit) language models on CPUs, with kernels tuned for the CPU at hand.
 ///

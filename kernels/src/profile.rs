@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::cpu::Cpu;
 use crate::registry::{gemms, group_kernels, kernels, unpacks};
 
-pub use entry::{BatchEntry, Entry, Key, Rigor, RunnerUp};
+pub use entry::{BatchEntry, Entry, Key, Rigor, RunnerUp, THREADS_MAX};
 pub use host::HostInfo;
 
 /// The format that this version reads and writes.

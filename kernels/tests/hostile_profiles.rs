@@ -1,5 +1,8 @@
 //! Profiles from people who mean harm, or whose disk does: refused with a reason or harmless, and never a wrong number.
 
+mod common;
+
+use common::Rng;
 use tern_kernels::{
     BatchKernel, Cpu, Entry, Gemv, HostInfo, Operand, PackedMatrix, Pages, Planner, Profile,
     ProfileError, Rigor, RunnerUp, Shape, reference,
@@ -9,19 +12,6 @@ const SHAPE: Shape = Shape {
     rows: 37,
     cols: 530,
 };
-
-/// Numbers that look random and are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, below: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % below
-    }
-}
 
 /// A profile as `tern tune` writes it, with a kernel of each family.
 fn good(cpu: &Cpu) -> Profile {
@@ -104,7 +94,7 @@ fn is_harmless(cpu: &Cpu, profile: Profile) {
 fn damaged_profiles_are_refused_or_harmless() {
     let cpu = Cpu::detect();
     let text = good(&cpu).to_toml();
-    let mut random = Random(3);
+    let mut random = Rng(3);
     let (mut refused, mut accepted) = (0, 0);
     for _ in 0..4000 {
         let mut bytes = text.clone().into_bytes();

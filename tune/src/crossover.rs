@@ -17,7 +17,7 @@ use crate::error::TuneError;
 use crate::finals::ERRORS_MIN;
 use crate::host;
 use crate::measure::{Candidate, Clock};
-use crate::spread::Spread;
+use crate::spread::{Spread, rounded};
 
 /// Numbers of tokens at which the alternatives are compared: each holds up to the next. Those of prompts come first, since most hangs on
 /// them.
@@ -37,9 +37,6 @@ const GEMMS_MAX: usize = 3;
 
 /// A batched product must be faster by more than this to be taken.
 const GAIN_MIN: f64 = 0.02;
-
-/// The most tokens that a matrix-vector product takes in one call.
-const CALL_TOKENS: usize = 16;
 
 /// One way to multiply several tokens, with all that it needs.
 struct Way {
@@ -70,14 +67,13 @@ impl Way {
         tokens: usize,
     ) -> Result<Way, MemoryError> {
         let cols = gemv.matrix().cols();
-        let of_tokens = |count: usize| -> Result<Vec<Operand>, MemoryError> {
-            (0..count).map(|_| Operand::new(kernel, cols)).collect()
-        };
         let workers = 0..gemv.workers();
         Ok(match gemm {
             None => Way {
                 gemm,
-                operands: of_tokens(tokens)?,
+                operands: (0..tokens)
+                    .map(|_| Operand::new(kernel, cols))
+                    .collect::<Result<_, _>>()?,
                 batch: None,
                 sums: workers
                     .map(|worker| vec![0; tokens * gemv.part_len(worker)])
@@ -125,12 +121,7 @@ impl Way {
                 });
                 let operands: Vec<&Operand> = self.operands.iter().collect();
                 session.run_parts(&mut self.sums, |worker, sums| {
-                    let len = gemv.part_len(worker);
-                    let calls = operands.chunks(CALL_TOKENS);
-                    // A worker without rows has no sums to cut.
-                    for (call, sums) in calls.zip(sums.chunks_mut((CALL_TOKENS * len).max(1))) {
-                        gemv.run_part(worker, call, sums);
-                    }
+                    gemv.run_part(worker, &operands, sums);
                 });
             }
         }
@@ -269,7 +260,6 @@ impl<'a> Batches<'a> {
                 None => (BatchEntry::GEMV, ""),
                 Some(gemm) => (gemm.kernel.id, gemm.kernel.fingerprint),
             };
-            let round = |us: f64| (us * 1000.0).round() / 1000.0;
             entries.push(BatchEntry {
                 rows,
                 cols,
@@ -280,8 +270,8 @@ impl<'a> Batches<'a> {
                 fingerprint: fingerprint.to_string(),
                 rigor,
                 date: host::now_utc(),
-                median_us: round(spread.median),
-                mad_us: round(spread.mad),
+                median_us: rounded(spread.median),
+                mad_us: rounded(spread.mad),
             });
         }
         Ok(entries)

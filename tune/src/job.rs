@@ -7,7 +7,7 @@ use crate::error::TuneError;
 use crate::measure::Candidate;
 use crate::progress::Progress;
 use crate::search::{Decision, Outcome, Ranking, Stage};
-use crate::spread::Spread;
+use crate::spread::{Spread, rounded};
 
 /// One candidate's row of a job.
 #[derive(Clone, Debug, Serialize)]
@@ -175,9 +175,4 @@ impl Trial {
             outcome,
         }
     }
-}
-
-/// Nanoseconds are as fine as a profile needs; more digits only make diffs longer.
-fn rounded(us: f64) -> f64 {
-    (us * 1000.0).round() / 1000.0
 }

@@ -58,6 +58,7 @@ mod measure;
 mod noise;
 pub mod profiles;
 mod progress;
+mod random;
 pub mod recheck;
 mod records;
 pub mod replay;

@@ -446,12 +446,6 @@ impl Task {
     }
 }
 
-/// Samples as a log has them: a nanosecond is finer than the clock.
-pub(crate) fn rounded(samples: &[f64]) -> Vec<f64> {
-    let round = |us: &f64| (us * 1000.0).round() / 1000.0;
-    samples.iter().map(round).collect()
-}
-
 #[cfg(test)]
 #[path = "log_tests.rs"]
 mod tests;

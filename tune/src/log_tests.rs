@@ -8,6 +8,7 @@ use tern_kernels::{Cpu, Family, Force, Pages, Shape};
 
 use super::*;
 use crate::progress::Progress;
+use crate::random::Random;
 use crate::shapes::Work;
 use crate::tune::{Past, TuneOptions, Tuning, tune_further};
 
@@ -177,13 +178,8 @@ fn damaged_logs_never_panic() {
     let whole = fs::read(&path).unwrap();
     let task = runs(&path).unwrap().pop().unwrap().begin.task;
     let orders: Vec<Order> = WORK.map(|work| Order { work, threads: 1 }).to_vec();
-    let mut state = 7u64;
-    let mut random = |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 33) as usize % below
-    };
+    let mut numbers = Random::new(7);
+    let mut random = |below: usize| numbers.below(below);
     let mut resumed = 0;
     for _ in 0..300 {
         let mut damaged = whole.clone();

@@ -14,6 +14,7 @@ use tern_kernels::{
     Pages, Shape, Source, Tables, Team, Tile, reference,
 };
 
+use crate::random::Random;
 use crate::spread::Spread;
 
 /// How long a sample should last at least, in microseconds: a thousand times what reading the clock costs.
@@ -138,23 +139,6 @@ const FIVE_TRITS: [[i8; 5]; 243] = {
     }
     runs
 };
-
-/// SplitMix64: enough to look random to a kernel, and the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0xd129_0d3d_7b3b_5f2d))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
 
 /// A team with prepared activations: times products and operand builds.
 pub(crate) struct Timer {

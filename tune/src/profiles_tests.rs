@@ -1,19 +1,7 @@
 use tern_kernels::{Cpu, Rigor, Shape};
 
 use super::*;
-
-/// Numbers that look random and are the same in every run (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-}
+use crate::random::Random;
 
 /// A profile with few different keys, dates and times, so that all kinds of ties come up.
 fn any(random: &mut Random) -> Profile {
@@ -25,10 +13,10 @@ fn any(random: &mut Random) -> Profile {
             rows: 8 << random.below(2),
             cols: 64,
         };
-        let threads = 1 + random.below(2) as usize;
-        let kernel = ["k0", "k1", "k2"][random.below(3) as usize];
+        let threads = 1 + random.below(2);
+        let kernel = ["k0", "k1", "k2"][random.below(3)];
         let entry = Entry {
-            rigor: Rigor::ALL[random.below(4) as usize],
+            rigor: Rigor::ALL[random.below(4)],
             date: date(random),
             median_us: random.below(3) as f64,
             noisy: random.below(4) == 0,
@@ -38,7 +26,7 @@ fn any(random: &mut Random) -> Profile {
             rows: shape.rows,
             cols: shape.cols,
             threads,
-            tokens: 2 + 3 * random.below(2) as usize,
+            tokens: 2 + 3 * random.below(2),
             packing: "p".to_owned(),
             kernel: kernel.to_owned(),
             fingerprint: String::new(),
@@ -52,7 +40,7 @@ fn any(random: &mut Random) -> Profile {
     }
     let cpu = Cpu::detect();
     let profile = Profile {
-        engine: ["0.1", "0.2"][random.below(2) as usize].to_owned(),
+        engine: ["0.1", "0.2"][random.below(2)].to_owned(),
         batches: batches.into_values().collect(),
         ..Profile::new(&cpu, &date(random), entries.into_values().collect())
     };
@@ -61,7 +49,7 @@ fn any(random: &mut Random) -> Profile {
 
 #[test]
 fn merging_is_associative_commutative_and_idempotent() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let join = |a: &Profile, b: &Profile| merge(a.clone(), b.clone()).unwrap();
     let mut changed = 0;
     for _ in 0..2000 {

@@ -118,13 +118,7 @@ pub fn recheck(
         count: run_offs.len(),
     });
     let mut shelf = Shelf::new(cpu, pages);
-    let mut after = |run_off: &RunOff| {
-        progress(&Progress::Turn {
-            shape: run_off.shape,
-            threads: run_off.threads,
-            left: run_off.finals.left().len(),
-        });
-    };
+    let mut after = |run_off: &RunOff| progress(&run_off.turn());
     run_off_in_turns(&mut run_offs, &mut shelf, budget, cancel, &mut after);
     for ((entry, field), run_off) in fields.into_iter().zip(run_offs) {
         if let Some(failure) = run_off.failure {

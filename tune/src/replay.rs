@@ -15,6 +15,7 @@ use crate::bench::{Bench, Index, Residence, in_round};
 use crate::candidates::Field;
 use crate::finals::{Finals, rounds_in_block, run_off};
 use crate::log::{CandidateSamples, LogError, Record, Run, runs};
+use crate::random::Random;
 use crate::search::{Rules, Stage, race};
 use crate::spread::Spread;
 
@@ -424,14 +425,11 @@ fn halving(bench: &mut Replay<'_>, mut left: Vec<Index>, budget: Duration) -> Op
 
 /// Samples candidates drawn by chance until the time is up.
 fn random(bench: &mut Replay<'_>, mut all: Vec<Index>, budget: Duration) -> Option<Index> {
-    let mut state = 1u64;
+    let mut random = Random::new(1);
     let mut drawn = Vec::new();
     let mut samples: HashMap<Index, Vec<f64>> = HashMap::new();
     while !all.is_empty() && (drawn.is_empty() || bench.elapsed() < budget) {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        let candidate = all.swap_remove((state >> 33) as usize % all.len());
+        let candidate = all.swap_remove(random.below(all.len()));
         if bench.admit(candidate).is_ok() {
             let taken = (0..SAMPLES).map(|_| bench.sample(candidate)).collect();
             samples.insert(candidate, taken);

@@ -17,6 +17,7 @@ use crate::error::TuneError;
 use crate::finals::Finals;
 use crate::host;
 use crate::measure::{Candidate, Clock};
+use crate::progress::Progress;
 use crate::spread::Spread;
 
 /// A run-off on cold weights of one shape.
@@ -73,6 +74,15 @@ impl RunOff {
         }
         self.finals.add_block(&mut bench, &all, deadline);
         Ok(())
+    }
+
+    /// What there is to say after a block.
+    pub(crate) fn turn(&self) -> Progress {
+        Progress::Turn {
+            shape: self.shape,
+            threads: self.threads,
+            left: self.finals.left().len(),
+        }
     }
 
     fn wants_more(&self) -> bool {

@@ -12,6 +12,11 @@ const SIGMA_PER_MAD: f64 = 1.4826;
 /// Standard error of a median relative to that of a mean, sqrt(pi / 2), for normally distributed samples.
 const MEDIAN_PENALTY: f64 = 1.2533;
 
+/// A time in microseconds, to the nanosecond: that is as fine as profiles and logs need, more digits only make them longer.
+pub(crate) fn rounded(us: f64) -> f64 {
+    (us * 1000.0).round() / 1000.0
+}
+
 /// Median, scatter and the samples themselves, all in the samples' own unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use tern_kernels::profile::THREADS_MAX;
 use tern_kernels::{
     BatchEntry, Cpu, Entry, Force, Kernel, Packing, Pages, Planner, Profile, Rigor, Shape, Tile,
 };
@@ -26,7 +27,7 @@ use crate::error::TuneError;
 use crate::finals::{Finals, NOISE_MAX, rounds_in_block};
 use crate::host;
 use crate::job::Job;
-use crate::log::{Log, LoggedBlock, LoggedRace, LoggedTrial, Record, Task, Unfinished, rounded};
+use crate::log::{Log, LoggedBlock, LoggedRace, LoggedTrial, Record, Task, Unfinished};
 use crate::measure::{Candidate, Clock};
 use crate::noise::{Noise, NoiseWatch};
 use crate::progress::Progress;
@@ -34,10 +35,7 @@ use crate::runoff::{RunOff, Shelf, run_off_in_turns};
 use crate::screen::{Screen, verdicts};
 use crate::search::{Decision, Observer, Outcome, Raced, Rules, Stage, race};
 use crate::shapes::{Work, check_shape};
-use crate::spread::Spread;
-
-/// More threads than this are a slip of the finger.
-const THREADS_MAX: usize = 1024;
+use crate::spread::{Spread, rounded};
 
 /// The part of the time that is for the run-offs. They see the machine over all of it, and a race only for a few seconds, so much of the
 /// choice is left to them.
@@ -220,51 +218,48 @@ pub(crate) fn tune_orders(
     tuning.resumed_after = past.seconds;
     let before = Duration::try_from_secs_f64(past.seconds).unwrap_or_default();
     let elapsed = || before + clock.elapsed();
-    let (mut raced, run_offs) = {
-        let racing = options.budget.mul_f64(1.0 - RUN_OFF_SHARE);
-        let (mut raced, mut run_offs) = (Vec::new(), Vec::new());
-        for (index, &order) in orders.iter().enumerate() {
-            let (shape, threads) = (order.work.shape, order.threads);
-            let known = past.take(cpu, order, options.rigor);
-            let stopped = cancel.load(Ordering::Relaxed);
-            let is_late = stopped || (elapsed() >= racing && !raced.is_empty());
-            if is_late && known.is_none() {
-                tuning.cancelled |= stopped;
-                tuning.skipped.push(name(&order));
-                continue;
-            }
-            progress(&Progress::Job {
-                index: index + 1,
-                total: orders.len(),
-                shape,
-                threads,
-            });
-            // What the races of other shapes needed goes before this one's weights come.
-            if index == 0 || orders[index - 1].work.shape != shape {
-                tuner.shelf.keep_only(&run_offs);
-            }
-            let (job, finals) = match known {
-                Some((job, finals)) => (job, Some(finals)),
-                None => {
-                    let left = racing.saturating_sub(elapsed());
-                    let budget = share(left, &orders[index..]);
-                    let job = tuner.race(order, budget, log.as_deref_mut(), progress)?;
-                    let note = tuner.note(shape);
-                    let is_new = |note: &String| !tuning.notes.contains(note);
-                    tuning.notes.extend(note.filter(is_new));
-                    (job, None)
-                }
-            };
-            let mut run_off = RunOff::new(shape, threads, order.work.sharing(), job.finalists());
-            let count = run_off.candidates.len();
-            let new = || Finals::of_blocks(count, rounds_in_block(options.rigor));
-            let finals = finals.unwrap_or_else(new);
-            run_off.finals = finals.with_extra(job.prompt_us.clone());
-            run_offs.push(run_off);
-            raced.push(job);
+    let racing = options.budget.mul_f64(1.0 - RUN_OFF_SHARE);
+    let (mut raced, mut run_offs) = (Vec::new(), Vec::new());
+    for (index, &order) in orders.iter().enumerate() {
+        let (shape, threads) = (order.work.shape, order.threads);
+        let known = past.take(cpu, order, options.rigor);
+        let stopped = cancel.load(Ordering::Relaxed);
+        let is_late = stopped || (elapsed() >= racing && !raced.is_empty());
+        if is_late && known.is_none() {
+            tuning.cancelled |= stopped;
+            tuning.skipped.push(name(&order));
+            continue;
         }
-        (raced, run_offs)
-    };
+        progress(&Progress::Job {
+            index: index + 1,
+            total: orders.len(),
+            shape,
+            threads,
+        });
+        // What the races of other shapes needed goes before this one's weights come.
+        if index == 0 || orders[index - 1].work.shape != shape {
+            tuner.shelf.keep_only(&run_offs);
+        }
+        let (job, finals) = match known {
+            Some((job, finals)) => (job, Some(finals)),
+            None => {
+                let left = racing.saturating_sub(elapsed());
+                let budget = share(left, &orders[index..]);
+                let job = tuner.race(order, budget, log.as_deref_mut(), progress)?;
+                let note = tuner.note(shape);
+                let is_new = |note: &String| !tuning.notes.contains(note);
+                tuning.notes.extend(note.filter(is_new));
+                (job, None)
+            }
+        };
+        let mut run_off = RunOff::new(shape, threads, order.work.sharing(), job.finalists());
+        let count = run_off.candidates.len();
+        let new = || Finals::of_blocks(count, rounds_in_block(options.rigor));
+        let finals = finals.unwrap_or_else(new);
+        run_off.finals = finals.with_extra(job.prompt_us.clone());
+        run_offs.push(run_off);
+        raced.push(job);
+    }
     let least = options.budget.mul_f64(RESUMED_SHARE);
     let crossing = options.budget.mul_f64(CROSSOVER_SHARE);
     let left = (options.budget - crossing).saturating_sub(elapsed());
@@ -275,7 +270,7 @@ pub(crate) fn tune_orders(
     };
     let run_offs = tuner.run_off(run_offs, left, log.as_deref_mut(), progress);
     let mut winners = Vec::new();
-    for (job, run_off) in raced.drain(..).zip(run_offs) {
+    for (job, run_off) in raced.into_iter().zip(run_offs) {
         let order = job.order;
         if let Some(failure) = &run_off.failure {
             let (shape, threads) = order.key();
@@ -409,7 +404,7 @@ impl Scribe<'_, '_> {
             threads: self.order.threads,
             stage,
             weights,
-            samples_us: rounded(samples),
+            samples_us: samples.iter().copied().map(rounded).collect(),
         }));
     }
 }
@@ -420,13 +415,12 @@ impl Tuner<'_> {
         &mut self,
         order: Order,
         budget: Duration,
-        log: Option<&mut Log>,
+        mut log: Option<&mut Log>,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<RacedJob, TuneError> {
         let clock = Clock::start();
         let (shape, threads) = order.key();
         let rigor = self.options.rigor;
-        let mut log = log;
         if let Some(log) = &mut log {
             let Shape { rows, cols } = shape;
             log.add(Record::Races {
@@ -577,15 +571,14 @@ impl Tuner<'_> {
             written.insert((run_off.shape, run_off.threads), lengths);
         }
         let mut after = |run_off: &RunOff| {
-            progress(&Progress::Turn {
-                shape: run_off.shape,
-                threads: run_off.threads,
-                left: run_off.finals.left().len(),
-            });
+            progress(&run_off.turn());
             let Some(log) = &mut log else { return };
             let key = (run_off.shape, run_off.threads);
             let all = &run_off.finals.samples;
-            let new = |(samples, from): (&Vec<f64>, &usize)| rounded(&samples[*from..]);
+            let new = |(samples, from): (&Vec<f64>, &usize)| {
+                let new = samples[*from..].iter().copied();
+                new.map(rounded).collect()
+            };
             let samples_us = all.iter().zip(&written[&key]).map(new).collect();
             written.insert(key, all.iter().map(Vec::len).collect());
             log.add(Record::Block(LoggedBlock {
@@ -690,7 +683,7 @@ impl RacedJob {
         let is_hidden = !is_clear;
         let prompt_us = |kernel: &str| {
             let found = prompts.iter().find(|(id, _)| *id == kernel);
-            found.map(|(_, us)| (us * 1000.0).round() / 1000.0)
+            found.map(|(_, us)| rounded(*us))
         };
         let mut of_job = job.entry(winner.kernel, self.order.work.sharing());
         if let Some(other) = &mut of_job.runner_up {
@@ -701,7 +694,7 @@ impl RacedJob {
             rigor,
             date: host::now_utc(),
             warm_kernel: job.warm_winner.map(str::to_string),
-            warm_us: warm.map(|(_, us)| (us * 1000.0).round() / 1000.0),
+            warm_us: warm.map(|(_, us)| rounded(*us)),
             noise: (noise * 10_000.0).round() / 10_000.0,
             noisy: is_hidden,
             ..of_job

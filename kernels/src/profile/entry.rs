@@ -14,7 +14,7 @@ use crate::registry::{Kernel, gemms, kernels};
 const PREFETCH_MAX: usize = 1 << 24;
 
 /// More threads than this are a slip of the finger.
-const THREADS_MAX: usize = 1024;
+pub const THREADS_MAX: usize = 1024;
 
 /// How thoroughly something was searched. (The words are those of FFTW's planner.)
 #[derive(
