@@ -4,14 +4,18 @@
 //! the profile that ships with the program for this microarchitecture, and last a closed-form estimate. Every choice says which. It is a choice for one token: kernels that take several at once from the same packing come with it
 //! ([`Kernel::wider`]). A plan is made once, when a model is loaded; the hot path calls a stored function pointer.
 
+mod estimate;
+
 use std::fmt;
 use std::str::FromStr;
 
 use crate::cpu::Cpu;
 use crate::gemv::{Tables, Tile};
+use crate::memory::Pages;
 use crate::packing::Packing;
+use crate::plan::estimate::{estimate, gemm_estimate};
 use crate::profile::{BatchEntry, Entry, Profile};
-use crate::registry::{Family, GemmDesc, GemmKernel, Kernel, KernelDesc, UnpackKernel, kernels};
+use crate::registry::{Family, GemmKernel, Kernel, UnpackKernel, kernels};
 
 /// Rows and columns of a matrix (M x K, outputs x inputs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -165,8 +169,10 @@ pub struct Planner {
     only_reference: bool,
 }
 
-/// The tile of a choice that was not tuned: the whole of a worker's rows for each K block, in the order of memory, with a
-/// prefetch that hides the latency of memory.
+/// The tile of an entry that names none: the whole of a worker's rows for each K block, in the order of memory, with a
+/// prefetch that hides the latency of memory. (Kernels with several streams have one of their own: [`KernelDesc::default_tile`].)
+///
+/// [`KernelDesc::default_tile`]: crate::registry::KernelDesc::default_tile
 pub const DEFAULT_TILE: Tile = Tile {
     k_blocks: 1,
     chunk: 0,
@@ -242,11 +248,12 @@ impl Planner {
         }
         // One that takes several tokens at once serves a single one no better; `Gemv` finds those for the tokens it gets.
         let by_id = matches!(self.force, Some(Force::Id(_)));
+        let cost = |kernel: &Kernel| estimate(kernel, shape, &self.cpu.caches);
         let kernel = self
             .cpu
             .kernels()
             .filter(|k| wanted(k) && (k.batch == 1 || by_id))
-            .min_by(|a, b| estimate(a).total_cmp(&estimate(b)).then(a.id.cmp(b.id)))
+            .min_by(|a, b| cost(a).total_cmp(&cost(b)).then(a.id.cmp(b.id)))
             // The reference runs everywhere, and `new` refused a forced kernel or family that does not.
             .expect("every CPU runs a kernel of every accepted choice");
         let source = if self.force.is_some() {
@@ -255,9 +262,19 @@ impl Planner {
             Source::Estimate
         };
         Choice {
+            tile: kernel.default_tile(),
             kernel,
-            tile: DEFAULT_TILE,
             source,
+        }
+    }
+
+    /// Pages for the weights of one matrix: huge ones, unless the profile's entry for this shape and thread count found small ones faster.
+    pub fn pages(&self, shape: Shape, threads: usize) -> Pages {
+        let mut entries = self.profile.iter().flat_map(|profile| &profile.entries);
+        let entry = entries.find(|e| (e.shape(), e.threads) == (shape, threads));
+        match entry.is_some_and(Entry::wants_small_pages) {
+            true => Pages::Small,
+            false => Pages::Huge,
         }
     }
 
@@ -384,27 +401,9 @@ fn distance(entry: (usize, usize, usize), shape: Shape, threads: usize) -> f64 {
         + 0.5 * ratio(of_threads, threads)
 }
 
-/// Cycles a weight by the closed form: two vector operations a cycle, and four bytes a cycle from memory.
-///
-/// This only has to rank kernels on a CPU that nobody tuned; the two terms are added since neither hides the other fully.
-fn estimate(kernel: &KernelDesc) -> f64 {
-    let weights = kernel.weights_per_step() as f64;
-    let bytes = kernel.packing.panel_step_bytes() as f64;
-    (kernel.ops_per_step / 2.0 + bytes / 4.0) / weights
-}
-
-/// Cycles for a row, a token and a quad by the closed form: two vector operations and two loads a cycle, of which the loads hide
-/// half behind the operations.
-fn gemm_estimate(kernel: &GemmDesc) -> f64 {
-    let loads = (kernel.vectors + kernel.tokens) as f64;
-    let products = (kernel.vectors * kernel.tokens * kernel.lanes) as f64;
-    (kernel.ops_per_quad / 2.0 + loads / 4.0) / products
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::Isa;
 
     #[test]
     fn force_parses_families_and_ids_and_explains_the_rest() {
@@ -427,19 +426,5 @@ mod tests {
         );
         assert_ne!(choice.kernel.family, Family::Reference);
         assert_eq!(choice.source, Source::Estimate);
-    }
-
-    #[test]
-    fn the_closed_form_takes_the_widest_vectors_that_the_cap_allows() {
-        for cap in [Isa::Ssse3, Isa::Avx2, Isa::AvxVnni] {
-            let best = kernels()
-                .filter(|k| k.isa <= cap && k.family != Family::Reference)
-                .min_by(|a, b| estimate(a).total_cmp(&estimate(b)));
-            // Which kernels are in the binary depends on its target and configs.
-            let Some(best) = best.filter(|_| kernels().any(|k| k.isa == cap)) else {
-                continue;
-            };
-            assert_eq!(best.isa, cap, "{}", best.id);
-        }
     }
 }

@@ -11,8 +11,10 @@ use std::str::FromStr;
 use crate::contract::{BuildFn, GemmFn, GemvFn, UnpackFn};
 use crate::cpu::{Cpu, Isa};
 use crate::epilogue::Granularity;
+use crate::gemv::Tile;
 use crate::generated;
 use crate::packing::{Code, Packing};
+use crate::plan::DEFAULT_TILE;
 use crate::reference;
 
 /// One algorithm for the ternary matrix-vector product.
@@ -156,6 +158,24 @@ impl KernelDesc {
     /// Whether its panels lie far apart: the packing has single panels, and the kernel reads several streams of them.
     pub fn is_distant(&self) -> bool {
         self.panels != self.packing.panels
+    }
+
+    /// Streams of weights that it reads at once.
+    pub fn streams(&self) -> usize {
+        match self.is_distant() {
+            true => self.panels,
+            false => 1,
+        }
+    }
+
+    /// Its tile where nobody tuned it: [`DEFAULT_TILE`], whose bytes ahead its streams share.
+    pub fn default_tile(&self) -> Tile {
+        // Whole lines.
+        let prefetch = DEFAULT_TILE.prefetch / self.streams() / 64 * 64;
+        Tile {
+            prefetch,
+            ..DEFAULT_TILE
+        }
     }
 
     /// Weights in one step of one panel.

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tern_kernels::{Gemv, PackError, PackedMatrix, Shape, WeightScales};
+use tern_kernels::{Gemv, PackError, PackedMatrix, Pages, Shape, WeightScales};
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::{Config, WeightSource};
@@ -315,13 +315,20 @@ impl Loader<'_> {
         let choice = options.planner.choose(shape, options.threads);
         let fill = |row: usize, out: &mut [i8]| trits.read_row(row, out);
         let packing = choice.kernel.packing;
-        let matrix = PackedMatrix::pack(packing, shape.rows, shape.cols, options.pages, &fill)
-            .map_err(|error| match error {
-                PackError::NotATrit { row, .. } => {
-                    let found = format!("something that is not a trit in row {row}");
-                    tensor.wrong_value(found, trits.expected()).into()
+        // Small pages if the user wants them, or if the profile found them faster.
+        let pages = match options.pages {
+            Pages::Huge => options.planner.pages(shape, options.threads),
+            Pages::Small => Pages::Small,
+        };
+        let matrix =
+            PackedMatrix::pack(packing, shape.rows, shape.cols, pages, &fill).map_err(|error| {
+                match error {
+                    PackError::NotATrit { row, .. } => {
+                        let found = format!("something that is not a trit in row {row}");
+                        tensor.wrong_value(found, trits.expected()).into()
+                    }
+                    error => pack_error(&tensor.name, &error),
                 }
-                error => pack_error(&tensor.name, &error),
             })?;
         Gemv::new(matrix, choice, options.threads).map_err(|error| pack_error(&tensor.name, &error))
     }

@@ -127,22 +127,19 @@ impl Field {
 /// The tiles of a kernel that differ from the default, which is the first, in how far ahead they prefetch.
 fn plain_tiles(kernel: Kernel, rigor: Rigor) -> Vec<Tile> {
     if kernel.family == Family::Reference {
-        return vec![DEFAULT_TILE];
+        return vec![kernel.default_tile()];
     }
     let prefetches = match rigor {
         Rigor::Exhaustive => ALL_PREFETCHES,
         _ => PREFETCHES,
     };
-    let others = prefetches
-        .iter()
-        .copied()
-        .filter(|&prefetch| prefetch != DEFAULT_TILE.prefetch);
-    std::iter::once(DEFAULT_TILE.prefetch)
+    let first = kernel.default_tile();
+    let mut others = prefetches.to_vec();
+    others.push(DEFAULT_TILE.prefetch);
+    others.retain(|&prefetch| prefetch != first.prefetch);
+    std::iter::once(first.prefetch)
         .chain(others)
-        .map(|prefetch| Tile {
-            prefetch,
-            ..DEFAULT_TILE
-        })
+        .map(|prefetch| Tile { prefetch, ..first })
         .collect()
 }
 
@@ -224,7 +221,7 @@ mod tests {
                 for tiles in &field.kernels {
                     let tile = |index: Index| field.candidates[index].tile;
                     let kernel = field.candidates[tiles.plain[0]].kernel;
-                    assert_eq!(tile(tiles.plain[0]), DEFAULT_TILE);
+                    assert_eq!(tile(tiles.plain[0]), kernel.default_tile());
                     let mut sorted: Vec<Tile> = tiles.all().map(tile).collect();
                     let count = sorted.len();
                     sorted.sort();

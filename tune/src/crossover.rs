@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use tern_kernels::{
     Batch, BatchEntry, Choice, Gemm, GemmChoice, GemmPart, Gemv, Kernel, MemoryError, Operand,
-    PackedMatrix, Planner, Rigor, Session, Shape, Source, Team,
+    PackedMatrix, Packing, Planner, Rigor, Session, Shape, Source, Team,
 };
 
-use crate::bench::{Weights, in_round};
+use crate::bench::{Residence, Weights, in_round};
 use crate::error::TuneError;
 use crate::finals::ERRORS_MIN;
 use crate::host;
+use crate::log::LoggedBatch;
 use crate::measure::{Candidate, Clock};
 use crate::spread::{Spread, rounded};
 
@@ -27,15 +28,15 @@ const TOKENS: [usize; 4] = [65, 17, 5, 2];
 const PROMPT: usize = 64;
 
 /// Interleaved rounds, and those of prompts.
-const ROUNDS: usize = 5;
-const FEW_ROUNDS: usize = 3;
+const ROUNDS: usize = 8;
+const FEW_ROUNDS: usize = 5;
 const PROMPT_ROUNDS: usize = 8;
 
 /// Kernels of batched products that are compared, those of the lowest estimates: the others are of older instruction sets, and one
 /// product of plain Rust takes as long as fifty of vectors.
 const GEMMS_MAX: usize = 3;
 
-/// A batched product must be faster by more than this to be taken.
+/// A batched product must be faster by more than this, and by more than the noise, to be taken.
 const GAIN_MIN: f64 = 0.02;
 
 /// One way to multiply several tokens, with all that it needs.
@@ -158,6 +159,8 @@ pub(crate) struct Batches<'a> {
     team: Team,
     threads: usize,
     cancel: &'a AtomicBool,
+    /// What was timed since somebody asked last, for a log.
+    heard: Vec<LoggedBatch>,
 }
 
 impl<'a> Batches<'a> {
@@ -174,7 +177,34 @@ impl<'a> Batches<'a> {
             team,
             threads,
             cancel,
+            heard: Vec::new(),
         })
+    }
+
+    /// What was timed since the last call.
+    pub(crate) fn take_heard(&mut self) -> Vec<LoggedBatch> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// Keeps the samples of a way for [`Batches::take_heard`].
+    fn hear(
+        &mut self,
+        (shape, packing): (Shape, Packing),
+        gemm: Option<GemmChoice>,
+        (tokens, weights): (usize, Residence),
+        samples: &[f64],
+    ) {
+        self.heard.push(LoggedBatch {
+            host: self.planner.cpu().key(),
+            kernel: gemm.map_or(BatchEntry::GEMV, |g| g.kernel.id).to_string(),
+            packing: packing.to_string(),
+            rows: shape.rows,
+            cols: shape.cols,
+            threads: self.threads,
+            tokens,
+            weights,
+            samples_us: samples.iter().copied().map(rounded).collect(),
+        });
     }
 
     /// Microseconds for one token of a prompt in the packing of each candidate (of different packings, all in `weights`), by the batched
@@ -211,6 +241,14 @@ impl<'a> Batches<'a> {
                     samples[position].push(us);
                 }
                 weights.rotation().put_back(vec![gemv.into_matrix()]);
+            }
+        }
+        let shape = weights.shape();
+        for (candidate, samples) in candidates.iter().zip(&samples) {
+            if !samples.is_empty() {
+                let packing = candidate.kernel.packing;
+                let gemm = self.planner.choose_gemm(packing);
+                self.hear((shape, packing), gemm, (PROMPT, Residence::Cache), samples);
             }
         }
         let first = samples.iter().find(|samples| !samples.is_empty()).cloned();
@@ -313,20 +351,22 @@ impl<'a> Batches<'a> {
                 weights.rotation().put_back(vec![gemv.into_matrix()]);
             }
         }
-        let spreads: Vec<Spread> = samples.into_iter().filter_map(Spread::of).collect();
-        let first = spreads.first().cloned().map(|spread| (0, spread));
-        let best =
-            spreads
-                .into_iter()
-                .enumerate()
-                .skip(1)
-                .fold(first, |best, (position, spread)| match best {
-                    Some((_, known)) if spread.median < known.median * (1.0 - GAIN_MIN) => {
-                        Some((position, spread))
-                    }
-                    best => best,
-                });
-        Ok(best)
+        let (shape, from) = (weights.shape(), (tokens, Residence::Memory));
+        for (&gemm, samples) in all.iter().zip(&samples) {
+            self.hear((shape, packing), gemm, from, samples);
+        }
+        let mut best = 0;
+        for position in 1..all.len() {
+            let Some(ratio) = Spread::ratio(&samples[position], &samples[best]) else {
+                continue;
+            };
+            let noise = (ERRORS_MIN * ratio.error()).max(GAIN_MIN);
+            if ratio.median < 1.0 - noise {
+                best = position;
+            }
+        }
+        let spread = Spread::of(samples.swap_remove(best));
+        Ok(spread.map(|spread| (best, spread)))
     }
 }
 

@@ -42,6 +42,11 @@ pub(crate) fn tables(rigor: Rigor) -> &'static [Tables] {
     }
 }
 
+/// Whether winners are timed on small pages too.
+pub(crate) fn tries_small_pages(rigor: Rigor) -> bool {
+    rigor >= Rigor::Patient
+}
+
 /// Whether kernels that are clearly slower in cache and read no fewer bytes are left out before the races.
 pub(crate) fn screens(rigor: Rigor) -> bool {
     rigor < Rigor::Exhaustive

@@ -86,7 +86,7 @@ impl Job {
         trials.extend(screened.iter().map(|(kernel, outcome)| {
             let candidate = Candidate {
                 kernel: *kernel,
-                tile: tern_kernels::plan::DEFAULT_TILE,
+                tile: kernel.default_tile(),
             };
             Trial::unmeasured(&candidate, outcome.clone())
         }));

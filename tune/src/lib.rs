@@ -56,6 +56,7 @@ mod job;
 mod log;
 mod measure;
 mod noise;
+mod pages;
 pub mod profiles;
 mod progress;
 mod random;
@@ -98,6 +99,6 @@ pub use totals::{Total, totals};
 pub use tune::{Past, TuneOptions, Tuning, tune, tune_further};
 pub use verify::{Agreement, Verification, verify};
 pub use write::{
-    NewFile, WriteError, check_new_directory, check_writable, create_directory,
+    NewFile, Turn, WriteError, check_new_directory, check_writable, create_directory,
     default_profile_path, write_atomically, write_profile,
 };

@@ -110,6 +110,41 @@ pub(crate) struct LoggedTrial {
     pub weights: Residence,
     /// Microseconds per product, one for each round.
     pub samples_us: Vec<f64>,
+    /// Why it was not timed: it is not exact, or could not be set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// A way to multiply several tokens at once, timed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LoggedBatch {
+    /// The CPU's key.
+    pub host: String,
+    /// A kernel of batched products, or `gemv` for the kernel for one token and its forms.
+    pub kernel: String,
+    /// The packing that the weights are in.
+    pub packing: String,
+    pub rows: usize,
+    pub cols: usize,
+    pub threads: usize,
+    pub tokens: usize,
+    /// Where the weights were.
+    pub weights: Residence,
+    /// Microseconds for one token, one for each round.
+    pub samples_us: Vec<f64>,
+}
+
+/// A winner on huge and on small pages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LoggedPages {
+    pub rows: usize,
+    pub cols: usize,
+    pub threads: usize,
+    pub kernel: String,
+    pub tile: Tile,
+    /// Microseconds per product, the median of each block.
+    pub huge_us: Vec<f64>,
+    pub small_us: Vec<f64>,
 }
 
 /// The end of the races of a shape and thread count.
@@ -154,6 +189,8 @@ pub(crate) enum Record {
         threads: usize,
     },
     Trial(LoggedTrial),
+    Batch(LoggedBatch),
+    Pages(LoggedPages),
     Race(Box<LoggedRace>),
     Block(LoggedBlock),
     /// The tuning came to its end, and its result was saved.
@@ -396,7 +433,9 @@ fn unfinished(run: Run) -> Unfinished {
                 found.races.remove(&key);
                 found.blocks.remove(&key);
             }
-            Record::Trial(trial) if trial.weights == Residence::Memory => {
+            Record::Trial(trial)
+                if trial.weights == Residence::Memory && trial.refused.is_none() =>
+            {
                 let of = found
                     .samples
                     .entry(key(trial.rows, trial.cols, trial.threads));
@@ -413,7 +452,11 @@ fn unfinished(run: Run) -> Unfinished {
                     .entry(key(block.rows, block.cols, block.threads));
                 of.or_default().push(block);
             }
-            Record::Trial(_) | Record::Begin(_) | Record::End {} => {}
+            Record::Trial(_)
+            | Record::Batch(_)
+            | Record::Pages(_)
+            | Record::Begin(_)
+            | Record::End {} => {}
         }
     }
     found

@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Serialize;
-use tern_kernels::plan::DEFAULT_TILE;
 use tern_kernels::{Cpu, Entry, Pages, Planner, Profile};
 
 use crate::error::TuneError;
@@ -142,8 +141,9 @@ struct Field {
 
 impl Field {
     fn of(planner: &Planner, entry: &Entry) -> Option<Field> {
+        let kernel = |id: &str| planner.cpu().kernel(id);
         let candidate = |id: &str, tile| {
-            let kernel = planner.cpu().kernel(id)?;
+            let kernel = kernel(id)?;
             Some(Candidate { kernel, tile })
         };
         let mut candidates = vec![candidate(&entry.kernel, entry.tile)?];
@@ -160,7 +160,7 @@ impl Field {
         let choice = planner.choose(entry.shape(), entry.threads);
         let estimate = place(candidate(choice.kernel.id, choice.tile));
         let warm = entry.warm_kernel.as_ref();
-        let warm = place(warm.and_then(|id| candidate(id, DEFAULT_TILE)));
+        let warm = place(warm.and_then(|id| candidate(id, kernel(id)?.default_tile())));
         Some(Field {
             candidates,
             runner_up,

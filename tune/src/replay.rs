@@ -190,7 +190,8 @@ fn recorded(run: &Run, cpu: &Cpu) -> Vec<Recorded> {
             match record {
                 Record::Trial(trial)
                     if (trial.rows, trial.cols, trial.threads) == (rows, cols, threads)
-                        && trial.weights == Residence::Memory =>
+                        && trial.weights == Residence::Memory
+                        && trial.refused.is_none() =>
                 {
                     let candidate = (trial.kernel.clone(), trial.tile);
                     add(trial.stage, candidate, &trial.samples_us);

@@ -9,7 +9,6 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tern_kernels::plan::DEFAULT_TILE;
 use tern_kernels::{Cpu, Kernel, Pages, Shape};
 
 use crate::bench::{Bench, GemvBench, Weights};
@@ -57,9 +56,25 @@ pub(crate) type CacheTime = Option<Result<f64, String>>;
 #[derive(Default)]
 pub(crate) struct Screen {
     known: Vec<(Shape, Vec<(Kernel, CacheTime)>)>,
+    /// What was timed since somebody asked last, for a log.
+    heard: Vec<Screened>,
+}
+
+/// A kernel with all its samples in cache.
+pub(crate) struct Screened {
+    /// The part of the matrix that fits.
+    pub shape: Shape,
+    pub candidate: Candidate,
+    /// Microseconds per product, or why it was not timed.
+    pub samples: Result<Vec<f64>, String>,
 }
 
 impl Screen {
+    /// What was timed since the last call.
+    pub(crate) fn take_heard(&mut self) -> Vec<Screened> {
+        std::mem::take(&mut self.heard)
+    }
+
     /// The times of `kernels` with the default tile on a part of `shape` that fits one core's second-level cache.
     ///
     /// # Errors
@@ -91,12 +106,23 @@ impl Screen {
             .iter()
             .map(|&kernel| Candidate {
                 kernel,
-                tile: DEFAULT_TILE,
+                tile: kernel.default_tile(),
             })
             .collect();
         let mut weights = Weights::in_cache(shape, pages);
         let mut bench = GemvBench::new(&mut weights, &candidates, 1, cancel)?;
-        times = medians(&mut bench, kernels.len(), budget);
+        let samples = sample(&mut bench, kernels.len(), budget);
+        times = samples.iter().map(median).collect();
+        let heard = samples.into_iter().zip(candidates.iter());
+        let heard = heard.filter_map(|(samples, &candidate)| {
+            let samples = samples?;
+            Some(Screened {
+                shape,
+                candidate,
+                samples,
+            })
+        });
+        self.heard.extend(heard);
         self.known.retain(|(other, _)| *other != shape);
         self.known
             .push((shape, kernels.iter().copied().zip(times.clone()).collect()));
@@ -104,32 +130,35 @@ impl Screen {
     }
 }
 
-fn medians(bench: &mut dyn Bench, candidates: usize, budget: Duration) -> Vec<CacheTime> {
-    let mut admitted: Vec<Option<Result<(), String>>> = vec![None; candidates];
-    for (index, slot) in admitted.iter_mut().enumerate() {
+/// All samples of each candidate, or why it was refused; `None` if there was no time.
+fn sample(
+    bench: &mut dyn Bench,
+    candidates: usize,
+    budget: Duration,
+) -> Vec<Option<Result<Vec<f64>, String>>> {
+    let mut found: Vec<Option<Result<Vec<f64>, String>>> = vec![None; candidates];
+    for (index, slot) in found.iter_mut().enumerate() {
         if bench.elapsed() >= budget || bench.cancelled() {
             break;
         }
-        *slot = Some(bench.admit(index));
+        *slot = Some(bench.admit(index).map(|()| Vec::new()));
     }
-    let mut samples: Vec<Vec<f64>> = vec![Vec::new(); candidates];
     for round in 0..ROUNDS {
-        for (index, samples) in samples.iter_mut().enumerate() {
+        for (index, slot) in found.iter_mut().enumerate() {
             let late = round > 0 && (bench.elapsed() >= budget || bench.cancelled());
-            if !late && admitted[index] == Some(Ok(())) {
+            if let (Some(Ok(samples)), false) = (slot, late) {
                 samples.push(bench.sample(index));
             }
         }
     }
-    let median = |samples: Vec<f64>| Spread::of(samples).map(|spread| spread.median);
-    let times = admitted
-        .into_iter()
-        .zip(samples)
-        .map(|(admitted, samples)| match admitted? {
-            Ok(()) => median(samples).map(Ok),
-            Err(reason) => Some(Err(reason)),
-        });
-    times.collect()
+    found
+}
+
+fn median(samples: &Option<Result<Vec<f64>, String>>) -> CacheTime {
+    match samples.as_ref()? {
+        Ok(samples) => Spread::of(samples.clone()).map(|spread| Ok(spread.median)),
+        Err(reason) => Some(Err(reason.clone())),
+    }
 }
 
 /// For each kernel the reason to leave it out, or `None` if it may win. `times` are those of [`Screen::times`].

@@ -169,6 +169,8 @@ impl Stage {
 pub(crate) trait Observer {
     /// A stage begins with so many candidates.
     fn begins(&mut self, stage: Stage, candidates: usize);
+    /// A candidate is not exact or could not be set up.
+    fn refused(&mut self, stage: Stage, candidate: Index, reason: &str);
     /// A stage is over in which `candidates` took part; `samples` has a list for every candidate there is.
     fn ended(&mut self, stage: Stage, candidates: &[Index], samples: &[Vec<f64>]);
 }
@@ -176,6 +178,7 @@ pub(crate) trait Observer {
 /// Nobody.
 impl Observer for () {
     fn begins(&mut self, _: Stage, _: usize) {}
+    fn refused(&mut self, _: Stage, _: Index, _: &str) {}
     fn ended(&mut self, _: Stage, _: &[Index], _: &[Vec<f64>]) {}
 }
 
@@ -446,6 +449,11 @@ impl<'a> Search<'a> {
     fn run(&mut self, stage: &Limits, field: &[Index], observer: &mut dyn Observer) -> Vec<Index> {
         let (entered, left) = self.race_new(stage, field);
         let left = self.race_on(stage, left);
+        for &candidate in field {
+            if let Some(Outcome::Invalid(reason)) = &self.outcomes[candidate] {
+                observer.refused(stage.stage, candidate, reason);
+            }
+        }
         observer.ended(stage.stage, &entered, &self.samples);
         left
     }

@@ -30,6 +30,7 @@ use crate::job::Job;
 use crate::log::{Log, LoggedBlock, LoggedRace, LoggedTrial, Record, Task, Unfinished};
 use crate::measure::{Candidate, Clock};
 use crate::noise::{Noise, NoiseWatch};
+use crate::pages::BothPages;
 use crate::progress::Progress;
 use crate::runoff::{RunOff, Shelf, run_off_in_turns};
 use crate::screen::{Screen, verdicts};
@@ -43,6 +44,9 @@ const RUN_OFF_SHARE: f64 = 0.45;
 
 /// The part of the time that is for several tokens at once.
 const CROSSOVER_SHARE: f64 = 0.12;
+
+/// The part of the time that is for huge pages against small ones, where both are tried.
+const PAGES_SHARE: f64 = 0.06;
 
 /// The part of the time that the run-offs of a tuning have at least which goes on where it was interrupted.
 const RESUMED_SHARE: f64 = 0.1;
@@ -262,7 +266,11 @@ pub(crate) fn tune_orders(
     }
     let least = options.budget.mul_f64(RESUMED_SHARE);
     let crossing = options.budget.mul_f64(CROSSOVER_SHARE);
-    let left = (options.budget - crossing).saturating_sub(elapsed());
+    let paging = match options.pages == Pages::Huge && effort::tries_small_pages(options.rigor) {
+        true => options.budget.mul_f64(PAGES_SHARE),
+        false => Duration::ZERO,
+    };
+    let left = (options.budget - crossing - paging).saturating_sub(elapsed());
     let left = if before.is_zero() {
         left
     } else {
@@ -287,9 +295,19 @@ pub(crate) fn tune_orders(
         }
         tuning.jobs.push(decided.job);
     }
+    if !paging.is_zero() {
+        let found = tuner.both_pages(&winners, paging, log.as_deref_mut(), progress)?;
+        for (shape, threads, ratio) in found {
+            let mut entries = tuning.profile.entries.iter_mut();
+            let entry = entries.find(|e| (e.shape(), e.threads) == (shape, threads));
+            if let Some(entry) = entry {
+                entry.small_pages = Some(ratio);
+            }
+        }
+    }
     if !cancel.load(Ordering::Relaxed) {
         let left = options.budget.saturating_sub(elapsed()).max(crossing);
-        match tuner.crossovers(&winners, left, progress) {
+        match tuner.crossovers(&winners, left, log.as_deref_mut(), progress) {
             Ok(batches) => tuning.profile.batches = batches,
             // The winners for one token are known all the same.
             Err(failure) => tuning
@@ -381,32 +399,56 @@ impl Observer for Scribe<'_, '_> {
         (self.progress)(&Progress::Stage { name, candidates });
     }
 
+    fn refused(&mut self, stage: Stage, index: usize, reason: &str) {
+        self.trial(stage, Residence::Memory, index, Err(reason));
+    }
+
     fn ended(&mut self, stage: Stage, candidates: &[usize], samples: &[Vec<f64>]) {
         for &index in candidates {
-            self.trial(stage, Residence::Memory, index, &samples[index]);
+            self.trial(stage, Residence::Memory, index, Ok(&samples[index]));
         }
     }
 }
 
 impl Scribe<'_, '_> {
-    fn trial(&mut self, stage: Stage, weights: Residence, index: usize, samples: &[f64]) {
+    fn trial(
+        &mut self,
+        stage: Stage,
+        weights: Residence,
+        index: usize,
+        samples: Result<&[f64], &str>,
+    ) {
         let Some(log) = &mut self.log else {
             return;
         };
-        let Candidate { kernel, tile } = self.candidates[index];
-        let Shape { rows, cols } = self.order.work.shape;
-        log.add(Record::Trial(LoggedTrial {
-            host: self.host.clone(),
-            kernel: kernel.id.to_string(),
-            tile,
-            rows,
-            cols,
-            threads: self.order.threads,
-            stage,
-            weights,
-            samples_us: samples.iter().copied().map(rounded).collect(),
-        }));
+        let (shape, threads) = self.order.key();
+        let candidate = &self.candidates[index];
+        let place = (shape, threads, weights);
+        log.add(trial(&self.host, stage, candidate, place, samples));
     }
+}
+
+/// A candidate's samples, or why there are none, as a line for the log.
+fn trial(
+    host: &str,
+    stage: Stage,
+    candidate: &Candidate,
+    (shape, threads, weights): (Shape, usize, Residence),
+    samples: Result<&[f64], &str>,
+) -> Record {
+    let of = samples.unwrap_or_default().iter();
+    Record::Trial(LoggedTrial {
+        host: host.to_string(),
+        kernel: candidate.kernel.id.to_string(),
+        tile: candidate.tile,
+        rows: shape.rows,
+        cols: shape.cols,
+        threads,
+        stage,
+        weights,
+        samples_us: of.copied().map(rounded).collect(),
+        refused: samples.err().map(str::to_string),
+    })
 }
 
 impl Tuner<'_> {
@@ -432,6 +474,19 @@ impl Tuner<'_> {
         if !self.screened.contains_key(&shape) {
             let screened = self.screened(order, budget.mul_f64(SCREENING_SHARE), progress)?;
             self.screened.insert(shape, screened);
+            let host = self.planner.cpu().key();
+            for heard in self.screen.take_heard() {
+                let Some(log) = &mut log else { continue };
+                let samples = heard.samples.as_deref().map_err(String::as_str);
+                let place = (heard.shape, 1, Residence::Cache);
+                log.add(trial(
+                    &host,
+                    Stage::Screening,
+                    &heard.candidate,
+                    place,
+                    samples,
+                ));
+            }
         }
         let kernels = &self.screened[&shape];
         let screened = kernels
@@ -472,15 +527,15 @@ impl Tuner<'_> {
         let mut warm_us = Vec::new();
         for &first in firsts.filter(|&&first| raced.was_timed(first)) {
             if let Some(us) = bench.warm(first) {
-                scribe.trial(Stage::Kernels, Residence::Cache, first, &[us]);
+                scribe.trial(Stage::Kernels, Residence::Cache, first, Ok(&[us]));
                 warm_us.push((candidates[first].kernel, us));
             }
         }
-        let Scribe { log, .. } = scribe;
+        let Scribe { mut log, .. } = scribe;
         drop(bench);
         // Without what prompts cost the finalists are compared by a token alone.
         let prompt_us = self
-            .prompts(order, &raced.finalists, &field.candidates)
+            .prompts(order, &raced.finalists, &field.candidates, &mut log)
             .unwrap_or_else(|_| vec![0.0; raced.finalists.len()]);
         let job = RacedJob {
             order,
@@ -505,6 +560,7 @@ impl Tuner<'_> {
         order: Order,
         finalists: &[usize],
         candidates: &[Candidate],
+        log: &mut Option<&mut Log>,
     ) -> Result<Vec<f64>, TuneError> {
         let mut batches = Batches::new(&self.planner, order.threads, self.cancel)?;
         let weights = self.shelf.weights(order.work.shape);
@@ -516,6 +572,7 @@ impl Tuner<'_> {
             }
         }
         let costs = batches.prompts_us(weights, &of_packings)?;
+        note_batches(log, &mut batches);
         let packings = of_packings.iter().map(|c| c.kernel.packing);
         let known: HashMap<Packing, Option<f64>> = packings.zip(costs).collect();
         let most = known.values().flatten().copied().fold(0.0, f64::max);
@@ -523,11 +580,41 @@ impl Tuner<'_> {
         Ok(finalists.iter().map(of).collect())
     }
 
+    /// How many times as long winners take on small pages, as far as `budget` goes.
+    fn both_pages(
+        &mut self,
+        winners: &[(Order, Candidate)],
+        budget: Duration,
+        mut log: Option<&mut Log>,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Vec<(Shape, usize, f64)>, TuneError> {
+        let clock = Clock::start();
+        progress(&Progress::Stage {
+            name: "huge and small pages",
+            candidates: winners.len(),
+        });
+        let mut both = BothPages::new(self.planner.cpu(), &mut self.shelf, self.cancel);
+        let mut found = Vec::new();
+        for (index, (order, winner)) in winners.iter().enumerate() {
+            let left = budget.saturating_sub(clock.elapsed());
+            let share = left / u32::try_from(winners.len() - index).unwrap_or(u32::MAX);
+            let Some((ratio, logged)) = both.compare(order, *winner, share)? else {
+                continue;
+            };
+            if let Some(log) = &mut log {
+                log.add(Record::Pages(logged));
+            }
+            found.push((order.work.shape, order.threads, ratio));
+        }
+        Ok(found)
+    }
+
     /// From how many tokens on which batched product pays, for each entry.
     fn crossovers(
         &mut self,
         raced: &[(Order, Candidate)],
         budget: Duration,
+        mut log: Option<&mut Log>,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Vec<BatchEntry>, TuneError> {
         let clock = Clock::start();
@@ -548,6 +635,7 @@ impl Tuner<'_> {
             }
             let mut batches = Batches::new(&self.planner, order.threads, self.cancel)?;
             found.extend(batches.crossover(weights, winner, self.options.rigor, share)?);
+            note_batches(&mut log, &mut batches);
         }
         Ok(found)
     }
@@ -733,6 +821,15 @@ impl RacedJob {
             warm_us: self.warm_us.iter().map(|(k, us)| (id(k), *us)).collect(),
             prompt_us: self.prompt_us.clone(),
             seconds: self.seconds,
+        }
+    }
+}
+
+/// Writes down what was timed with several tokens.
+fn note_batches(log: &mut Option<&mut Log>, batches: &mut Batches<'_>) {
+    for heard in batches.take_heard() {
+        if let Some(log) = log {
+            log.add(Record::Batch(heard));
         }
     }
 }

@@ -121,6 +121,28 @@ fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
+/// The right to change a file by reading it and writing it anew, while it lives. Others that want it wait: so two programs that each add
+/// to a profile at the same moment lose nothing of the other's.
+#[derive(Debug)]
+pub struct Turn {
+    /// The lock ends with it.
+    _directory: Option<File>,
+}
+
+impl Turn {
+    /// Waits for the right to change the file at `path`.
+    ///
+    /// What is locked is its directory, so that no other file appears. On a system, or a file system, without such locks there is no
+    /// waiting, and the last one to write wins.
+    pub fn of(path: &Path) -> Turn {
+        // A link is followed, since what it points to is replaced.
+        let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let directory = File::open(directory(&place)).ok();
+        let locked = directory.filter(|directory| directory.lock().is_ok());
+        Turn { _directory: locked }
+    }
+}
+
 /// A file in the making. It lies beside its destination, under a name that nobody can foresee, until
 /// [`NewFile::finish`] moves it there; dropped before, it leaves no trace. Devices and pipes cannot be replaced and
 /// are written directly.

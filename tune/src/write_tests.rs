@@ -37,6 +37,28 @@ fn a_file_is_written_and_replaced_and_nothing_else_is_left() {
 }
 
 #[test]
+fn who_reads_and_writes_in_turn_loses_nothing() {
+    let scratch = Scratch::new("turn");
+    let path = scratch.0.join("numbers");
+    write_atomically(&path, "").unwrap();
+    let add = |number: usize| {
+        let _turn = Turn::of(&path);
+        let old = fs::read_to_string(&path).unwrap();
+        write_atomically(&path, &format!("{old}{number}\n")).unwrap();
+    };
+    std::thread::scope(|scope| {
+        for first in 0..4 {
+            scope.spawn(move || (0..10).for_each(|i| add(first * 10 + i)));
+        }
+    });
+    let text = fs::read_to_string(&path).unwrap();
+    let mut numbers: Vec<usize> = text.lines().map(|line| line.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..40));
+    assert_eq!(scratch.names(), ["numbers"]);
+}
+
+#[test]
 fn a_missing_directory_is_named() {
     let scratch = Scratch::new("missing");
     let path = scratch.0.join("no").join("such").join("profile.toml");

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tern_kernels::{Cpu, Profile, ProfileError, Shape};
 use tern_tune::profiles::{Difference, Side, differences, merge};
 use tern_tune::{
-    Recheck, Rechecked, Rival, check_writable, default_profile_path, recheck, tile_text,
+    Recheck, Rechecked, Rival, Turn, check_writable, default_profile_path, recheck, tile_text,
     write_atomically, write_profile,
 };
 
@@ -308,6 +308,8 @@ fn differences_text(found: &[Difference]) -> String {
 
 fn merge_files(files: &[PathBuf], out: &Path) -> anyhow::Result<Ending> {
     check_writable(out)?;
+    // The result may be one of the files.
+    let _turn = Turn::of(out);
     // All are read before anything is joined: one bad file changes nothing.
     let read: anyhow::Result<Vec<Profile>> = files.iter().map(|path| read(path)).collect();
     let mut profiles = read?.into_iter().zip(files);
@@ -443,6 +445,7 @@ fn verified(found: &Recheck) -> String {
 
 fn forget(shapes: &[Forgotten], file: Option<&Path>) -> anyhow::Result<Ending> {
     let path = place(file)?;
+    let _turn = Turn::of(&path);
     let mut profile = read(&path)?;
     let before = profile.entries.len() + profile.batches.len();
     let is_named = |rows, cols| {
@@ -489,6 +492,7 @@ fn import(file: &Path) -> anyhow::Result<Ending> {
         bail!("{} has no entry that this program can use", file.display());
     }
     let own = default_profile_path(&cpu)?;
+    let _turn = Turn::of(&own);
     let merged = match own.is_file() {
         true => merge(read(&own)?, new.profile)?,
         false => new.profile,

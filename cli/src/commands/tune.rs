@@ -13,7 +13,7 @@ use tern_kernels::{
 use tern_tune::profiles::replaced;
 use tern_tune::replay::Strategy;
 use tern_tune::{
-    Log, Past, Total, TuneOptions, Tuning, Verification, check_writable, default_budget,
+    Log, Past, Total, TuneOptions, Tuning, Turn, Verification, check_writable, default_budget,
     default_profile_path, tile_text, totals, tune_further, verify, write_profile,
 };
 
@@ -249,6 +249,7 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
     let has_news = !cancelled && !tuning.profile.entries.is_empty();
     if has_news {
         // Read again: something else may have been saved there since.
+        let _turn = Turn::of(&out);
         let profile = match old_profile(&out)? {
             Some(old) => replaced(old, tuning.profile.clone())?,
             None => tuning.profile.clone(),

@@ -13,6 +13,9 @@ use crate::registry::{Kernel, gemms, kernels};
 /// The largest distance of a prefetch in bytes that an entry may ask for.
 const PREFETCH_MAX: usize = 1 << 24;
 
+/// By how much small pages must be faster to be taken.
+const SMALL_PAGES_GAIN: f64 = 0.02;
+
 /// More threads than this are a slip of the finger.
 pub const THREADS_MAX: usize = 1024;
 
@@ -112,6 +115,10 @@ pub struct Entry {
     /// fastest for a token and a prompt's token together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_us: Option<f64>,
+    /// How many times as long a product takes whose weights lie on small pages, where it was measured; 1 where that is within the noise.
+    /// Well below 1, the weights go to small pages: see [`Entry::wants_small_pages`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small_pages: Option<f64>,
     /// Id of the kernel that is fastest with its weights in the caches, which is what other tuners measure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_kernel: Option<String>,
@@ -221,6 +228,7 @@ impl Entry {
             mad_us: 0.0,
             warm_us: None,
             prompt_us: None,
+            small_pages: None,
             warm_kernel: None,
             noise: 0.0,
             noisy: false,
@@ -245,6 +253,12 @@ impl Entry {
         }
     }
 
+    /// Whether its weights belong on small pages, which were clearly faster.
+    pub fn wants_small_pages(&self) -> bool {
+        self.small_pages
+            .is_some_and(|ratio| ratio <= 1.0 - SMALL_PAGES_GAIN)
+    }
+
     /// What it is for: rows, columns, threads, 1 for one token, and no packing, since that is what it chooses.
     pub fn key(&self) -> Key {
         (self.rows, self.cols, self.threads, 1, String::new())
@@ -267,7 +281,7 @@ impl Entry {
         let prompts = [self.prompt_us, runner_up.and_then(|other| other.prompt_us)];
         let times: Vec<f64> = prompts
             .into_iter()
-            .chain([self.warm_us])
+            .chain([self.warm_us, self.small_pages])
             .flatten()
             .collect();
         check_numbers(&[], "", &times)?;
