@@ -19,8 +19,11 @@ use crate::spread::{Spread, rounded};
 use crate::tune::Order;
 
 /// Pairs of blocks, and samples in a block.
-const PAIRS: usize = 6;
+const PAIRS: usize = 24;
 const SAMPLES: usize = 8;
+
+/// Weights of fewer bytes, a huge page of x86-64, share theirs with others or lie on small ones anyway.
+const BYTES_MIN: usize = 2 << 20;
 
 /// A smaller difference is none.
 const GAIN_MIN: f64 = 0.02;
@@ -42,8 +45,8 @@ impl<'a> BothPages<'a> {
         }
     }
 
-    /// How many times as long a winner takes on small pages, 1 where that is within the noise, and the medians of all blocks; `None` if there was
-    /// no time or no memory.
+    /// How many times as long a winner takes on small pages, 1 where that is within the noise, and the medians of all blocks; `None` if the
+    /// weights are too few to matter, or there was no time or no memory.
     ///
     /// # Errors
     /// The system refuses threads.
@@ -55,6 +58,10 @@ impl<'a> BothPages<'a> {
     ) -> Result<Option<(f64, LoggedPages)>, TuneError> {
         let clock = Clock::start();
         let shape = order.work.shape;
+        let bytes = winner.kernel.packing.matrix_bytes(shape.rows, shape.cols);
+        if bytes.is_none_or(|bytes| bytes < BYTES_MIN) {
+            return Ok(None);
+        }
         // Only one shape at a time has its weights twice.
         self.small.keep_only(&[]);
         let (mut huge_us, mut small_us) = (Vec::new(), Vec::new());

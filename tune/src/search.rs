@@ -647,8 +647,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The leader, the first in order of those close to it (or else the second fastest), the best of other kinds, and the fastest of
-    /// the rest, in order of preference; none if only one is left.
+    /// The leader, the first in order of those close to it (or else the second fastest), the best of other kinds, the fastest of
+    /// the rest, and the first candidate, in order of preference; none if only one is left.
     fn finalists(&self, left: &[Index]) -> Vec<Index> {
         let most = self.rules.finalists_max;
         let &[leader, second] = &self.fastest(left, 2)[..] else {
@@ -663,6 +663,12 @@ impl<'a> Search<'a> {
             if finalists.len() < most && !finalists.contains(&candidate) {
                 finalists.push(candidate);
             }
+        }
+        // What is chosen without tuning runs to the end, however unlucky it was: a tuned choice is never to be worse than none.
+        let default = 0;
+        let is_valid = !matches!(self.outcomes[default], Some(Outcome::Invalid(_)));
+        if self.admitted[default] && is_valid && !finalists.contains(&default) {
+            finalists.push(default);
         }
         finalists.sort_unstable();
         finalists

@@ -42,11 +42,12 @@ use crate::spread::{Spread, rounded};
 /// choice is left to them.
 const RUN_OFF_SHARE: f64 = 0.45;
 
-/// The part of the time that is for several tokens at once.
-const CROSSOVER_SHARE: f64 = 0.12;
+/// The part of the time that is for several tokens at once, for the least rigor that times anything and for more.
+const CROSSOVER_SHARE: f64 = 0.1;
+const LONG_CROSSOVER_SHARE: f64 = 0.04;
 
 /// The part of the time that is for huge pages against small ones, where both are tried.
-const PAGES_SHARE: f64 = 0.06;
+const PAGES_SHARE: f64 = 0.04;
 
 /// The part of the time that the run-offs of a tuning have at least which goes on where it was interrupted.
 const RESUMED_SHARE: f64 = 0.1;
@@ -265,7 +266,10 @@ pub(crate) fn tune_orders(
         raced.push(job);
     }
     let least = options.budget.mul_f64(RESUMED_SHARE);
-    let crossing = options.budget.mul_f64(CROSSOVER_SHARE);
+    let crossing = options.budget.mul_f64(match options.rigor {
+        Rigor::Estimate | Rigor::Measure => CROSSOVER_SHARE,
+        Rigor::Patient | Rigor::Exhaustive => LONG_CROSSOVER_SHARE,
+    });
     let paging = match options.pages == Pages::Huge && effort::tries_small_pages(options.rigor) {
         true => options.budget.mul_f64(PAGES_SHARE),
         false => Duration::ZERO,
