@@ -349,6 +349,29 @@ impl Planner {
         }
     }
 
+    /// [`Planner::choose_batch`] for every number of tokens from 2 on: each holds from so many tokens up to the next.
+    pub fn batches(
+        &self,
+        shape: Shape,
+        threads: usize,
+        packing: Packing,
+    ) -> Vec<(usize, BatchChoice)> {
+        let name = packing.to_string();
+        let entries = self.profile.iter().chain(&self.shipped);
+        let entries = entries.flat_map(|profile| &profile.batches);
+        let fitting = entries.filter(|entry| entry.packing == name);
+        let mut steps: Vec<usize> = fitting.map(|entry| entry.tokens).collect();
+        steps.push(2);
+        let estimated = self.choose_gemm(packing);
+        steps.extend(estimated.map(|gemm| TILES_FOR_GEMM * gemm.kernel.tokens));
+        steps.sort_unstable();
+        steps.dedup();
+        let steps = steps.into_iter().filter(|&tokens| tokens >= 2);
+        steps
+            .map(|tokens| (tokens, self.choose_batch(shape, threads, packing, tokens)))
+            .collect()
+    }
+
     /// The entry of the profile, or else of the shipped one, for the shape, or the nearest one.
     fn profiled(
         &self,

@@ -9,8 +9,8 @@
 
 use tern_kernels::quantize::quantize_row;
 use tern_kernels::{
-    BlockOperand, Gemv, Kernel, MemoryError, Operand, OperandPart, ScaleRule, Session, Tables,
-    WeightScales,
+    Batch, BatchKernel, BatchRow, BlockOperand, Gemm, Gemv, Kernel, MemoryError, Operand,
+    OperandPart, Planner, ScaleRule, Scratch, Session, Shape, Tables, WeightScales,
 };
 
 use crate::config::Activation;
@@ -26,12 +26,49 @@ pub(crate) struct Linear {
     pub name: String,
     /// The matrix, its kernel and its split over the team.
     pub gemv: Gemv,
+    /// How several positions are multiplied at once.
+    pub batched: Batched,
     /// The checkpoint's `weight_scale`.
     pub scales: WeightScales,
     /// What it does.
     pub rule: ScaleRule,
     /// A learned norm before the quantization, where the checkpoint has one.
     pub norm: Option<Norm>,
+}
+
+/// How several positions are multiplied with one matrix, by their number.
+pub(crate) struct Batched {
+    /// From so many positions on, up to the next: a batched product, or the kernel for one position and its forms.
+    steps: Vec<(usize, Option<Gemm>)>,
+}
+
+impl Batched {
+    /// As the plan says.
+    pub fn plan(planner: &Planner, gemv: &Gemv, threads: usize) -> Batched {
+        let matrix = gemv.matrix();
+        let shape = Shape {
+            rows: matrix.rows(),
+            cols: matrix.cols(),
+        };
+        let steps = planner.batches(shape, threads, matrix.packing());
+        let steps = steps.into_iter().map(|(positions, choice)| {
+            let gemm = match choice.kernel {
+                BatchKernel::Gemv => None,
+                BatchKernel::Gemm(choice) => Some(Gemm::new(gemv, choice)),
+            };
+            (positions, gemm)
+        });
+        Batched {
+            steps: steps.collect(),
+        }
+    }
+
+    /// The batched product for `positions` positions; `None` where it does not pay.
+    fn at(&self, positions: usize) -> Option<&Gemm> {
+        let mut steps = self.steps.iter().rev();
+        let (_, gemm) = steps.find(|(from, _)| *from <= positions)?;
+        gemm.as_ref()
+    }
 }
 
 /// A learned root-mean-square norm.
@@ -69,6 +106,10 @@ pub(crate) struct Workspace {
     inputs: Vec<Vec<Quantized>>,
     /// `[form][position]`.
     operands: Vec<Vec<Operand>>,
+    /// `[form]`: all positions for batched products, where those are used.
+    batches: Vec<Option<Batch>>,
+    /// For each worker, room for the weights that it unpacks for batched products.
+    scratch: Vec<Option<Scratch>>,
     /// For each worker, `[form]`: room for a K block of its own, where no operand is shared.
     own: Vec<Vec<BlockOperand>>,
     /// Integer sums, one buffer for each worker.
@@ -228,6 +269,19 @@ impl Projection {
         }
     }
 
+    /// Which forms of the input are needed for so many positions, for each: whether by kernels for one position, and whether by batched
+    /// products.
+    fn needs(&self, positions: usize) -> Vec<(bool, bool)> {
+        let mut needs = vec![(false, false); self.forms.len()];
+        for (linear, &form) in self.linears.iter().zip(&self.form_of) {
+            match linear.batched.at(positions) {
+                None => needs[form].0 = true,
+                Some(_) => needs[form].1 = true,
+            }
+        }
+        needs
+    }
+
     /// Int8 activations to the forms that the kernels read.
     fn prepare(
         &self,
@@ -235,30 +289,78 @@ impl Projection {
         work: &mut Workspace,
         positions: usize,
     ) -> Result<(), MemoryError> {
+        /// One piece of work, and the activations that it is for.
+        enum Piece<'a> {
+            Operand(OperandPart<'a>, &'a [i8]),
+            Row(BatchRow<'a>, &'a [i8]),
+        }
+        let needs = self.needs(positions);
         work.operands.resize_with(self.forms.len(), Vec::new);
-        for (operands, &(_, kernel)) in work.operands.iter_mut().zip(&self.forms) {
-            while operands.len() < positions {
+        work.batches.resize_with(self.forms.len(), || None);
+        for (form, &(_, kernel)) in self.forms.iter().enumerate() {
+            let (for_one, for_many) = needs[form];
+            let operands = &mut work.operands[form];
+            while for_one && operands.len() < positions {
                 operands.push(Operand::new(kernel, self.cols())?);
             }
+            let batch = &mut work.batches[form];
+            if for_many && batch.as_ref().is_none_or(|b| b.tokens() < positions) {
+                *batch = Some(Batch::new(kernel.packing, self.cols(), positions)?);
+            }
         }
+        self.make_room_to_unpack(session, work, positions)?;
         let threads = session.threads();
         // Few positions are split inside, so that all workers have something to do.
         let pieces = if positions < threads { threads } else { 1 };
-        let mut parts: Vec<Vec<(OperandPart<'_>, &[i8])>> =
-            (0..threads).map(|_| Vec::new()).collect();
-        for (operands, &(input, _)) in work.operands.iter_mut().zip(&self.forms) {
-            for (position, operand) in operands[..positions].iter_mut().enumerate() {
-                let values = &work.inputs[input][position].values;
-                for (piece, part) in operand.parts(pieces).enumerate() {
-                    parts[(position + piece) % threads].push((part, values));
+        let mut parts: Vec<Vec<Piece<'_>>> = (0..threads).map(|_| Vec::new()).collect();
+        let forms = work.operands.iter_mut().zip(&mut work.batches);
+        for ((form, &(input, _)), (operands, batch)) in self.forms.iter().enumerate().zip(forms) {
+            let (for_one, for_many) = needs[form];
+            let inputs = &work.inputs[input][..positions];
+            if for_one {
+                for (position, (operand, input)) in operands.iter_mut().zip(inputs).enumerate() {
+                    for (piece, part) in operand.parts(pieces).enumerate() {
+                        let piece = (position + piece) % threads;
+                        parts[piece].push(Piece::Operand(part, &input.values));
+                    }
                 }
+            }
+            let rows = batch.iter_mut().filter(|_| for_many).flat_map(Batch::rows);
+            for (position, (row, input)) in rows.zip(inputs).enumerate() {
+                parts[position % threads].push(Piece::Row(row, &input.values));
             }
         }
         session.run_parts(&mut parts, |_, parts| {
-            for (part, values) in parts {
-                part.build(values);
+            for piece in parts {
+                match piece {
+                    Piece::Operand(part, values) => part.build(values),
+                    Piece::Row(row, values) => row.fill(values),
+                }
             }
         });
+        Ok(())
+    }
+
+    /// Room for each worker to unpack weights in, if batched products are used.
+    fn make_room_to_unpack(
+        &self,
+        session: &Session<'_>,
+        work: &mut Workspace,
+        positions: usize,
+    ) -> Result<(), MemoryError> {
+        work.scratch.resize_with(session.threads(), || None);
+        for scratch in work.scratch.iter_mut().filter(|scratch| scratch.is_none()) {
+            // All that any number of positions may need, so that this is done once.
+            let gemms = self.linears.iter().flat_map(|linear| &linear.batched.steps);
+            let mut gemms = gemms.filter_map(|(_, gemm)| gemm.as_ref()).peekable();
+            let is_used = self
+                .linears
+                .iter()
+                .any(|l| l.batched.at(positions).is_some());
+            if is_used && gemms.peek().is_some() {
+                *scratch = Some(Scratch::new(gemms)?);
+            }
+        }
         Ok(())
     }
 
@@ -271,10 +373,11 @@ impl Projection {
         outputs: &mut [&mut [f32]],
         epilogue: Epilogue,
     ) {
-        /// What one worker writes: its sums, its rows of `[linear][position]`, and what it prepares for itself.
+        /// What one worker writes: its sums, its rows of `[linear][position]`, and what it prepares or unpacks for itself.
         struct Part<'a> {
             sums: &'a mut Vec<i32>,
             own: &'a mut [BlockOperand],
+            scratch: &'a mut Option<Scratch>,
             rows: Vec<Vec<&'a mut [f32]>>,
         }
         assert_eq!(outputs.len(), self.linears.len());
@@ -282,19 +385,24 @@ impl Projection {
         work.sums.resize_with(threads, Vec::new);
         let workers_prepare = self.workers_prepare(positions);
         work.own.resize_with(threads, Vec::new);
+        work.scratch.resize_with(threads, || None);
         let shared = if workers_prepare { 0 } else { positions };
+        // A form that only batched products read has no operands.
         let operands: Vec<Vec<&Operand>> = work
             .operands
             .iter()
-            .map(|form| form[..shared].iter().collect())
+            .map(|form| form.iter().take(shared).collect())
             .collect();
+        let batches = &work.batches;
         let mut parts: Vec<Part<'_>> = work
             .sums
             .iter_mut()
             .zip(&mut work.own)
-            .map(|(sums, own)| Part {
+            .zip(&mut work.scratch)
+            .map(|((sums, own), scratch)| Part {
                 sums,
                 own,
+                scratch,
                 rows: Vec::new(),
             })
             .collect();
@@ -312,10 +420,19 @@ impl Projection {
         session.run_parts(&mut parts, |worker, part| {
             for (index, linear) in self.linears.iter().enumerate() {
                 let form = self.form_of[index];
-                let len = linear.gemv.part_len(worker);
+                let gemm = linear.batched.at(positions);
+                let len = match gemm {
+                    Some(gemm) => gemm.part_len(worker),
+                    None => linear.gemv.part_len(worker),
+                };
                 part.sums.resize(positions * len, 0);
                 let inputs = &inputs[self.forms[form].0];
-                if workers_prepare {
+                if let Some(gemm) = gemm {
+                    let (batch, scratch) = (batches[form].as_ref(), part.scratch.as_mut());
+                    let (batch, scratch) = batch.zip(scratch).expect("made room before");
+                    let matrix = linear.gemv.matrix();
+                    gemm.run_part(matrix, worker, batch, positions, scratch, part.sums);
+                } else if workers_prepare {
                     let (own, values) = (&mut part.own[form], &inputs[0].values);
                     linear.gemv.run_part_own(worker, values, own, part.sums);
                 } else {

@@ -13,7 +13,7 @@ use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::{Config, WeightSource};
 use crate::dense::DenseMatrix;
 use crate::error::{CheckpointError, LoadError};
-use crate::linear::{Linear, Norm, Projection};
+use crate::linear::{Batched, Linear, Norm, Projection};
 use crate::model::{LoadOptions, Progress};
 use crate::trits::Trits;
 
@@ -296,8 +296,10 @@ impl Loader<'_> {
         };
         let gemv = self.pack(&tensor, &trits, shape)?;
         self.progress(tensor.data.len());
+        let options = self.options;
         Ok(Linear {
             name,
+            batched: Batched::plan(&options.planner, &gemv, options.threads),
             gemv,
             scales: WeightScales::Matrix(scale),
             rule: quantization.scale,
