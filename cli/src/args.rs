@@ -1,5 +1,6 @@
 //! The command line: the commands, and the options that several of them share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,7 +9,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tern_kernels::{Cpu, Force, Isa, Pages};
 
 use crate::commands::{
-    codegen, compare, cpu, demo, inspect, logits, perplexity, profile, prove, run, tune,
+    bench, codegen, compare, cpu, demo, inspect, logits, perplexity, profile, prove, run, synth,
+    tune,
 };
 
 /// More threads than this are a slip of the finger.
@@ -33,6 +35,7 @@ First steps:
   tern tune                                   find the fastest kernels for this CPU, once
   tern run demo -p 'ROMEO:' --temp 0.8        continue a text with the bundled model
   tern run ./bitnet-b1.58-2B-4T -p 'Hello'    or with a model folder from Hugging Face
+  tern bench demo -p 128 -n 64                how fast that is
 
 `tern help COMMAND` explains a command, with examples.")]
 pub struct Cli {
@@ -52,13 +55,27 @@ pub enum Command {
     Tune(tune::Args),
     Profile(profile::Args),
     Compare(compare::Args),
+    Bench(bench::Args),
     Inspect(inspect::Args),
     Perplexity(perplexity::Args),
     Logits(logits::Args),
+    Synth(synth::Args),
     Cpu(cpu::Args),
     Codegen(codegen::Args),
     #[command(hide = true)]
     Prove(prove::Args),
+}
+
+/// The arguments with llama-bench's `-pg`, which would be read as `-p g`, as `--pg`.
+pub fn as_clap_reads_them(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut is_bench = false;
+    args.enumerate().map(move |(index, arg)| {
+        is_bench |= index > 0 && arg == "bench";
+        match is_bench && arg == "-pg" {
+            true => "--pg".into(),
+            false => arg,
+        }
+    })
 }
 
 /// Options of everything that runs a model.
@@ -89,6 +106,13 @@ impl ThreadsArg {
         match self.threads {
             Some(threads) => threads as usize,
             None => cpu.cores.max(1),
+        }
+    }
+
+    /// This number of threads.
+    pub fn exactly(threads: usize) -> ThreadsArg {
+        ThreadsArg {
+            threads: Some(threads as u64),
         }
     }
 

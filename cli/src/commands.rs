@@ -1,5 +1,6 @@
 //! One module for each command: its arguments, what it asks the libraries, how it prints the answer.
 
+pub mod bench;
 pub mod codegen;
 pub mod compare;
 pub mod cpu;
@@ -10,6 +11,7 @@ pub mod perplexity;
 pub mod profile;
 pub mod prove;
 pub mod run;
+pub mod synth;
 pub mod tune;
 
 use crate::Ending;
@@ -23,9 +25,11 @@ pub fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Tune(args) => tune::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Synth(args) => synth::run(&args),
         Command::Cpu(args) => cpu::run(&args),
         Command::Codegen(args) => codegen::run(&args),
         Command::Prove(args) => prove::run(&args),

@@ -34,7 +34,7 @@ enum Ending {
 
 fn main() -> ExitCode {
     keep_contained_panics_silent();
-    let cli = args::Cli::parse();
+    let cli = args::Cli::parse_from(args::as_clap_reads_them(std::env::args_os()));
     output::set_quiet(cli.quiet);
     let result = interrupt::install().and_then(|()| commands::run(cli.command));
     match result {

@@ -33,6 +33,11 @@ impl Bar {
         Bar::new(what, "{msg} {wide_bar} {pos} of {len} tokens, {eta} left")
     }
 
+    /// A bar that counts rounds.
+    pub fn rounds(what: &'static str) -> Bar {
+        Bar::new(what, "{msg} {wide_bar} {pos} of {len} rounds")
+    }
+
     fn new(what: &'static str, template: &'static str) -> Bar {
         Bar {
             template,

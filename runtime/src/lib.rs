@@ -72,6 +72,7 @@ mod perplexity;
 mod random;
 mod sample;
 mod sequence;
+pub mod synth;
 mod tokenizer;
 mod trace;
 mod trits;

@@ -99,6 +99,6 @@ pub use totals::{Total, totals};
 pub use tune::{Past, TuneOptions, Tuning, tune, tune_further};
 pub use verify::{Agreement, Verification, verify};
 pub use write::{
-    NewFile, Turn, WriteError, check_new_directory, check_writable, create_directory,
+    NewDirectory, NewFile, Turn, WriteError, check_new_directory, check_writable, create_directory,
     default_profile_path, write_atomically, write_profile,
 };

@@ -214,6 +214,17 @@ impl NewFile {
     }
 }
 
+impl io::Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.add(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn replace(file: NamedTempFile, place: &Path) -> io::Result<()> {
     if let Ok(old) = fs::metadata(place) {
         // Keep what the user set on the file, such as a profile that a group may read.
@@ -267,8 +278,63 @@ pub fn check_new_directory(path: &Path) -> Result<(), WriteError> {
     }
 }
 
-/// Writes files, given by name and text, into a new directory, and returns their paths. The directory is filled under a
-/// name that nobody can foresee, beside its place, and then moved there: it is whole or not there.
+/// A directory in the making. It is filled under a name that nobody can foresee, beside its place, and moved there by
+/// [`NewDirectory::finish`]: it is whole or not there. Dropped before, it leaves no trace.
+#[derive(Debug)]
+pub struct NewDirectory {
+    path: PathBuf,
+    temporary: tempfile::TempDir,
+}
+
+impl NewDirectory {
+    /// Begins the directory at `path`, which must not exist, or be empty.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn create(path: &Path) -> Result<NewDirectory, WriteError> {
+        check_new_directory(path)?;
+        let parent = directory(path);
+        create_directory(parent)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".tern-").suffix(".tmp");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            // As for files: an ordinary directory, within the user's umask.
+            builder.permissions(fs::Permissions::from_mode(0o777));
+        }
+        let temporary = builder.tempdir_in(parent);
+        Ok(NewDirectory {
+            temporary: temporary.map_err(|source| WriteError::new(path, 0, source))?,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// Where a file of it is written.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.temporary.path().join(name)
+    }
+
+    /// Moves it to its place.
+    ///
+    /// # Errors
+    /// See [`WriteError`]. What stood there before is then unchanged.
+    pub fn finish(self) -> Result<(), WriteError> {
+        let NewDirectory { path, temporary } = self;
+        // Only an empty directory goes, so that the new one can take its place on every system.
+        let _ = fs::remove_dir(&path);
+        let moved = fs::rename(temporary.path(), &path);
+        moved.map_err(|source| WriteError::new(&path, 0, source))?;
+        // It has moved: there is nothing left to remove.
+        let _ = temporary.keep();
+        if let Ok(parent) = File::open(directory(&path)) {
+            let _ = parent.sync_all();
+        }
+        Ok(())
+    }
+}
+
+/// Writes files, given by name and text, into a new directory, and returns their paths. It is whole or not there.
 ///
 /// # Errors
 /// See [`WriteError`].
@@ -276,30 +342,11 @@ pub fn write_directory(
     path: &Path,
     files: &[(String, String)],
 ) -> Result<Vec<PathBuf>, WriteError> {
-    check_new_directory(path)?;
-    let parent = directory(path);
-    create_directory(parent)?;
-    let failed = |source| WriteError::new(path, 0, source);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tern-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // As for files: an ordinary directory, within the user's umask.
-        builder.permissions(fs::Permissions::from_mode(0o777));
-    }
-    let temporary = builder.tempdir_in(parent).map_err(failed)?;
+    let directory = NewDirectory::create(path)?;
     for (name, text) in files {
-        write_atomically(&temporary.path().join(name), text)?;
+        write_atomically(&directory.file(name), text)?;
     }
-    // Only an empty directory goes, so that the new one can take its place on every system.
-    let _ = fs::remove_dir(path);
-    fs::rename(temporary.path(), path).map_err(failed)?;
-    // It has moved: there is nothing left to remove.
-    let _ = temporary.keep();
-    if let Ok(parent) = File::open(parent) {
-        let _ = parent.sync_all();
-    }
+    directory.finish()?;
     Ok(files.iter().map(|(name, _)| path.join(name)).collect())
 }
 

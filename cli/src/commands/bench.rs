@@ -1,0 +1,400 @@
+//! `tern bench`: how fast a model reads prompts and writes tokens, in the conventions of llama-bench.
+
+mod print;
+mod system;
+mod test;
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::error::ErrorKind;
+use serde::Serialize;
+use tern_kernels::{Cpu, Pages};
+use tern_runtime::{Logits, Sequence, Work};
+use tern_tune::bandwidth;
+
+use crate::Ending;
+use crate::args::{
+    EngineArgs, IsaArg, KernelArg, Numbers, ProfileArg, ThreadsArg, thread_counts, usage_error,
+};
+use crate::interrupt::Watch;
+use crate::load::{Loaded, ModelArg};
+use crate::output::warn;
+use crate::progress::Bar;
+use print::{Format, Printer};
+use system::{Energy, cpu_seconds, peak_memory};
+use test::{PromptAndText, Test};
+
+/// Rounds of the streaming bandwidth before each repetition.
+const STREAM_ROUNDS: usize = 5;
+
+/// Measures how fast a model reads prompts and writes tokens.
+///
+/// Conventions are those of llama-bench: pp512 reads a prompt of 512 tokens, tg128 writes 128, each several times after a warm-up,
+/// and neither tokenization nor sampling is counted. Beside tokens a second it says what limits them: the bytes of weights and cache
+/// that a token reads, how many of them come a second, and which share that is of the streaming bandwidth, which is measured
+/// before every repetition; the seconds that all cores together spend on a token; the most memory that the program had; and the
+/// energy of a token, where the system tells it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tern bench ./model                            pp512 and tg128 with one thread and with all cores
+  tern bench demo -p 128 -n 64                  the bundled model has room for 256 tokens
+  tern bench ./model -t 1,2 -r 3 -o json        for machines
+  tern bench ./model -p 0 -n 64 -d 0,1024       writing only, from the start and after 1024 tokens
+  tern synth --shape llama3-8b-1.58 ./random && tern bench ./random")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArg,
+    /// Tokens of prompts to read, separated by commas; 0 for none
+    #[arg(short = 'p', long, value_name = "LIST", default_value = "512")]
+    n_prompt: Numbers,
+    /// Numbers of tokens to write, separated by commas; 0 for none
+    #[arg(short = 'n', long, value_name = "LIST", default_value = "128")]
+    n_gen: Numbers,
+    /// A prompt and a text after it, as one test; may be given several times (-pg will do, too)
+    #[arg(long, value_name = "PROMPT,TOKENS")]
+    pg: Vec<PromptAndText>,
+    /// Tokens that are in the cache before a test, separated by commas
+    #[arg(short = 'd', long, value_name = "LIST", default_value = "0")]
+    n_depth: Numbers,
+    /// Thread counts, separated by commas [default: 1 and all usable cores]
+    #[arg(short, long, value_name = "LIST", value_parser = thread_counts)]
+    threads: Option<Numbers>,
+    /// Repetitions of each test
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    repetitions: u64,
+    /// How results are printed
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Md)]
+    output: Format,
+    /// Do not run each test once before it counts
+    #[arg(long)]
+    no_warmup: bool,
+    #[command(flatten)]
+    profile: ProfileArg,
+    #[command(flatten)]
+    kernel: KernelArg,
+    #[command(flatten)]
+    isa: IsaArg,
+}
+
+/// The result of one test with one number of threads. Names that llama-bench has too mean the same.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Measured {
+    /// `pp512`, `tg128`, …
+    test: String,
+    model_filename: String,
+    /// Bytes of weights in memory.
+    model_size: u64,
+    model_n_params: u64,
+    cpu_info: String,
+    engine: &'static str,
+    n_threads: usize,
+    n_prompt: usize,
+    n_gen: usize,
+    n_depth: usize,
+    /// Nanoseconds and tokens a second of each repetition, their mean and standard deviation.
+    avg_ns: f64,
+    stddev_ns: f64,
+    avg_ts: f64,
+    stddev_ts: f64,
+    samples_ns: Vec<u64>,
+    samples_ts: Vec<f64>,
+    /// Bytes of weights and cache that writing one token reads, on average; none for prompts, whose tokens share them.
+    bytes_per_token: Option<u64>,
+    /// The same a second, 10^9 of them.
+    gb_per_s: Option<f64>,
+    /// Streaming bandwidth in the same rounds, 10^9 bytes a second: median and all rounds.
+    stream_gb_per_s: f64,
+    stream_samples: Vec<f64>,
+    /// The former over the latter.
+    bandwidth_share: Option<f64>,
+    /// Seconds of all cores together for a token, where the system tells them.
+    core_seconds_per_token: Option<f64>,
+    /// The most memory that the program has had so far, where the system tells it.
+    peak_bytes: Option<u64>,
+    /// Energy of the CPU's packages for a token, where the system tells it.
+    joules_per_token: Option<f64>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<Ending> {
+    let tests = args.tests();
+    if tests.is_empty() {
+        let message = "nothing to do: -p and -n are 0 and there is no --pg";
+        usage_error("bench", ErrorKind::ValueValidation, message);
+    }
+    let cpu = args.isa.cpu();
+    let watch = Watch::new();
+    let mut printer = Printer::new(args.output);
+    for threads in args.thread_counts(&cpu) {
+        let setup = EngineArgs {
+            threads: ThreadsArg::exactly(threads),
+            profile: args.profile.clone(),
+            kernel: args.kernel.clone(),
+            isa: args.isa.clone(),
+        }
+        .setup()?;
+        let mut loaded = args.model.model.load(setup)?;
+        for test in &tests {
+            let Some(measured) = measure(args, &cpu, &mut loaded, threads, test, &watch)? else {
+                warn("stopped; what was printed before is complete");
+                printer.finish()?;
+                return Ok(Ending::Interrupted);
+            };
+            printer.add(measured)?;
+        }
+    }
+    printer.finish()?;
+    Ok(Ending::Done)
+}
+
+impl Args {
+    /// All tests, in llama-bench's order: prompts, texts, both.
+    fn tests(&self) -> Vec<Test> {
+        let numbers =
+            |list: &Numbers| -> Vec<usize> { list.0.iter().map(|&n| n as usize).collect() };
+        let pairs = self.pg.iter().map(|pair| (pair.prompt, pair.text));
+        let prompts = numbers(&self.n_prompt).into_iter().map(|n| (n, 0));
+        let texts = numbers(&self.n_gen).into_iter().map(|n| (0, n));
+        let all: Vec<(usize, usize)> = prompts.chain(texts).chain(pairs).collect();
+        let of_depth = |depth| {
+            let all = all.clone().into_iter();
+            all.map(move |(prompt, text)| Test {
+                prompt,
+                text,
+                depth,
+            })
+        };
+        let tests = numbers(&self.n_depth).into_iter().flat_map(of_depth);
+        tests.filter(|test| test.tokens() > 0).collect()
+    }
+
+    fn thread_counts(&self, cpu: &Cpu) -> Vec<usize> {
+        match &self.threads {
+            Some(list) => list.0.iter().map(|&count| count as usize).collect(),
+            None if cpu.cores > 1 => vec![1, cpu.cores],
+            None => vec![1],
+        }
+    }
+}
+
+/// One repetition.
+struct Sample {
+    seconds: f64,
+    core_seconds: Option<f64>,
+    joules: Option<f64>,
+}
+
+/// All repetitions of a test; `None` if the user stopped it.
+fn measure(
+    args: &Args,
+    cpu: &Cpu,
+    loaded: &mut Loaded,
+    threads: usize,
+    test: &Test,
+    watch: &Watch,
+) -> anyhow::Result<Option<Measured>> {
+    let context = loaded.model.config().context;
+    if test.depth + test.tokens() > context {
+        anyhow::bail!(
+            "{} needs {} positions, but the model has {context}; choose smaller numbers",
+            test.name(),
+            test.depth + test.tokens(),
+        );
+    }
+    let energy = Energy::of_system();
+    let repetitions = args.repetitions as usize;
+    let rounds = repetitions + usize::from(!args.no_warmup);
+    let bar = Bar::rounds("measuring");
+    let (mut samples, mut stream) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        bar.set(round as u64, rounds as u64);
+        let counts = round >= rounds - repetitions;
+        if counts {
+            let found = bandwidth(cpu, threads, Pages::Huge, STREAM_ROUNDS)?;
+            stream.push(found.gb_per_s.median);
+        }
+        match repeat(loaded, test, &energy, watch)? {
+            Some(sample) if counts => samples.push(sample),
+            Some(_) => {}
+            None => return Ok(None),
+        }
+    }
+    drop(bar);
+    Ok(Some(summarize(loaded, cpu, threads, test, samples, stream)))
+}
+
+/// One repetition; `None` if the user stopped it.
+fn repeat(
+    loaded: &mut Loaded,
+    test: &Test,
+    energy: &Energy,
+    watch: &Watch,
+) -> anyhow::Result<Option<Sample>> {
+    let mut tokens = Tokens::new(loaded.model.config().vocab_size);
+    let mut sequence = loaded.model.sequence();
+    let before = tokens.take(test.depth);
+    step(loaded, &mut sequence, &before, Logits::None)?;
+    let prompt = tokens.take(test.prompt);
+    let text = tokens.take(test.text);
+    let (cores, joules) = (cpu_seconds(), energy.joules());
+    let start = Instant::now();
+    step(loaded, &mut sequence, &prompt, Logits::Last)?;
+    for token in text {
+        if watch.stopped() {
+            return Ok(None);
+        }
+        step(loaded, &mut sequence, &[token], Logits::Last)?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let spent = |before: Option<f64>, after: Option<f64>| Some(after? - before?);
+    Ok((!watch.stopped()).then(|| Sample {
+        seconds,
+        core_seconds: spent(cores, cpu_seconds()),
+        joules: energy.since(joules),
+    }))
+}
+
+fn step(
+    loaded: &mut Loaded,
+    sequence: &mut Sequence,
+    tokens: &[u32],
+    logits: Logits,
+) -> anyhow::Result<()> {
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    let work = Work {
+        sequence,
+        tokens,
+        logits,
+    };
+    loaded
+        .engine
+        .step(&mut [work])
+        .context("cannot run the model")?;
+    Ok(())
+}
+
+/// Tokens without meaning, the same in every repetition: what they are changes no time.
+struct Tokens {
+    state: u64,
+    vocab_size: u64,
+}
+
+impl Tokens {
+    fn new(vocab_size: usize) -> Tokens {
+        Tokens {
+            state: 1,
+            vocab_size: vocab_size as u64,
+        }
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u32> {
+        let next = |_| {
+            // Knuth's MMIX generator; its upper bits are random enough.
+            self.state = self.state.wrapping_mul(6_364_136_223_846_793_005);
+            self.state = self.state.wrapping_add(1_442_695_040_888_963_407);
+            ((self.state >> 33) % self.vocab_size) as u32
+        };
+        (0..count).map(next).collect()
+    }
+}
+
+fn summarize(
+    loaded: &Loaded,
+    cpu: &Cpu,
+    threads: usize,
+    test: &Test,
+    samples: Vec<Sample>,
+    stream: Vec<f64>,
+) -> Measured {
+    let summary = loaded.model.summary();
+    let (parameters, bytes) = (summary.parameters, summary.bytes);
+    let tokens = test.tokens() as f64;
+    let samples_ns: Vec<u64> = samples.iter().map(|s| (s.seconds * 1e9) as u64).collect();
+    let samples_ts: Vec<f64> = samples.iter().map(|s| tokens / s.seconds).collect();
+    let (avg_ns, stddev_ns) = mean_and_deviation(samples_ns.iter().map(|&ns| ns as f64));
+    let (avg_ts, stddev_ts) = mean_and_deviation(samples_ts.iter().copied());
+    let per_token = |of: fn(&Sample) -> Option<f64>| {
+        let all: Option<Vec<f64>> = samples.iter().map(of).collect();
+        let all = all.filter(|all| !all.is_empty())?;
+        Some(mean_and_deviation(all.iter().copied()).0 / tokens)
+    };
+    // On average a token sees the cache of half the text.
+    let positions = (test.depth as f64) + (test.text as f64 + 1.0) / 2.0;
+    let read = bytes.read_per_token as f64 + bytes.cache_per_position as f64 * positions;
+    let bytes_per_token = (test.prompt == 0).then_some(read as u64);
+    let gb_per_s = bytes_per_token.map(|bytes| bytes as f64 * avg_ts / 1e9);
+    let stream_gb_per_s = median(&stream);
+    Measured {
+        test: test.name(),
+        model_filename: loaded.model.name().to_owned(),
+        model_size: bytes.ternary + bytes.embedding + bytes.head + bytes.norms,
+        model_n_params: parameters.ternary + parameters.dense + parameters.norms,
+        cpu_info: cpu.brand.clone(),
+        engine: concat!("tern ", env!("CARGO_PKG_VERSION")),
+        n_threads: threads,
+        n_prompt: test.prompt,
+        n_gen: test.text,
+        n_depth: test.depth,
+        avg_ns,
+        stddev_ns,
+        avg_ts,
+        stddev_ts,
+        samples_ns,
+        samples_ts,
+        bytes_per_token,
+        gb_per_s,
+        stream_gb_per_s,
+        stream_samples: stream,
+        bandwidth_share: gb_per_s.map(|gb| gb / stream_gb_per_s),
+        core_seconds_per_token: per_token(|sample| sample.core_seconds),
+        peak_bytes: peak_memory(),
+        joules_per_token: per_token(|sample| sample.joules),
+    }
+}
+
+/// Mean and standard deviation (of a sample, as llama-bench has it); no deviation of a single value.
+fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let count = values.clone().count() as f64;
+    let mean = values.clone().sum::<f64>() / count;
+    let squares: f64 = values.map(|value| (value - mean).powi(2)).sum();
+    let deviation = if count > 1.0 {
+        (squares / (count - 1.0)).sqrt()
+    } else {
+        0.0
+    };
+    (mean, deviation)
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_and_deviations_are_those_of_a_sample() {
+        let (mean, deviation) = mean_and_deviation([1.0, 2.0, 3.0, 4.0].into_iter());
+        assert_eq!(mean, 2.5);
+        assert!((deviation - 1.290_994).abs() < 1e-6);
+        assert_eq!(mean_and_deviation([7.0].into_iter()), (7.0, 0.0));
+    }
+
+    #[test]
+    fn tokens_are_in_the_vocabulary_and_not_all_the_same() {
+        let tokens = Tokens::new(50).take(200);
+        assert!(tokens.iter().all(|&token| token < 50));
+        let mut distinct = tokens.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert!(distinct.len() > 40, "{}", distinct.len());
+        assert_eq!(tokens, Tokens::new(50).take(200));
+    }
+}
