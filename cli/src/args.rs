@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tern_kernels::{Cpu, Force, Isa, Pages};
+use tern_runtime::HeadMode;
 
 use crate::commands::{
     bench, codegen, compare, cpu, demo, inspect, logits, perplexity, profile, prove, run, synth,
@@ -90,6 +91,34 @@ pub struct EngineArgs {
     pub kernel: KernelArg,
     #[command(flatten)]
     pub isa: IsaArg,
+    #[command(flatten)]
+    pub head: HeadArg,
+}
+
+/// `--head`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct HeadArg {
+    /// How a greedy text finds the best token: `exact` by bounds from an 8-bit copy of the head, then the head's own weights for the few
+    /// rows that can win; `bf16` by all of the head, without a copy. The token is the same
+    #[arg(long, value_name = "HEAD", value_enum, default_value_t = Head::Exact)]
+    head: Head,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Head {
+    #[default]
+    Exact,
+    Bf16,
+}
+
+impl HeadArg {
+    /// The library's word for it.
+    pub fn mode(self) -> HeadMode {
+        match self.head {
+            Head::Exact => HeadMode::Exact,
+            Head::Bf16 => HeadMode::Full,
+        }
+    }
 }
 
 /// `--threads`.

@@ -62,6 +62,7 @@ impl ModelName {
             planner: setup.planner,
             threads: setup.threads,
             pages: Pages::Huge,
+            head: setup.head,
             progress: Some(&progress),
         };
         let model = match self {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 use tern_kernels::{Cpu, Loaded, Planner, Profile, ProfileError};
+use tern_runtime::HeadMode;
 
 use crate::args::{EngineArgs, ProfileChoice};
 use crate::bundled;
@@ -19,6 +20,8 @@ pub struct Setup {
     pub threads: usize,
     /// Which profile the planner has.
     pub profile: ProfileUse,
+    /// How the best logit is found.
+    pub head: HeadMode,
 }
 
 /// Which profile is used, or why none is.
@@ -138,6 +141,7 @@ impl EngineArgs {
             planner,
             threads,
             profile: used,
+            head: self.head.mode(),
         })
     }
 }

@@ -26,6 +26,9 @@ pub enum Logits {
     None,
     /// The last one, to continue the text.
     Last,
+    /// The last one, of which only the largest logit and those that might have been it are wanted: exact, the others negative infinity. To
+    /// continue the text greedily without reading all of the head.
+    Best,
     /// Every one, to score the tokens.
     All,
 }
@@ -51,6 +54,18 @@ pub struct Engine {
     logits: Vec<f32>,
     /// Each work's rows in `logits`.
     ranges: Vec<Range<usize>>,
+    head_use: HeadUse,
+}
+
+/// How much of the head was read for logits of which only the best are wanted ([`Logits::Best`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadUse {
+    /// Positions whose best logit was found by bounds.
+    pub screened: u64,
+    /// Rows of the head that were scored for them.
+    pub rows: u64,
+    /// Positions for which the whole head was read all the same.
+    pub full: u64,
 }
 
 impl Engine {
@@ -70,6 +85,7 @@ impl Engine {
             observer: None,
             logits: Vec::new(),
             ranges: Vec::new(),
+            head_use: HeadUse::default(),
         })
     }
 
@@ -95,6 +111,11 @@ impl Engine {
         &self.model
     }
 
+    /// What [`Logits::Best`] has cost so far.
+    pub fn head_use(&self) -> HeadUse {
+        self.head_use
+    }
+
     /// Positions computed together.
     pub fn pass(&self) -> usize {
         self.pass
@@ -117,6 +138,7 @@ impl Engine {
             let (part, rest) = out.split_at_mut(wanted * vocab_size);
             out = rest;
             let (model, buffers) = (&self.model, &mut self.buffers);
+            let head_use = &mut self.head_use;
             let observer = self.observer.as_mut();
             self.team
                 .session(|session| {
@@ -124,6 +146,7 @@ impl Engine {
                         session,
                         rows,
                         observer,
+                        head_use,
                     };
                     forward(model, &mut pass, work, buffers, part)
                 })
@@ -183,20 +206,22 @@ impl Engine {
             for (offset, &token) in work.tokens.iter().enumerate() {
                 let logits = match work.logits {
                     Logits::None => false,
-                    Logits::Last => offset == last,
+                    Logits::Last | Logits::Best => offset == last,
                     Logits::All => true,
                 };
+                let best = work.logits == Logits::Best;
                 let position = work.sequence.len() + offset;
                 rows.push(Row {
                     work: index,
                     position,
                     token,
                     logits,
+                    best,
                 });
             }
             let count = match work.logits {
                 Logits::None => 0,
-                Logits::Last => 1,
+                Logits::Last | Logits::Best => 1,
                 Logits::All => work.tokens.len(),
             };
             self.ranges.push(wanted..wanted + count);

@@ -140,7 +140,12 @@ pub fn generate(
     let mut tokens = Vec::new();
 
     let start = Instant::now();
-    let mut logits = process_prompt(engine, sequence, prompt, cancel)?;
+    // A greedy text needs no more than the best logit.
+    let wanted = match options.sampling.temperature == 0.0 {
+        true => Logits::Best,
+        false => Logits::Last,
+    };
+    let mut logits = process_prompt(engine, sequence, prompt, wanted, cancel)?;
     stats.prompt_tokens = prompt.len();
     stats.prompt_seconds = start.elapsed().as_secs_f64();
 
@@ -172,7 +177,7 @@ pub fn generate(
         let work = Work {
             sequence,
             tokens: &[token],
-            logits: Logits::Last,
+            logits: wanted,
         };
         row.copy_from_slice(engine.step(&mut [work])?.last(0));
         stats.decode_steps += 1;
@@ -193,6 +198,7 @@ fn process_prompt(
     engine: &mut Engine,
     sequence: &mut Sequence,
     prompt: &[u32],
+    wanted: Logits,
     cancel: &AtomicBool,
 ) -> Result<Option<Vec<f32>>, GenerateError> {
     let mut last = None;
@@ -202,17 +208,14 @@ fn process_prompt(
         if cancel.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let wanted = if index + 1 == count {
-            Logits::Last
-        } else {
-            Logits::None
-        };
+        let is_last = index + 1 == count;
+        let logits = if is_last { wanted } else { Logits::None };
         let output = engine.step(&mut [Work {
             sequence,
             tokens,
-            logits: wanted,
+            logits,
         }])?;
-        last = (wanted == Logits::Last).then(|| output.last(0).to_vec());
+        last = is_last.then(|| output.last(0).to_vec());
     }
     Ok(last)
 }

@@ -14,6 +14,7 @@ use crate::element::Element;
 use crate::error::LoadError;
 use crate::model::{Model, Names, read_config};
 use crate::ops::attention::BLOCK;
+use crate::ops::screen::Screen;
 use crate::weights::{self, layer_shapes};
 
 /// A model in numbers.
@@ -53,12 +54,16 @@ pub struct Bytes {
     pub embedding: u64,
     /// The head, where it is not the embedding.
     pub head: u64,
+    /// The copy of the head that bounds its logits; 0 where there is none.
+    pub head_bounds: u64,
     /// Norms, as `f32`.
     pub norms: u64,
     /// The cache of one position in all layers.
     pub cache_per_position: u64,
-    /// What decoding one token reads besides the cache: ternary matrices, head and norms.
+    /// What decoding one token reads besides the cache: ternary matrices, all of the head, and norms.
     pub read_per_token: u64,
+    /// The same where only the best logit is wanted: bounds in place of the head, but for the rows that are scored.
+    pub read_per_greedy_token: u64,
 }
 
 /// One of a layer's ternary matrices.
@@ -120,6 +125,8 @@ pub fn inspect(path: &Path, planner: &Planner, threads: usize) -> Result<Summary
     } else {
         dense("lm_head.weight")?
     };
+    let scored = if config.tied_head { embedding } else { head };
+    let bounds = Screen::bytes_for(config.vocab_size, config.hidden_size, scored);
     let matrices = layer_shapes(&config).map(|(name, shape)| {
         let choice = planner.choose(shape, threads);
         let packed = choice.kernel.packing.matrix_bytes(shape.rows, shape.cols);
@@ -135,7 +142,7 @@ pub fn inspect(path: &Path, planner: &Planner, threads: usize) -> Result<Summary
         names.model,
         &config,
         threads,
-        (embedding, head),
+        (embedding, head, bounds),
         matrices.into(),
     ))
 }
@@ -162,12 +169,14 @@ impl Model {
             .head
             .as_ref()
             .map_or(0, |head| head.bytes() as u64);
+        let bounds = self.weights.screen.as_ref();
+        let bounds = bounds.map_or(0, |screen| screen.bytes() as u64);
         let matrices = matrices.collect();
         Summary::new(
             self.name.clone(),
             config,
             self.threads(),
-            (embedding, head),
+            (embedding, head, bounds),
             matrices,
         )
     }
@@ -178,7 +187,7 @@ impl Summary {
         model: String,
         config: &Config,
         threads: usize,
-        (embedding, head): (u64, u64),
+        (embedding, head, head_bounds): (u64, u64, u64),
         matrices: Vec<Matrix>,
     ) -> Summary {
         let dense = config.vocab_size as u64 * config.hidden_size as u64;
@@ -191,6 +200,11 @@ impl Summary {
         };
         let ternary_bytes = ternary(|m| m.bytes);
         let read_head = if config.tied_head { embedding } else { head };
+        let best_head = if head_bounds > 0 {
+            head_bounds
+        } else {
+            read_head
+        };
         Summary {
             model,
             config: config.clone(),
@@ -204,9 +218,11 @@ impl Summary {
                 ternary: ternary_bytes,
                 embedding,
                 head,
+                head_bounds,
                 norms: 4 * norms,
                 cache_per_position: 4 * 2 * (config.layers * config.kv_width()) as u64,
                 read_per_token: ternary_bytes + read_head + 4 * norms,
+                read_per_greedy_token: ternary_bytes + best_head + 4 * norms,
             },
             matrices,
         }

@@ -79,14 +79,14 @@ mod trits;
 mod weights;
 
 pub use config::Config;
-pub use engine::{Engine, Logits, StepOutput, Work};
+pub use engine::{Engine, HeadUse, Logits, StepOutput, Work};
 pub use error::{
     EngineError, GenerateError, LoadError, PerplexityError, SamplingError, StepError,
     TokenizerError,
 };
 pub use generate::{Finish, GenerateOptions, Generated, Stats, generate};
 pub use inspect::{Bytes, Matrix, Parameters, Summary, inspect};
-pub use model::{LayerMatrix, LoadOptions, Model, ModelBytes, Progress};
+pub use model::{HeadMode, LayerMatrix, LoadOptions, Model, ModelBytes, Progress};
 pub use perplexity::{Perplexity, perplexity};
 pub use sample::{Sampler, Sampling};
 pub use sequence::Sequence;

@@ -28,8 +28,20 @@ pub struct LoadOptions<'a> {
     pub threads: usize,
     /// Pages of the packed weights.
     pub pages: Pages,
+    /// How the best logit is found.
+    pub head: HeadMode,
     /// Called as weights are packed.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+}
+
+/// How the best logit is found where only that is wanted ([`Logits::Best`](crate::Logits::Best)). The result is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeadMode {
+    /// Bounds from a copy of the head in eight bits, half of its bytes more to hold, say which rows are scored with the head's own weights.
+    #[default]
+    Exact,
+    /// All rows are scored: nothing more to hold, twice as much to read.
+    Full,
 }
 
 /// How far loading has come, in bytes of weights in the file.
@@ -49,6 +61,7 @@ impl LoadOptions<'_> {
             planner,
             threads,
             pages: Pages::Huge,
+            head: HeadMode::default(),
             progress: None,
         }
     }

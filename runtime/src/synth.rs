@@ -103,6 +103,16 @@ pub enum SynthError {
         /// The bound.
         limit: f64,
     },
+    /// The shape's frequencies would not be numbers, or its scales too small or too large for bf16.
+    #[error(
+        "rope_theta {theta} and a head spread of {spread} give numbers that are 0 or not finite"
+    )]
+    Number {
+        /// The shape's.
+        theta: f64,
+        /// What was asked for.
+        spread: f64,
+    },
     /// The destination does not take it, or somebody stopped it.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -156,7 +166,7 @@ impl SynthShape {
     pub fn parse(text: &str, name: &str) -> Result<SynthShape, SynthError> {
         toml::from_str(text).map_err(|error| SynthError::Malformed {
             name: name.to_owned(),
-            reason: error.to_string().trim().to_owned(),
+            reason: error.to_string().trim().replace('\n', " "),
         })
     }
 }
@@ -173,12 +183,23 @@ impl Synth {
         if !(spread > 0.0 && spread < limit) {
             return Err(SynthError::Spread { spread, limit });
         }
-        Ok(Synth {
+        let theta = shape.rope_theta;
+        let synth = Synth {
             shape,
             config,
             seed,
             spread,
-        })
+        };
+        let widths = [synth.config.query_width(), synth.config.intermediate_size];
+        let scales = widths.map(|cols| synth.scale("o_proj", cols));
+        let is_sound = |scale: &f32| {
+            let kept = f32::from_bits(u32::from(bf16(*scale)) << 16);
+            kept.is_normal()
+        };
+        match theta.is_finite() && scales.iter().all(is_sound) {
+            true => Ok(synth),
+            false => Err(SynthError::Number { theta, spread }),
+        }
     }
 
     /// The text of `config.json`.
@@ -441,7 +462,7 @@ fn config_json(shape: &SynthShape, seed: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Engine, LoadOptions, Logits, Model, ModelBytes, Work};
+    use crate::{Engine, HeadMode, LoadOptions, Logits, Model, ModelBytes, Work};
     use std::sync::Arc;
     use tern_kernels::{Cpu, Planner};
 
@@ -534,6 +555,59 @@ mod tests {
         }
     }
 
+    /// A head of more than 8 MiB, which is screened: the tokens and their logits are those of the full head, whatever the threads, and few
+    /// rows are scored for them.
+    #[test]
+    fn greedy_tokens_by_bounds_are_those_of_the_full_head() {
+        let shape = SynthShape {
+            vocab_size: 33_000,
+            max_position_embeddings: 512,
+            ..tiny("bitnet", false)
+        };
+        let synth = Synth::new(shape, 3, 6.0).unwrap();
+        let (config, weights) = (synth.config(), bytes(&synth));
+        let best = |head, threads| {
+            let model = ModelBytes {
+                config: config.as_bytes(),
+                weights: &weights,
+                tokenizer: None,
+                generation_config: None,
+            };
+            let planner = Planner::new(Cpu::detect(), None, None).unwrap();
+            let options = LoadOptions {
+                head,
+                threads,
+                ..LoadOptions::new(planner)
+            };
+            let model = Arc::new(Model::from_bytes(&model, &options).unwrap());
+            let mut engine = Engine::new(Arc::clone(&model)).unwrap();
+            let mut sequence = model.sequence();
+            let mut found = Vec::new();
+            let mut random = Xoshiro256PlusPlus::new(9);
+            for _ in 0..300 {
+                let tokens = [(random.next() % 33_000) as u32];
+                let work = Work {
+                    sequence: &mut sequence,
+                    tokens: &tokens,
+                    logits: Logits::Best,
+                };
+                let mut step = [work];
+                let output = engine.step(&mut step).unwrap();
+                let token = crate::sample::argmax(output.last(0)).unwrap();
+                found.push((token, output.last(0)[token as usize].to_bits()));
+            }
+            (found, engine.head_use())
+        };
+        let (expected, unused) = best(HeadMode::Full, 2);
+        assert_eq!((unused.screened, unused.full), (0, 300));
+        for threads in [1, 2, 3] {
+            let (found, used) = best(HeadMode::Exact, threads);
+            assert_eq!(found, expected);
+            assert_eq!((used.screened, used.full), (300, 0));
+            assert!(used.rows < 300 * 3300, "{used:?}");
+        }
+    }
+
     #[test]
     fn what_cannot_run_is_refused_and_who_stops_it_stops_it() {
         let odd = SynthShape {
@@ -542,6 +616,12 @@ mod tests {
         };
         let error = Synth::new(odd, 1, 8.0).unwrap_err().to_string();
         assert!(error.contains("num_key_value_heads"), "{error}");
+        let infinite = SynthShape {
+            rope_theta: f64::INFINITY,
+            ..tiny("bitnet", true)
+        };
+        assert!(Synth::new(infinite, 1, 8.0).is_err());
+        assert!(Synth::new(tiny("bitnet", true), 1, 1e-45).is_err());
         let error = Synth::new(tiny("bitnet", true), 1, 20.0).unwrap_err();
         assert!(error.to_string().contains("below 11.3"), "{error}");
         let error = SynthShape::parse("layers = 1", "x.toml")

@@ -14,7 +14,8 @@ use crate::config::{Config, WeightSource};
 use crate::dense::DenseMatrix;
 use crate::error::{CheckpointError, LoadError};
 use crate::linear::{Batched, Linear, Norm, Projection};
-use crate::model::{LoadOptions, Progress};
+use crate::model::{HeadMode, LoadOptions, Progress};
+use crate::ops::screen::Screen;
 use crate::trits::Trits;
 
 /// Why a bias is refused.
@@ -27,6 +28,15 @@ pub(crate) struct Weights {
     pub final_norm: Vec<f32>,
     /// The head, where it is not the embedding.
     pub head: Option<DenseMatrix>,
+    /// Bounds of its logits, where they are wanted and pay.
+    pub screen: Option<Screen>,
+}
+
+impl Weights {
+    /// The head, which may be the embedding.
+    pub fn head(&self) -> &DenseMatrix {
+        self.head.as_ref().unwrap_or(&self.embedding)
+    }
 }
 
 /// One layer, in the order of the forward pass.
@@ -203,12 +213,18 @@ pub(crate) fn load(
     let layers = (0..config.layers)
         .map(|index| loader.layer(index))
         .collect::<Result<_, _>>()?;
-    Ok(Weights {
+    let mut weights = Weights {
         embedding,
         layers,
         final_norm,
         head,
-    })
+        screen: None,
+    };
+    if options.head == HeadMode::Exact {
+        let screen = Screen::new(weights.head(), options.pages);
+        weights.screen = screen.map_err(|error| pack_error("lm_head", &error))?;
+    }
+    Ok(weights)
 }
 
 struct Loader<'a> {

@@ -49,9 +49,7 @@ pub enum WriteError {
         bytes: usize,
     },
     /// A record already stands there.
-    #[error(
-        "{0} exists already, and records are never overwritten; name another folder with --out, or remove it"
-    )]
+    #[error("{0} exists already and is never overwritten; name another folder, or remove it")]
     Exists(PathBuf),
     /// Something else.
     #[error("cannot write {path}: {source}")]
@@ -293,6 +291,9 @@ impl NewDirectory {
     /// See [`WriteError`].
     pub fn create(path: &Path) -> Result<NewDirectory, WriteError> {
         check_new_directory(path)?;
+        if !can_be_replaced(path) {
+            return Err(WriteError::Exists(path.to_path_buf()));
+        }
         let parent = directory(path);
         create_directory(parent)?;
         let mut builder = tempfile::Builder::new();
@@ -321,7 +322,8 @@ impl NewDirectory {
     /// See [`WriteError`]. What stood there before is then unchanged.
     pub fn finish(self) -> Result<(), WriteError> {
         let NewDirectory { path, temporary } = self;
-        // Only an empty directory goes, so that the new one can take its place on every system.
+        // Where renaming does not replace an empty directory.
+        #[cfg(not(unix))]
         let _ = fs::remove_dir(&path);
         let moved = fs::rename(temporary.path(), &path);
         moved.map_err(|source| WriteError::new(&path, 0, source))?;
@@ -332,6 +334,26 @@ impl NewDirectory {
         }
         Ok(())
     }
+}
+
+/// Whether a new directory can take the place of what is at `path`, if anything is: not of a link, of a directory that programs are in, or of the
+/// root of a file system. To find that out at the end would be late.
+fn can_be_replaced(path: &Path) -> bool {
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return path.file_name().is_some();
+    };
+    let (Some(_), Ok(place)) = (path.file_name(), fs::canonicalize(path)) else {
+        return false;
+    };
+    let is_in_use = std::env::current_dir().is_ok_and(|here| here.starts_with(&place));
+    #[cfg(unix)]
+    let is_root = {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::metadata(directory(path)).is_ok_and(|parent| parent.dev() != found.dev())
+    };
+    #[cfg(not(unix))]
+    let is_root = false;
+    !found.is_symlink() && !is_in_use && !is_root
 }
 
 /// Writes files, given by name and text, into a new directory, and returns their paths. It is whole or not there.

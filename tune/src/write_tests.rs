@@ -167,3 +167,42 @@ fn a_link_is_followed() {
     assert_eq!(fs::read_to_string(&real).unwrap(), "new");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
 }
+
+#[test]
+fn a_new_directory_is_whole_or_not_there() {
+    let scratch = Scratch::new("directory");
+    let path = scratch.0.join("a/b");
+    let fill = |path: &Path| {
+        let directory = NewDirectory::create(path)?;
+        write_atomically(&directory.file("x"), "x")?;
+        directory.finish()
+    };
+    fill(&path).unwrap();
+    assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "x");
+    assert!(matches!(fill(&path), Err(WriteError::Exists(_))));
+    // Given up, it leaves no trace; an empty directory is replaced.
+    let empty = scratch.0.join("empty");
+    drop(NewDirectory::create(&empty).unwrap());
+    assert_eq!(scratch.names(), ["a"]);
+    fs::create_dir(&empty).unwrap();
+    fill(&empty).unwrap();
+    assert!(empty.join("x").is_file());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_new_directory_cannot_replace_is_refused_before_it_is_filled() {
+    let scratch = Scratch::new("replaced");
+    let (empty, link) = (scratch.0.join("empty"), scratch.0.join("link"));
+    fs::create_dir(&empty).unwrap();
+    std::os::unix::fs::symlink(&empty, &link).unwrap();
+    for bad in [
+        link,
+        empty.join(".."),
+        PathBuf::from("/proc"),
+        PathBuf::from("/"),
+    ] {
+        assert!(NewDirectory::create(&bad).is_err(), "{}", bad.display());
+    }
+    assert!(empty.is_dir());
+}

@@ -15,14 +15,15 @@ use tern_tune::bandwidth;
 
 use crate::Ending;
 use crate::args::{
-    EngineArgs, IsaArg, KernelArg, Numbers, ProfileArg, ThreadsArg, thread_counts, usage_error,
+    EngineArgs, HeadArg, IsaArg, KernelArg, Numbers, ProfileArg, ThreadsArg, thread_counts,
+    usage_error,
 };
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
 use crate::output::warn;
 use crate::progress::Bar;
 use print::{Format, Printer};
-use system::{Energy, cpu_seconds, peak_memory};
+use system::{Energy, cpu_seconds, peak_memory, reset_peak_memory};
 use test::{PromptAndText, Test};
 
 /// Rounds of the streaming bandwidth before each repetition.
@@ -76,10 +77,12 @@ pub struct Args {
     kernel: KernelArg,
     #[command(flatten)]
     isa: IsaArg,
+    #[command(flatten)]
+    head: HeadArg,
 }
 
 /// The result of one test with one number of threads. Names that llama-bench has too mean the same.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Measured {
     /// `pp512`, `tg128`, …
     test: String,
@@ -107,11 +110,13 @@ pub(super) struct Measured {
     /// Streaming bandwidth in the same rounds, 10^9 bytes a second: median and all rounds.
     stream_gb_per_s: f64,
     stream_samples: Vec<f64>,
-    /// The former over the latter.
+    /// Rows of the head that were scored for a token where bounds were used.
+    head_rows_per_token: Option<f64>,
+    /// Bytes a second over the streaming bandwidth: the median over the repetitions.
     bandwidth_share: Option<f64>,
     /// Seconds of all cores together for a token, where the system tells them.
     core_seconds_per_token: Option<f64>,
-    /// The most memory that the program has had so far, where the system tells it.
+    /// The most memory that the program had during the test, where the system tells it.
     peak_bytes: Option<u64>,
     /// Energy of the CPU's packages for a token, where the system tells it.
     joules_per_token: Option<f64>,
@@ -125,7 +130,6 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         usage_error("bench", ErrorKind::ValueValidation, message);
     }
     let cpu = args.isa.cpu();
-    let watch = Watch::new();
     let mut printer = Printer::new(args.output);
     for threads in args.thread_counts(&cpu) {
         let setup = EngineArgs {
@@ -133,9 +137,13 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             profile: args.profile.clone(),
             kernel: args.kernel.clone(),
             isa: args.isa.clone(),
+            head: args.head,
         }
         .setup()?;
         let mut loaded = args.model.model.load(setup)?;
+        // Before anything is measured: nobody wants to wait for half of the results.
+        check(&tests, loaded.model.config().context)?;
+        let watch = Watch::new();
         for test in &tests {
             let Some(measured) = measure(args, &cpu, &mut loaded, threads, test, &watch)? else {
                 warn("stopped; what was printed before is complete");
@@ -179,9 +187,28 @@ impl Args {
     }
 }
 
+/// Whether the model has room for all tests.
+fn check(tests: &[Test], context: usize) -> anyhow::Result<()> {
+    for test in tests {
+        let positions = test.depth + test.tokens();
+        if positions > context {
+            anyhow::bail!(
+                "{} needs {positions} positions, but the model has {context}; choose smaller numbers with -p, -n and -d",
+                test.name()
+            );
+        }
+    }
+    Ok(())
+}
+
 /// One repetition.
 struct Sample {
     seconds: f64,
+    /// Streaming bandwidth just before, 10^9 bytes a second.
+    stream: f64,
+    /// Rows of the head that were scored where bounds were used, for each token.
+    head_rows: f64,
+    peak_bytes: Option<u64>,
     core_seconds: Option<f64>,
     joules: Option<f64>,
 }
@@ -195,34 +222,33 @@ fn measure(
     test: &Test,
     watch: &Watch,
 ) -> anyhow::Result<Option<Measured>> {
-    let context = loaded.model.config().context;
-    if test.depth + test.tokens() > context {
-        anyhow::bail!(
-            "{} needs {} positions, but the model has {context}; choose smaller numbers",
-            test.name(),
-            test.depth + test.tokens(),
-        );
-    }
     let energy = Energy::of_system();
     let repetitions = args.repetitions as usize;
     let rounds = repetitions + usize::from(!args.no_warmup);
     let bar = Bar::rounds("measuring");
-    let (mut samples, mut stream) = (Vec::new(), Vec::new());
+    let mut samples = Vec::new();
     for round in 0..rounds {
         bar.set(round as u64, rounds as u64);
         let counts = round >= rounds - repetitions;
-        if counts {
-            let found = bandwidth(cpu, threads, Pages::Huge, STREAM_ROUNDS)?;
-            stream.push(found.gb_per_s.median);
-        }
+        let stream = match counts {
+            true => bandwidth(cpu, threads, Pages::Huge, STREAM_ROUNDS)?,
+            false => bandwidth(cpu, threads, Pages::Huge, 1)?,
+        };
+        let stream = stream.gb_per_s.median;
+        // The ruler's memory is not the model's.
+        let is_reset = reset_peak_memory();
         match repeat(loaded, test, &energy, watch)? {
-            Some(sample) if counts => samples.push(sample),
+            Some(sample) if counts => samples.push(Sample {
+                stream,
+                peak_bytes: peak_memory().filter(|_| is_reset),
+                ..sample
+            }),
             Some(_) => {}
             None => return Ok(None),
         }
     }
     drop(bar);
-    Ok(Some(summarize(loaded, cpu, threads, test, samples, stream)))
+    Ok(Some(summarize(loaded, cpu, threads, test, &samples)))
 }
 
 /// One repetition; `None` if the user stopped it.
@@ -235,25 +261,58 @@ fn repeat(
     let mut tokens = Tokens::new(loaded.model.config().vocab_size);
     let mut sequence = loaded.model.sequence();
     let before = tokens.take(test.depth);
-    step(loaded, &mut sequence, &before, Logits::None)?;
     let prompt = tokens.take(test.prompt);
     let text = tokens.take(test.text);
+    if !read(loaded, &mut sequence, &before, watch)? {
+        return Ok(None);
+    }
     let (cores, joules) = (cpu_seconds(), energy.joules());
+    let scored = loaded.engine.head_use();
     let start = Instant::now();
-    step(loaded, &mut sequence, &prompt, Logits::Last)?;
+    if !read(loaded, &mut sequence, &prompt, watch)? {
+        return Ok(None);
+    }
     for token in text {
         if watch.stopped() {
             return Ok(None);
         }
-        step(loaded, &mut sequence, &[token], Logits::Last)?;
+        step(loaded, &mut sequence, &[token], Logits::Best)?;
     }
     let seconds = start.elapsed().as_secs_f64();
+    let used = loaded.engine.head_use();
+    let positions = (used.screened - scored.screened).max(1);
     let spent = |before: Option<f64>, after: Option<f64>| Some(after? - before?);
-    Ok((!watch.stopped()).then(|| Sample {
+    Ok(Some(Sample {
         seconds,
+        stream: f64::NAN,
+        head_rows: (used.rows - scored.rows) as f64 / positions as f64,
+        peak_bytes: None,
         core_seconds: spent(cores, cpu_seconds()),
         joules: energy.since(joules),
     }))
+}
+
+/// Reads a prompt, in as many passes as the engine would make of it; whether it came to its end.
+fn read(
+    loaded: &mut Loaded,
+    sequence: &mut Sequence,
+    tokens: &[u32],
+    watch: &Watch,
+) -> anyhow::Result<bool> {
+    let passes = tokens.chunks(loaded.engine.pass());
+    let last = passes.len().saturating_sub(1);
+    for (index, tokens) in passes.enumerate() {
+        if watch.stopped() {
+            return Ok(false);
+        }
+        let logits = if index == last {
+            Logits::Best
+        } else {
+            Logits::None
+        };
+        step(loaded, sequence, tokens, logits)?;
+    }
+    Ok(!watch.stopped())
 }
 
 fn step(
@@ -262,18 +321,13 @@ fn step(
     tokens: &[u32],
     logits: Logits,
 ) -> anyhow::Result<()> {
-    if tokens.is_empty() {
-        return Ok(());
-    }
     let work = Work {
         sequence,
         tokens,
         logits,
     };
-    loaded
-        .engine
-        .step(&mut [work])
-        .context("cannot run the model")?;
+    let stepped = loaded.engine.step(&mut [work]);
+    stepped.context("cannot run the model")?;
     Ok(())
 }
 
@@ -307,8 +361,7 @@ fn summarize(
     cpu: &Cpu,
     threads: usize,
     test: &Test,
-    samples: Vec<Sample>,
-    stream: Vec<f64>,
+    samples: &[Sample],
 ) -> Measured {
     let summary = loaded.model.summary();
     let (parameters, bytes) = (summary.parameters, summary.bytes);
@@ -324,14 +377,22 @@ fn summarize(
     };
     // On average a token sees the cache of half the text.
     let positions = (test.depth as f64) + (test.text as f64 + 1.0) / 2.0;
-    let read = bytes.read_per_token as f64 + bytes.cache_per_position as f64 * positions;
+    let row_bytes = summary.config.hidden_size as f64 * 2.0;
+    let scored = mean_and_deviation(samples.iter().map(|sample| sample.head_rows)).0;
+    let head_rows_per_token = (bytes.head_bounds > 0).then_some(scored);
+    let read = bytes.read_per_greedy_token as f64
+        + head_rows_per_token.unwrap_or(0.0) * row_bytes
+        + bytes.cache_per_position as f64 * positions;
     let bytes_per_token = (test.prompt == 0).then_some(read as u64);
     let gb_per_s = bytes_per_token.map(|bytes| bytes as f64 * avg_ts / 1e9);
-    let stream_gb_per_s = median(&stream);
+    let stream: Vec<f64> = samples.iter().map(|sample| sample.stream).collect();
+    // Of each repetition and the bandwidth just before it: both drift on a machine that others use too.
+    let shares = samples_ts.iter().zip(&stream);
+    let shares: Vec<f64> = shares.map(|(ts, gb)| read * ts / 1e9 / gb).collect();
     Measured {
         test: test.name(),
         model_filename: loaded.model.name().to_owned(),
-        model_size: bytes.ternary + bytes.embedding + bytes.head + bytes.norms,
+        model_size: bytes.ternary + bytes.embedding + bytes.head + bytes.head_bounds + bytes.norms,
         model_n_params: parameters.ternary + parameters.dense + parameters.norms,
         cpu_info: cpu.brand.clone(),
         engine: concat!("tern ", env!("CARGO_PKG_VERSION")),
@@ -347,11 +408,12 @@ fn summarize(
         samples_ts,
         bytes_per_token,
         gb_per_s,
-        stream_gb_per_s,
+        stream_gb_per_s: median(&stream),
         stream_samples: stream,
-        bandwidth_share: gb_per_s.map(|gb| gb / stream_gb_per_s),
+        bandwidth_share: bytes_per_token.map(|_| median(&shares)),
+        head_rows_per_token,
         core_seconds_per_token: per_token(|sample| sample.core_seconds),
-        peak_bytes: peak_memory(),
+        peak_bytes: samples.iter().filter_map(|sample| sample.peak_bytes).max(),
         joules_per_token: per_token(|sample| sample.joules),
     }
 }

@@ -156,12 +156,18 @@ fn sizes(summary: &Summary) -> String {
     if parts.head > 0 {
         row("head", parts.head);
     }
+    if parts.head_bounds > 0 {
+        row("bounds of the head", parts.head_bounds);
+    }
     row("norms", parts.norms);
     row(
         "all weights",
-        parts.ternary + parts.embedding + parts.head + parts.norms,
+        parts.ternary + parts.embedding + parts.head + parts.head_bounds + parts.norms,
     );
     row("read for each token", parts.read_per_token);
+    if parts.head_bounds > 0 {
+        row("read for each greedy token", parts.read_per_greedy_token);
+    }
     row("keys and values of a position", parts.cache_per_position);
     row(
         &format!("keys and values of {context} positions"),

@@ -1,9 +1,12 @@
 //! The feed-forward gate: `gate = f(gate) · up`.
 
+use multiversion::multiversion;
+
 use super::exp::exp;
 use crate::config::Activation;
 
 /// Replaces each gate value by its activation times the matching `up` value.
+#[multiversion(targets("x86_64+avx2"))]
 pub(crate) fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len());
     match activation {

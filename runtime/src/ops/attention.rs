@@ -10,6 +10,8 @@
 //! each score is a plain sequential sum and the positions are the vector lanes. Values lie
 //! `[64][head_dim]`, for the same reason.
 
+use multiversion::multiversion;
+
 use super::exp::exp;
 use super::lanes;
 
@@ -127,6 +129,7 @@ fn weight(x: f32) -> f32 {
 }
 
 /// `scores[j] = (Σ_d query[d] · keys[d][j]) · scale`.
+#[multiversion(targets("x86_64+avx2"))]
 fn scores(query: &[f32], keys: &[f32], scale: f32) -> [f32; BLOCK] {
     assert_eq!(keys.len(), query.len() * BLOCK);
     let mut scores = [0.0; BLOCK];
@@ -144,6 +147,7 @@ fn scores(query: &[f32], keys: &[f32], scale: f32) -> [f32; BLOCK] {
 }
 
 /// `out[d] = out[d] · correction + Σ_j weights[j] · values[j][d]`, the sum taken in order of `j`.
+#[multiversion(targets("x86_64+avx2"))]
 fn accumulate(weights: &[f32], values: &[f32], correction: f32, out: &mut [f32]) {
     let head_dim = out.len();
     assert_eq!(values.len(), head_dim * BLOCK);

@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 use super::lanes::{LANES, Lanes, sum_lanes};
 use crate::dense::{DenseMatrix, Rows, Widen};
 
@@ -27,11 +29,22 @@ pub(crate) fn logits(
     assert!(range.end <= head.rows() && out.iter().all(|out| out.len() == range.len()));
     let elements = range.start * cols..range.end * cols;
     match head.values() {
-        Rows::Bf16(values) => multiply(&values[elements], cols, hidden, out),
-        Rows::F32(values) => multiply(&values[elements], cols, hidden, out),
+        Rows::Bf16(values) => multiply_bf16(&values[elements], cols, hidden, out),
+        Rows::F32(values) => multiply_f32(&values[elements], cols, hidden, out),
     }
 }
 
+#[multiversion(targets("x86_64+avx2"))]
+fn multiply_bf16(weights: &[u16], cols: usize, hidden: &[f32], out: &mut [&mut [f32]]) {
+    multiply(weights, cols, hidden, out);
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn multiply_f32(weights: &[f32], cols: usize, hidden: &[f32], out: &mut [&mut [f32]]) {
+    multiply(weights, cols, hidden, out);
+}
+
+#[inline(always)]
 fn multiply(weights: &[impl Widen], cols: usize, hidden: &[f32], out: &mut [&mut [f32]]) {
     let groups = weights.chunks_exact(ROWS * cols);
     let rest = groups.remainder();
@@ -50,6 +63,7 @@ fn multiply(weights: &[impl Widen], cols: usize, hidden: &[f32], out: &mut [&mut
 }
 
 /// Dot products of `N` neighbouring rows with `x`, each in lane order.
+#[inline(always)]
 fn dot_rows<const N: usize>(weights: &[impl Widen], x: &[f32]) -> [f32; N] {
     let cols = x.len();
     let (chunks, rest) = x.as_chunks::<LANES>();

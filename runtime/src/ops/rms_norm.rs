@@ -3,9 +3,12 @@
 //! In the order of `LlamaRMSNorm`: the reciprocal root is rounded, multiplied to `x`, and only
 //! then the weight is multiplied.
 
+use multiversion::multiversion;
+
 use super::lanes;
 
 /// Normalises one row. All three slices have the same length.
+#[multiversion(targets("x86_64+avx2"))]
 pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     assert!(x.len() == weight.len() && x.len() == out.len());
     let scale = reciprocal_rms(x, eps);
@@ -15,6 +18,7 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
 }
 
 /// Normalises one row where it stands.
+#[multiversion(targets("x86_64+avx2"))]
 pub(crate) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
     assert_eq!(x.len(), weight.len());
     let scale = reciprocal_rms(x, eps);
@@ -23,6 +27,7 @@ pub(crate) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
     }
 }
 
+#[inline(always)]
 fn reciprocal_rms(x: &[f32], eps: f32) -> f32 {
     let mean = lanes::sum(x, |x| x * x) / x.len() as f32;
     1.0 / (mean + eps).sqrt()

@@ -47,6 +47,7 @@ impl Setup {
             planner,
             threads,
             pages: Pages::Small,
+            head: tern_runtime::HeadMode::Exact,
             progress: None,
         }
     }

@@ -26,16 +26,18 @@ pub(crate) struct Printer {
 }
 
 /// The table's columns: name, and width at least.
-const COLUMNS: [(&str, usize); 10] = [
+const COLUMNS: [(&str, usize); 12] = [
     ("model", 20),
     ("size", 10),
     ("params", 8),
     ("threads", 7),
     ("test", 12),
     ("t/s", 22),
+    ("per token", 9),
     ("GB/s", 6),
     ("of streaming", 12),
     ("core-s/token", 12),
+    ("J/token", 7),
     ("peak memory", 11),
 ];
 
@@ -101,14 +103,20 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let model = measured.model_filename.trim_end_matches('/');
     let name = model.rsplit('/').next().unwrap_or(model);
+    let dash_or = |share: Option<f64>, text: fn(f64) -> String| or_dash(share.map(text));
     [
-        name.to_owned(),
+        // A bar would end the cell.
+        name.replace('|', "/"),
         bytes(measured.model_size),
         format!("{:.2} B", measured.model_n_params as f64 / 1e9),
         measured.n_threads.to_string(),
         measured.test.clone(),
         format!("{:.2} ± {:.2}", measured.avg_ts, measured.stddev_ts),
-        or_dash(measured.gb_per_s.map(|gb| format!("{gb:.1}"))),
+        dash_or(
+            measured.bytes_per_token.map(|bytes| bytes as f64),
+            |bytes| format!("{:.0} MB", bytes / 1e6),
+        ),
+        dash_or(measured.gb_per_s, |gb| format!("{gb:.1}")),
         or_dash(
             measured
                 .bandwidth_share
@@ -119,28 +127,77 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
                 .core_seconds_per_token
                 .map(|seconds| format!("{seconds:.4}")),
         ),
+        // The system tells energy to few users, and virtual machines have no counter.
+        measured
+            .joules_per_token
+            .map_or_else(|| "n/a".to_owned(), |joules| format!("{joules:.3}")),
         or_dash(measured.peak_bytes.map(bytes)),
     ]
 }
 
+/// A result's names, in the order of the columns.
+const NAMES: [&str; 25] = [
+    "model_filename",
+    "model_size",
+    "model_n_params",
+    "cpu_info",
+    "engine",
+    "n_threads",
+    "n_prompt",
+    "n_gen",
+    "n_depth",
+    "test",
+    "avg_ns",
+    "stddev_ns",
+    "avg_ts",
+    "stddev_ts",
+    "bytes_per_token",
+    "gb_per_s",
+    "stream_gb_per_s",
+    "bandwidth_share",
+    "head_rows_per_token",
+    "core_seconds_per_token",
+    "peak_bytes",
+    "joules_per_token",
+    "samples_ns",
+    "samples_ts",
+    "stream_samples",
+];
+
 /// Names and values of a result, lists in quotes, as a spreadsheet reads them.
 fn fields(measured: &Measured) -> anyhow::Result<Vec<(String, String)>> {
-    let serde_json::Value::Object(fields) = serde_json::to_value(measured)? else {
-        anyhow::bail!("a result is no object");
-    };
-    let text = |value: serde_json::Value| match value {
+    let value = serde_json::to_value(measured)?;
+    let text = |value: &serde_json::Value| match value {
         serde_json::Value::Null => String::new(),
         serde_json::Value::Number(number) => number.to_string(),
-        serde_json::Value::String(text) => quoted(&text),
+        serde_json::Value::String(text) => quoted(text),
         other => quoted(&other.to_string()),
     };
-    Ok(fields
-        .into_iter()
-        .map(|(name, value)| (name, text(value)))
-        .collect())
+    let of_name = |name: &str| (name.to_owned(), text(&value[name]));
+    Ok(NAMES.into_iter().map(of_name).collect())
 }
 
 /// RFC 4180's quotes.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_a_column() {
+        let value = serde_json::to_value(Measured::default()).unwrap();
+        let mut fields: Vec<&str> = value
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let mut names = NAMES.to_vec();
+        names.sort_unstable();
+        fields.sort_unstable();
+        assert_eq!(names, fields);
+    }
 }

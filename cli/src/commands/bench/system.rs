@@ -3,23 +3,28 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Ticks a second of the times in `/proc`: Linux shows them to programs in this unit on all architectures that tern runs on.
-const TICKS: f64 = 100.0;
-
 /// Seconds that all threads of this program together have run.
 pub(crate) fn cpu_seconds() -> Option<f64> {
-    of_stat(&fs::read_to_string("/proc/self/stat").ok()?)
+    let threads = fs::read_dir("/proc/self/task").ok()?;
+    let each = threads.flatten().map(|thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        of_schedstat(&text)
+    });
+    each.sum()
 }
 
-fn of_stat(text: &str) -> Option<f64> {
-    // The program's name stands in brackets and may hold anything.
-    let (_, fields) = text.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    Some((ticks()? + ticks()?) / TICKS)
+/// The first number: nanoseconds on a core. (`/proc/self/stat` counts in hundredths of a second, too coarse for a short test.)
+fn of_schedstat(text: &str) -> Option<f64> {
+    let nanoseconds: f64 = text.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds / 1e9)
 }
 
-/// The most memory that this program has had, in bytes.
+/// From now on [`peak_memory`] counts anew; whether the system allows that.
+pub(crate) fn reset_peak_memory() -> bool {
+    fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
+/// The most memory that this program has had since [`reset_peak_memory`], in bytes.
 pub(crate) fn peak_memory() -> Option<u64> {
     of_status(&fs::read_to_string("/proc/self/status").ok()?)
 }
@@ -41,6 +46,15 @@ struct Package {
     range: f64,
 }
 
+impl Package {
+    /// `None` if its counter cannot be read.
+    fn in_folder(folder: &Path) -> Option<Package> {
+        let range = number(&folder.join("max_energy_range_uj"))?;
+        let counter = folder.join("energy_uj");
+        number(&counter).map(|_| Package { counter, range })
+    }
+}
+
 impl Energy {
     /// The counters of this machine.
     pub fn of_system() -> Energy {
@@ -50,16 +64,22 @@ impl Energy {
     /// Those in the folder `root`.
     fn under(root: &Path) -> Energy {
         let zones = fs::read_dir(root).into_iter().flatten().flatten();
-        let package = |folder: PathBuf| {
-            let name = fs::read_to_string(folder.join("name")).ok()?;
-            // Parts of a package have counters of their own, which are in the package's already.
-            let is_package = name.trim().starts_with("package");
-            let range = number(&folder.join("max_energy_range_uj"))?;
-            let counter = folder.join("energy_uj");
-            (is_package && number(&counter).is_some()).then_some(Package { counter, range })
-        };
+        let mut folders: Vec<PathBuf> = zones.map(|zone| zone.path()).collect();
+        folders.sort();
+        let mut found: Vec<(String, Option<Package>)> = Vec::new();
+        for folder in folders {
+            let name = fs::read_to_string(folder.join("name")).unwrap_or_default();
+            let name = name.trim().to_owned();
+            // Parts of a package have counters of their own, which are in the package's already; and some packages are there twice.
+            let is_new = found.iter().all(|(known, _)| *known != name);
+            if name.starts_with("package") && is_new {
+                found.push((name, Package::in_folder(&folder)));
+            }
+        }
+        // Some packages without the others would be a wrong sum.
+        let packages = found.into_iter().map(|(_, package)| package);
         Energy {
-            packages: zones.filter_map(|zone| package(zone.path())).collect(),
+            packages: packages.collect::<Option<Vec<_>>>().unwrap_or_default(),
         }
     }
 
@@ -92,9 +112,8 @@ mod tests {
 
     #[test]
     fn times_and_memory_are_read_from_the_systems_words() {
-        let stat = "42 (a ) b) R 1 1 1 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 2 0 5 6 7";
-        assert_eq!(of_stat(stat), Some(3.0));
-        assert_eq!(of_stat("42 (x) R"), None);
+        assert_eq!(of_schedstat("1500000000 20 3\n"), Some(1.5));
+        assert_eq!(of_schedstat(""), None);
         let status = "Name:\ttern\nVmPeak:\t  900 kB\nVmHWM:\t  123 kB\n";
         assert_eq!(of_status(status), Some(123 * 1024));
         assert_eq!(of_status("VmHWM: many"), None);
@@ -113,11 +132,13 @@ mod tests {
         zone("intel-rapl:0", "package-0", 9_000_000);
         zone("intel-rapl:0:0", "core", 5);
         zone("intel-rapl:1", "package-1", 1_000_000);
+        zone("intel-rapl-mmio:0", "package-0", 9_000_000);
         let energy = Energy::under(root.path());
         let before = energy.joules();
         assert_eq!(before.as_ref().map(Vec::len), Some(2));
         zone("intel-rapl:0", "package-0", 500_000);
         zone("intel-rapl:1", "package-1", 3_000_000);
+        zone("intel-rapl-mmio:0", "package-0", 500_000);
         assert_eq!(energy.since(before), Some(3.5));
         let none = Energy::under(&root.path().join("absent"));
         assert_eq!(none.since(none.joules()), None);

@@ -145,6 +145,7 @@ impl Demo<'_> {
                 planner,
                 threads,
                 profile: ProfileUse::Off,
+                head: tern_runtime::HeadMode::Exact,
             };
             let loaded = ModelName::Demo.load(setup)?;
             let prompt = loaded.model.tokenizer()?.encode(PROMPT, true)?;
