@@ -211,6 +211,7 @@ impl Screen {
 }
 
 /// A row as integers, and what they leave out.
+#[multiversion(targets("x86_64+avx2"))]
 fn quantize(row: &[f32], out: &mut [i8]) -> Bounds {
     let largest = row.iter().fold(0.0, |a: f32, x| a.max(x.abs()));
     let norm = length(row.iter().map(|&x| f64::from(x)));
