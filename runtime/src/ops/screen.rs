@@ -404,4 +404,48 @@ mod tests {
             assert!(screen.query(&hidden).is_none(), "{bad}");
         }
     }
+
+    /// The demo's head is too small to be screened for speed; here it is all the same, for ten thousand positions of random text.
+    #[test]
+    fn ten_thousand_tokens_of_the_demo_are_those_of_the_full_head() {
+        use crate::{Engine, LoadOptions, Logits, Model, Work};
+        use std::path::Path;
+        use std::sync::Arc;
+        use tern_kernels::{Cpu, Planner};
+
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
+        let planner = Planner::new(Cpu::detect(), None, None).unwrap();
+        let mut model = Model::load(&folder, &LoadOptions::new(planner)).unwrap();
+        model.weights.screen = Some(Screen::of(model.weights.head(), Pages::Small).unwrap());
+        let model = Arc::new(model);
+        let mut engine = Engine::new(Arc::clone(&model)).unwrap();
+        let mut random = Xoshiro256PlusPlus::new(1);
+        let (vocab, length) = (model.config().vocab_size, 250);
+        for _ in 0..40 {
+            let (mut whole, mut one_by_one) = (model.sequence(), model.sequence());
+            let tokens = (0..length).map(|_| (random.next() % vocab as u64) as u32);
+            let tokens: Vec<u32> = tokens.collect();
+            let mut work = [Work {
+                sequence: &mut whole,
+                tokens: &tokens,
+                logits: Logits::All,
+            }];
+            let full = engine.step(&mut work).unwrap().rows(0).to_vec();
+            for (token, full) in tokens.iter().zip(full.chunks(vocab)) {
+                let mut work = [Work {
+                    sequence: &mut one_by_one,
+                    tokens: std::slice::from_ref(token),
+                    logits: Logits::Best,
+                }];
+                let output = engine.step(&mut work).unwrap();
+                let best = argmax(output.last(0)).unwrap();
+                assert_eq!(Some(best), argmax(full));
+                let best = best as usize;
+                assert_eq!(output.last(0)[best].to_bits(), full[best].to_bits());
+            }
+        }
+        let used = engine.head_use();
+        assert_eq!((used.screened, used.full), (40 * length as u64, 0));
+        assert!(used.rows < used.screened * vocab as u64 / 4, "{used:?}");
+    }
 }
