@@ -212,7 +212,10 @@ fn a_report_is_a_new_folder_with_a_page() {
     let entries = fs::read_dir(world.path("new")).unwrap().count();
     assert_eq!(entries, 1, "nothing temporary stays");
     // A record is never overwritten.
-    world.fails(&arguments, &["new/record exists already", "--out"]);
+    world.fails(
+        &arguments,
+        &["new/record exists already", "name another folder"],
+    );
     // Outside a checkout it has no place of its own.
     let homeless = world.run(&report);
     homeless.assert_failed(2, &["no checkout of tern", "--out"]);

@@ -114,6 +114,9 @@ pub struct BatchChoice {
 /// Tiles of tokens from which on a batched product is taken where nobody timed it: it must pay for unpacking the weights.
 const TILES_FOR_GEMM: usize = 2;
 
+/// Numbers of tokens from which on another way is taken, for one matrix at most.
+const BATCH_STEPS_MAX: usize = 16;
+
 /// A kernel or family that the user wants everywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Force {
@@ -320,7 +323,10 @@ impl Planner {
         for (profile, is_shipped) in profiles {
             let batches = profile.iter().flat_map(|profile| &profile.batches);
             let name = packing.to_string();
+            // Batched products sum over all of K, which a scale for each group of columns forbids.
+            let is_served = |e: &&BatchEntry| packing.group == 0 || e.kernel == BatchEntry::GEMV;
             let fitting = batches.filter(|e| e.packing == name && e.tokens <= tokens);
+            let fitting = fitting.filter(is_served);
             let far = |e: &BatchEntry| distance((e.rows, e.cols, e.threads), shape, threads);
             // Of one shape the entry that begins last before so many tokens.
             let nearest =
@@ -359,14 +365,20 @@ impl Planner {
         let name = packing.to_string();
         let entries = self.profile.iter().chain(&self.shipped);
         let entries = entries.flat_map(|profile| &profile.batches);
-        let fitting = entries.filter(|entry| entry.packing == name);
-        let mut steps: Vec<usize> = fitting.map(|entry| entry.tokens).collect();
+        let fitting: Vec<&BatchEntry> = entries.filter(|entry| entry.packing == name).collect();
+        // Of the nearest shape and thread count: what is further away matters only below its first number of tokens.
+        let far = |e: &&BatchEntry| distance((e.rows, e.cols, e.threads), shape, threads);
+        let least = fitting.iter().map(far).fold(f64::INFINITY, f64::min);
+        let nearest = fitting.iter().filter(|entry| far(entry) <= least);
+        let mut steps: Vec<usize> = nearest.map(|entry| entry.tokens).collect();
         steps.push(2);
         let estimated = self.choose_gemm(packing);
         steps.extend(estimated.map(|gemm| TILES_FOR_GEMM * gemm.kernel.tokens));
         steps.sort_unstable();
         steps.dedup();
         let steps = steps.into_iter().filter(|&tokens| tokens >= 2);
+        // No tuner writes more; a profile that does is not to make loading slow.
+        let steps = steps.take(BATCH_STEPS_MAX);
         steps
             .map(|tokens| (tokens, self.choose_batch(shape, threads, packing, tokens)))
             .collect()

@@ -291,3 +291,43 @@ fn a_device_is_not_read_for_ever() {
         assert!(matches!(error, ProfileError::TooLarge { .. }), "{error}");
     }
 }
+
+/// As many entries as a profile may have, all for one matrix, must not make loading a model slow: each is a plan of its own.
+#[test]
+fn no_profile_makes_more_steps_of_tokens_than_a_tuner_writes() {
+    let cpu = Cpu::detect();
+    let kernel = unlikely(&cpu);
+    let batch = |tokens: usize| tern_kernels::BatchEntry {
+        rows: SHAPE.rows,
+        cols: SHAPE.cols,
+        threads: 2,
+        tokens,
+        packing: kernel.packing.to_string(),
+        kernel: tern_kernels::BatchEntry::GEMV.to_owned(),
+        fingerprint: String::new(),
+        rigor: Rigor::Measure,
+        date: String::new(),
+        median_us: 1.0,
+        mad_us: 0.0,
+    };
+    let mut full = profile(&cpu, vec![entry(&kernel, SHAPE, 2)]);
+    full.batches = (2..19_000).map(batch).collect();
+    let read = Profile::from_toml(&full.to_toml(), &cpu).unwrap();
+    assert_eq!(read.profile.batches.len(), full.batches.len());
+    let planner = Planner::new(cpu.clone(), Some(read.profile), None).unwrap();
+    let steps = planner.batches(SHAPE, 2, kernel.packing);
+    assert!((1..=16).contains(&steps.len()), "{}", steps.len());
+    assert!(
+        steps
+            .iter()
+            .all(|(_, choice)| choice.source == Source::Profile)
+    );
+    // What a tuner writes is obeyed step by step.
+    let mut few = profile(&cpu, vec![entry(&kernel, SHAPE, 2)]);
+    few.batches = [2, 5, 17, 65].map(batch).to_vec();
+    let planner = Planner::new(cpu, Some(few), None).unwrap();
+    let steps = planner.batches(SHAPE, 2, kernel.packing);
+    for tokens in [2, 5, 17, 65] {
+        assert!(steps.iter().any(|(from, _)| *from == tokens), "{tokens}");
+    }
+}

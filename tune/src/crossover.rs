@@ -18,6 +18,7 @@ use crate::finals::ERRORS_MIN;
 use crate::host;
 use crate::log::LoggedBatch;
 use crate::measure::{Candidate, Clock};
+use crate::rotation::Demand;
 use crate::spread::{Spread, rounded};
 
 /// Numbers of tokens at which the alternatives are compared: each holds up to the next. Those of prompts come first, since most hangs on
@@ -329,6 +330,12 @@ impl<'a> Batches<'a> {
     ) -> Result<Option<(usize, Spread)>, TuneError> {
         let packing = winner.kernel.packing;
         let q = activations(weights.activations(), tokens);
+        // Copies for a round, so that none is read again while it is in the caches.
+        weights.rotation().plan(&[Demand {
+            packing,
+            per_round: all.len(),
+            burst: 1,
+        }]);
         let mut ways: Vec<Way> = Vec::new();
         let mut samples: Vec<Vec<f64>> = vec![Vec::new(); all.len()];
         // The first round checks and warms up.

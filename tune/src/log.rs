@@ -137,6 +137,10 @@ pub(crate) struct LoggedBatch {
 /// A winner on huge and on small pages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LoggedPages {
+    /// The CPU's key.
+    pub host: String,
+    /// Where the weights were.
+    pub weights: Residence,
     pub rows: usize,
     pub cols: usize,
     pub threads: usize,
@@ -168,6 +172,12 @@ pub(crate) struct LoggedRace {
 /// A block of rounds of a run-off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LoggedBlock {
+    /// The CPU's key.
+    #[serde(default)]
+    pub host: String,
+    /// The finalists' kernels and tiles, in order.
+    #[serde(default)]
+    pub candidates: Vec<(String, Tile)>,
     pub rows: usize,
     pub cols: usize,
     pub threads: usize,

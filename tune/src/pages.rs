@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tern_kernels::{Cpu, Pages};
 
-use crate::bench::{Bench as _, GemvBench, Weights};
+use crate::bench::{Bench as _, GemvBench, Residence, Weights};
 use crate::error::TuneError;
 use crate::finals::ERRORS_MIN;
 use crate::log::LoggedPages;
@@ -30,6 +30,7 @@ const GAIN_MIN: f64 = 0.02;
 
 /// The weights of both kinds of pages.
 pub(crate) struct BothPages<'a> {
+    host: String,
     huge: &'a mut Shelf,
     small: Shelf,
     cancel: &'a AtomicBool,
@@ -39,13 +40,15 @@ impl<'a> BothPages<'a> {
     /// `huge` holds the weights of the run-offs.
     pub(crate) fn new(cpu: &Cpu, huge: &'a mut Shelf, cancel: &'a AtomicBool) -> BothPages<'a> {
         BothPages {
+            host: cpu.key(),
             huge,
             small: Shelf::new(cpu, Pages::Small),
             cancel,
         }
     }
 
-    /// How many times as long a winner takes on small pages, 1 where that is within the noise, and the medians of all blocks; `None` if the
+    /// How many times as long a winner takes on small pages, 1 where that is within the noise and nothing where there was too
+    /// little time to tell, and the medians of all blocks; `None` if the
     /// weights are too few to matter, or there was no time or no memory.
     ///
     /// # Errors
@@ -55,7 +58,7 @@ impl<'a> BothPages<'a> {
         order: &Order,
         winner: Candidate,
         budget: Duration,
-    ) -> Result<Option<(f64, LoggedPages)>, TuneError> {
+    ) -> Result<Option<(Option<f64>, LoggedPages)>, TuneError> {
         let clock = Clock::start();
         let shape = order.work.shape;
         let bytes = winner.kernel.packing.matrix_bytes(shape.rows, shape.cols);
@@ -98,6 +101,8 @@ impl<'a> BothPages<'a> {
             small_us.push(rounded(small));
         }
         let logged = LoggedPages {
+            host: self.host.clone(),
+            weights: Residence::Memory,
             rows: shape.rows,
             cols: shape.cols,
             threads: order.threads,
@@ -109,7 +114,7 @@ impl<'a> BothPages<'a> {
         let ratio = Spread::ratio(&logged.small_us, &logged.huge_us);
         // Two pairs say nothing about the noise.
         let ratio = ratio.filter(|ratio| ratio.samples.len() > 2);
-        Ok(ratio.map(|ratio| (verdict(&ratio), logged)))
+        Ok(Some((ratio.map(|ratio| verdict(&ratio)), logged)))
     }
 }
 

@@ -216,8 +216,10 @@ fn recorded(run: &Run, cpu: &Cpu) -> Vec<Recorded> {
         let scaled = on_one_scale(stages);
         let mut kernels: Vec<Kernel> = cpu.kernels().filter(|k| k.batch == 1).collect();
         kernels.retain(|kernel| scaled.keys().any(|(id, _)| id == kernel.id));
-        // As a tuning has them: the widest vectors first.
-        kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.isa));
+        // As a tuning has them: what is chosen without tuning, then the widest vectors.
+        let preferred = tern_kernels::Planner::new(cpu.clone(), None, None).ok();
+        let preferred = preferred.map(|planner| planner.choose(shape, threads).kernel);
+        kernels.sort_by_key(|kernel| (Some(*kernel) != preferred, std::cmp::Reverse(kernel.isa)));
         let field = Field::of_rigor(kernels, shape, threads, rigor);
         let samples: Vec<Vec<f64>> = field
             .candidates

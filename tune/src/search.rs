@@ -664,7 +664,8 @@ impl<'a> Search<'a> {
                 finalists.push(candidate);
             }
         }
-        // What is chosen without tuning runs to the end, however unlucky it was: a tuned choice is never to be worse than none.
+        // What is chosen without tuning, the first candidate, runs to the end, however unlucky it was, unless all others but one are clearly
+        // slower than that one: a tuned choice is never to be worse than none.
         let default = 0;
         let is_valid = !matches!(self.outcomes[default], Some(Outcome::Invalid(_)));
         if self.admitted[default] && is_valid && !finalists.contains(&default) {

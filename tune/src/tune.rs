@@ -52,6 +52,9 @@ const PAGES_SHARE: f64 = 0.04;
 /// The part of the time that the run-offs of a tuning have at least which goes on where it was interrupted.
 const RESUMED_SHARE: f64 = 0.1;
 
+/// Longer tunings were not interrupted, but made up.
+const LOGGED_SECONDS_MAX: f64 = 1e7;
+
 /// The part of a race's time in which kernels are screened, at most.
 const SCREENING_SHARE: f64 = 0.3;
 
@@ -221,7 +224,9 @@ pub(crate) fn tune_orders(
     };
     let mut past = unfinished.unwrap_or_default();
     tuning.resumed_after = past.seconds;
-    let before = Duration::try_from_secs_f64(past.seconds).unwrap_or_default();
+    // A log is a file that anybody may have edited.
+    let before = past.seconds.clamp(0.0, LOGGED_SECONDS_MAX);
+    let before = Duration::try_from_secs_f64(before).unwrap_or_default();
     let elapsed = || before + clock.elapsed();
     let racing = options.budget.mul_f64(1.0 - RUN_OFF_SHARE);
     let (mut raced, mut run_offs) = (Vec::new(), Vec::new());
@@ -300,7 +305,10 @@ pub(crate) fn tune_orders(
         tuning.jobs.push(decided.job);
     }
     if !paging.is_zero() {
-        let found = tuner.both_pages(&winners, paging, log.as_deref_mut(), progress)?;
+        let (found, failure) = tuner.both_pages(&winners, paging, log.as_deref_mut(), progress);
+        // The winners are known all the same.
+        let note = failure.map(|failure| format!("huge and small pages: {failure}"));
+        tuning.notes.extend(note);
         for (shape, threads, ratio) in found {
             let mut entries = tuning.profile.entries.iter_mut();
             let entry = entries.find(|e| (e.shape(), e.threads) == (shape, threads));
@@ -591,7 +599,7 @@ impl Tuner<'_> {
         budget: Duration,
         mut log: Option<&mut Log>,
         progress: &mut dyn FnMut(&Progress),
-    ) -> Result<Vec<(Shape, usize, f64)>, TuneError> {
+    ) -> (Vec<(Shape, usize, f64)>, Option<TuneError>) {
         let clock = Clock::start();
         progress(&Progress::Stage {
             name: "huge and small pages",
@@ -602,15 +610,17 @@ impl Tuner<'_> {
         for (index, (order, winner)) in winners.iter().enumerate() {
             let left = budget.saturating_sub(clock.elapsed());
             let share = left / u32::try_from(winners.len() - index).unwrap_or(u32::MAX);
-            let Some((ratio, logged)) = both.compare(order, *winner, share)? else {
-                continue;
+            let (ratio, logged) = match both.compare(order, *winner, share) {
+                Ok(Some(compared)) => compared,
+                Ok(None) => continue,
+                Err(failure) => return (found, Some(failure)),
             };
             if let Some(log) = &mut log {
                 log.add(Record::Pages(logged));
             }
-            found.push((order.work.shape, order.threads, ratio));
+            found.extend(ratio.map(|ratio| (order.work.shape, order.threads, ratio)));
         }
-        Ok(found)
+        (found, None)
     }
 
     /// From how many tokens on which batched product pays, for each entry.
@@ -662,6 +672,7 @@ impl Tuner<'_> {
             let lengths = run_off.finals.samples.iter().map(Vec::len).collect();
             written.insert((run_off.shape, run_off.threads), lengths);
         }
+        let host = self.planner.cpu().key();
         let mut after = |run_off: &RunOff| {
             progress(&run_off.turn());
             let Some(log) = &mut log else { return };
@@ -673,7 +684,12 @@ impl Tuner<'_> {
             };
             let samples_us = all.iter().zip(&written[&key]).map(new).collect();
             written.insert(key, all.iter().map(Vec::len).collect());
+            let candidates = run_off.candidates.iter();
             log.add(Record::Block(LoggedBlock {
+                host: host.clone(),
+                candidates: candidates
+                    .map(|c| (c.kernel.id.to_string(), c.tile))
+                    .collect(),
                 rows: run_off.shape.rows,
                 cols: run_off.shape.cols,
                 threads: run_off.threads,
@@ -710,7 +726,12 @@ impl Tuner<'_> {
             let times = self
                 .screen
                 .times(cpu, &kernels, shape, pages, budget, self.cancel)?;
-            verdicts(&kernels, &times)
+            let mut outcomes = verdicts(&kernels, &times);
+            // What is chosen without tuning comes first, and takes part whatever the screening says.
+            if let Some(first @ Some(Outcome::Eliminated { .. })) = outcomes.first_mut() {
+                *first = None;
+            }
+            outcomes
         } else {
             vec![None; kernels.len()]
         };

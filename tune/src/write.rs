@@ -4,9 +4,10 @@
 //! half a profile, and an interrupted or failed tuning leaves the old one as it was. The only writer of all programs
 //! here: profiles, records and logits go through [`NewFile`].
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use tern_kernels::{Cpu, Profile};
@@ -119,6 +120,10 @@ fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
+/// How often, and how long apart, a lock is tried.
+const TURN_TRIES: u32 = 500;
+const TURN_PAUSE: Duration = Duration::from_millis(10);
+
 /// The right to change a file by reading it and writing it anew, while it lives. Others that want it wait: so two programs that each add
 /// to a profile at the same moment lose nothing of the other's.
 #[derive(Debug)]
@@ -131,13 +136,20 @@ impl Turn {
     /// Waits for the right to change the file at `path`.
     ///
     /// What is locked is its directory, so that no other file appears. On a system, or a file system, without such locks there is no
-    /// waiting, and the last one to write wins.
+    /// waiting, and the last one to write wins. Nor does anybody wait for long: a program that holds the lock for seconds is stopped or lost.
     pub fn of(path: &Path) -> Turn {
         // A link is followed, since what it points to is replaced.
         let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let directory = File::open(directory(&place)).ok();
-        let locked = directory.filter(|directory| directory.lock().is_ok());
-        Turn { _directory: locked }
+        for _ in 0..TURN_TRIES {
+            match directory.as_ref().map(File::try_lock) {
+                Some(Err(TryLockError::WouldBlock)) => std::thread::sleep(TURN_PAUSE),
+                _ => break,
+            }
+        }
+        Turn {
+            _directory: directory,
+        }
     }
 }
 

@@ -251,7 +251,13 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         // Read again: something else may have been saved there since.
         let _turn = Turn::of(&out);
         let profile = match old_profile(&out)? {
-            Some(old) => replaced(old, tuning.profile.clone())?,
+            Some(old) => {
+                let mut new = tuning.profile.clone();
+                if !args.again {
+                    leave_out_inferior(&mut new, &old);
+                }
+                replaced(old, new)?
+            }
             None => tuning.profile.clone(),
         };
         write_profile(&profile, &out)?;
@@ -276,6 +282,23 @@ fn tune_and_save(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         ))?,
     }
     Ok(conclude(&tuning, cancelled, &out, log.as_ref()))
+}
+
+/// Leaves out of `new` what somebody else has saved with more rigor while this tuning ran.
+fn leave_out_inferior(new: &mut Profile, old: &Profile) {
+    let is_inferior = |entry: &Entry| {
+        let mut known = old
+            .entries
+            .iter()
+            .filter(|known| known.key() == entry.key());
+        known.any(|known| !known.noisy && known.rigor > entry.rigor)
+    };
+    new.entries.retain(|entry| !is_inferior(entry));
+    let entries = &new.entries;
+    new.batches.retain(|batch| {
+        let mut of = entries.iter();
+        of.any(|e| (e.rows, e.cols, e.threads) == (batch.rows, batch.cols, batch.threads))
+    });
 }
 
 /// Compares strategies on a log.
@@ -339,7 +362,9 @@ fn estimate(args: &Args, cpu: &Cpu) -> anyhow::Result<Ending> {
         true => print_json(&entries)?,
         false => print(winners(&entries))?,
     }
-    remark("nothing was timed or written: this is what is chosen without any profile");
+    remark(
+        "nothing was timed or written: this is what is chosen where neither your profile nor one that ships with tern has an entry",
+    );
     Ok(Ending::Done)
 }
 
