@@ -122,7 +122,8 @@ pub struct Entry {
     /// Id of the kernel that is fastest with its weights in the caches, which is what other tuners measure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_kernel: Option<String>,
-    /// What part of the winner's time the comparison with the runner-up may be wrong by: two standard errors.
+    /// What part of the winner's time, for a token and a prompt's token together, the comparison with the runner-up may be wrong by: two
+    /// standard errors.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub noise: f64,
     /// Whether the machine was too noisy to tell, and the user wanted the entry all the same.
