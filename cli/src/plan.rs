@@ -59,6 +59,16 @@ pub enum ProfileUse {
     Off,
 }
 
+impl Setup {
+    /// The same for work that wants all logits: a copy of the head that bounds the best one would only take time and memory.
+    pub fn for_all_logits(self) -> Setup {
+        Setup {
+            head: HeadMode::Full,
+            ..self
+        }
+    }
+}
+
 impl fmt::Display for ProfileUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = |path: &Path| path.display().to_string();

@@ -15,7 +15,7 @@ use crate::error::LoadError;
 use crate::model::{Model, Names, read_config};
 use crate::ops::attention::BLOCK;
 use crate::ops::screen::Screen;
-use crate::weights::{self, layer_shapes};
+use crate::weights::{self, layer_norms, layer_shapes};
 
 /// A model in numbers.
 #[derive(Clone, Debug, Serialize)]
@@ -64,6 +64,13 @@ pub struct Bytes {
     pub read_per_token: u64,
     /// The same where only the best logit is wanted: bounds in place of the head, but for the rows that are scored.
     pub read_per_greedy_token: u64,
+}
+
+impl Bytes {
+    /// All weights, with the copy of the head.
+    pub fn weights(&self) -> u64 {
+        self.ternary + self.embedding + self.head + self.head_bounds + self.norms
+    }
 }
 
 /// One of a layer's ternary matrices.
@@ -265,11 +272,7 @@ impl Matrix {
 
 /// Weights of all norms.
 fn norm_weights(config: &Config) -> u64 {
-    let hidden = config.hidden_size;
-    let sub_norms = match config.has_sub_norms() {
-        true => config.query_width() + config.intermediate_size,
-        false => 0,
-    };
+    let own: usize = layer_norms(config).into_iter().map(|(_, len)| len).sum();
     let linear_norms: usize = match config.quantization.linear_norm_eps {
         Some(_) => layer_shapes(config)
             .iter()
@@ -277,5 +280,5 @@ fn norm_weights(config: &Config) -> u64 {
             .sum(),
         None => 0,
     };
-    ((2 * hidden + sub_norms + linear_norms) * config.layers + hidden) as u64
+    ((own + linear_norms) * config.layers + config.hidden_size) as u64
 }

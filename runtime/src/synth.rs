@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::config::Config;
+use crate::element::bf16_to_f32;
 use crate::error::ConfigError;
 use crate::random::Xoshiro256PlusPlus;
-use crate::weights::layer_shapes;
+use crate::weights::{layer_norms, layer_shapes};
 
 /// Standard deviations by which the best logit stands out, unless the user says otherwise: as in trained models.
 pub const HEAD_SPREAD: f64 = 8.0;
@@ -192,10 +193,7 @@ impl Synth {
         };
         let widths = [synth.config.query_width(), synth.config.intermediate_size];
         let scales = widths.map(|cols| synth.scale("o_proj", cols));
-        let is_sound = |scale: &f32| {
-            let kept = f32::from_bits(u32::from(bf16(*scale)) << 16);
-            kept.is_normal()
-        };
+        let is_sound = |scale: &f32| bf16_to_f32(bf16(*scale)).is_normal();
         match theta.is_finite() && scales.iter().all(is_sound) {
             true => Ok(synth),
             false => Err(SynthError::Number { theta, spread }),
@@ -292,15 +290,7 @@ impl Synth {
                 let scale = Values::Constant(self.scale(&name, shape.cols));
                 tensors.push(floats(format!("{name}.weight_scale"), &[1], scale));
             }
-            let mut norms = vec![
-                ("input_layernorm", hidden),
-                ("post_attention_layernorm", hidden),
-            ];
-            if config.has_sub_norms() {
-                norms.push(("self_attn.attn_sub_norm", config.query_width()));
-                norms.push(("mlp.ffn_sub_norm", config.intermediate_size));
-            }
-            for (name, len) in norms {
+            for (name, len) in layer_norms(config) {
                 let name = format!("model.layers.{layer}.{name}.weight");
                 tensors.push(floats(name, &[len], Values::Constant(1.0)));
             }
@@ -496,6 +486,23 @@ mod tests {
         out
     }
 
+    /// An engine of a written model.
+    fn engine(config: &str, weights: &[u8], head: HeadMode, threads: usize) -> Engine {
+        let model = ModelBytes {
+            config: config.as_bytes(),
+            weights,
+            tokenizer: None,
+            generation_config: None,
+        };
+        let planner = Planner::new(Cpu::detect(), None, None).unwrap();
+        let options = LoadOptions {
+            head,
+            threads: threads.max(1),
+            ..LoadOptions::new(planner)
+        };
+        Engine::new(Arc::new(Model::from_bytes(&model, &options).unwrap())).unwrap()
+    }
+
     #[test]
     fn every_known_shape_is_one_that_runs() {
         for (name, weights) in [
@@ -523,16 +530,8 @@ mod tests {
             assert_eq!(weights, bytes(&synth), "the same seed gives the same bytes");
             let other = Synth::new(tiny(model_type, tied), 8, 5.0).unwrap();
             assert_ne!(weights, bytes(&other));
-            let model = ModelBytes {
-                config: config.as_bytes(),
-                weights: &weights,
-                tokenizer: None,
-                generation_config: None,
-            };
-            let planner = Planner::new(Cpu::detect(), None, None).unwrap();
-            let model = Model::from_bytes(&model, &LoadOptions::new(planner)).unwrap();
-            let model = Arc::new(model);
-            let mut engine = Engine::new(Arc::clone(&model)).unwrap();
+            let mut engine = engine(&config, &weights, HeadMode::Exact, Cpu::detect().cores);
+            let model = Arc::clone(engine.model());
             let mut sequence = model.sequence();
             let tokens: Vec<u32> = (0..40).map(|i| i * 37 % 1000).collect();
             let work = Work {
@@ -567,20 +566,8 @@ mod tests {
         let synth = Synth::new(shape, 3, 6.0).unwrap();
         let (config, weights) = (synth.config(), bytes(&synth));
         let best = |head, threads| {
-            let model = ModelBytes {
-                config: config.as_bytes(),
-                weights: &weights,
-                tokenizer: None,
-                generation_config: None,
-            };
-            let planner = Planner::new(Cpu::detect(), None, None).unwrap();
-            let options = LoadOptions {
-                head,
-                threads,
-                ..LoadOptions::new(planner)
-            };
-            let model = Arc::new(Model::from_bytes(&model, &options).unwrap());
-            let mut engine = Engine::new(Arc::clone(&model)).unwrap();
+            let mut engine = engine(&config, &weights, head, threads);
+            let model = Arc::clone(engine.model());
             let mut sequence = model.sequence();
             let mut found = Vec::new();
             let mut random = Xoshiro256PlusPlus::new(9);
@@ -641,9 +628,7 @@ mod tests {
     #[test]
     fn the_table_is_of_a_normal_distribution() {
         let table = quantiles();
-        let values = table
-            .iter()
-            .map(|&bits| f64::from(f32::from_bits(u32::from(bits) << 16)));
+        let values = table.iter().map(|&bits| f64::from(bf16_to_f32(bits)));
         let values: Vec<f64> = values.collect();
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;

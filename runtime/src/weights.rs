@@ -116,6 +116,19 @@ pub(crate) fn layer_shapes(config: &Config) -> [(&'static str, Shape); 7] {
     ]
 }
 
+/// The lengths of a layer's own norms, with their names.
+pub(crate) fn layer_norms(config: &Config) -> Vec<(&'static str, usize)> {
+    let mut norms = vec![
+        ("input_layernorm", config.hidden_size),
+        ("post_attention_layernorm", config.hidden_size),
+    ];
+    if config.has_sub_norms() {
+        norms.push(("self_attn.attn_sub_norm", config.query_width()));
+        norms.push(("mlp.ffn_sub_norm", config.intermediate_size));
+    }
+    norms
+}
+
 /// Checks name, dtype and shape of every tensor that the model needs, by the headers alone: a wrong
 /// file should not take minutes to be found out. Returns the bytes to be packed or copied.
 pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64, CheckpointError> {
@@ -128,14 +141,7 @@ pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64,
     if !config.tied_head {
         total += dense("lm_head.weight")?;
     }
-    let mut norms = vec![
-        ("input_layernorm", hidden),
-        ("post_attention_layernorm", hidden),
-    ];
-    if config.has_sub_norms() {
-        norms.push(("self_attn.attn_sub_norm", config.query_width()));
-        norms.push(("mlp.ffn_sub_norm", config.intermediate_size));
-    }
+    let norms = layer_norms(config);
     for layer in 0..config.layers {
         for (name, shape) in layer_shapes(config) {
             let name = format!("model.layers.{layer}.{name}");

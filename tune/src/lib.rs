@@ -88,6 +88,7 @@ pub use log::{Log, LogError};
 pub use measure::Candidate;
 pub use noise::Noise;
 pub use progress::{Progress, plural, tile_text};
+pub use random::Random;
 pub use recheck::{Recheck, Rechecked, Rival, recheck};
 pub use records::{Recorded, RecordsError, records_of};
 pub use runoff::{Runoff, RunoffOptions, paired_runoff};

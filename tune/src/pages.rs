@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tern_kernels::{Cpu, Pages};
 
-use crate::bench::{Bench as _, GemvBench, Residence, Weights};
+use crate::bench::{Bench as _, GemvBench, Residence, Weights, in_round};
 use crate::error::TuneError;
 use crate::finals::ERRORS_MIN;
 use crate::log::LoggedPages;
@@ -72,33 +72,18 @@ impl<'a> BothPages<'a> {
             if self.cancel.load(Ordering::Relaxed) || clock.elapsed() >= budget {
                 break;
             }
-            let mut block = |pages| {
-                let shelf = match pages {
-                    Pages::Huge => &mut *self.huge,
-                    Pages::Small => &mut self.small,
+            let mut both = [
+                (&mut *self.huge, &mut huge_us),
+                (&mut self.small, &mut small_us),
+            ];
+            for position in in_round(pair, both.len()) {
+                let (shelf, medians) = &mut both[position];
+                let weights = shelf.weights(shape);
+                let Some(median) = block(weights, winner, order, self.cancel)? else {
+                    return Ok(None);
                 };
-                block(shelf.weights(shape), winner, order, self.cancel)
-            };
-            let first = if pair % 2 == 0 {
-                Pages::Huge
-            } else {
-                Pages::Small
-            };
-            let second = if pair % 2 == 0 {
-                Pages::Small
-            } else {
-                Pages::Huge
-            };
-            let (Some(first), Some(second)) = (block(first)?, block(second)?) else {
-                return Ok(None);
-            };
-            let (huge, small) = if pair % 2 == 0 {
-                (first, second)
-            } else {
-                (second, first)
-            };
-            huge_us.push(rounded(huge));
-            small_us.push(rounded(small));
+                medians.push(rounded(median));
+            }
         }
         let logged = LoggedPages {
             host: self.host.clone(),

@@ -276,13 +276,14 @@ pub fn create_directory(path: &Path) -> Result<(), WriteError> {
     })
 }
 
-/// Fails if something stands at `path` that a new directory would replace; an empty directory may stand there.
+/// Fails if something stands at `path` that a new directory would replace; an ordinary empty directory may stand there.
 ///
 /// # Errors
 /// [`WriteError::Exists`].
 pub fn check_new_directory(path: &Path) -> Result<(), WriteError> {
     let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    match is_empty || fs::symlink_metadata(path).is_err() {
+    let is_free = is_empty || fs::symlink_metadata(path).is_err();
+    match is_free && can_be_replaced(path) {
         true => Ok(()),
         false => Err(WriteError::Exists(path.to_path_buf())),
     }
@@ -303,9 +304,6 @@ impl NewDirectory {
     /// See [`WriteError`].
     pub fn create(path: &Path) -> Result<NewDirectory, WriteError> {
         check_new_directory(path)?;
-        if !can_be_replaced(path) {
-            return Err(WriteError::Exists(path.to_path_buf()));
-        }
         let parent = directory(path);
         create_directory(parent)?;
         let mut builder = tempfile::Builder::new();

@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 use tern_kernels::{Cpu, Pages};
 use tern_runtime::{Logits, Sequence, Work};
-use tern_tune::bandwidth;
+use tern_tune::{Random, Spread, bandwidth};
 
 use crate::Ending;
 use crate::args::{
@@ -204,8 +204,6 @@ fn check(tests: &[Test], context: usize) -> anyhow::Result<()> {
 /// One repetition.
 struct Sample {
     seconds: f64,
-    /// Streaming bandwidth just before, 10^9 bytes a second.
-    stream: f64,
     /// Rows of the head that were scored where bounds were used, for each token.
     head_rows: f64,
     peak_bytes: Option<u64>,
@@ -226,29 +224,26 @@ fn measure(
     let repetitions = args.repetitions as usize;
     let rounds = repetitions + usize::from(!args.no_warmup);
     let bar = Bar::rounds("measuring");
-    let mut samples = Vec::new();
+    // Before each sample the streaming bandwidth, 10^9 bytes a second.
+    let (mut samples, mut stream) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         bar.set(round as u64, rounds as u64);
         let counts = round >= rounds - repetitions;
-        let stream = match counts {
-            true => bandwidth(cpu, threads, Pages::Huge, STREAM_ROUNDS)?,
-            false => bandwidth(cpu, threads, Pages::Huge, 1)?,
+        if counts {
+            let found = bandwidth(cpu, threads, Pages::Huge, STREAM_ROUNDS)?;
+            stream.push(found.gb_per_s.median);
+        }
+        let Some(sample) = repeat(loaded, test, &energy, watch)? else {
+            return Ok(None);
         };
-        let stream = stream.gb_per_s.median;
-        // The ruler's memory is not the model's.
-        let is_reset = reset_peak_memory();
-        match repeat(loaded, test, &energy, watch)? {
-            Some(sample) if counts => samples.push(Sample {
-                stream,
-                peak_bytes: peak_memory().filter(|_| is_reset),
-                ..sample
-            }),
-            Some(_) => {}
-            None => return Ok(None),
+        if counts {
+            samples.push(sample);
         }
     }
     drop(bar);
-    Ok(Some(summarize(loaded, cpu, threads, test, &samples)))
+    Ok(Some(summarize(
+        loaded, cpu, threads, test, &samples, stream,
+    )))
 }
 
 /// One repetition; `None` if the user stopped it.
@@ -258,11 +253,15 @@ fn repeat(
     energy: &Energy,
     watch: &Watch,
 ) -> anyhow::Result<Option<Sample>> {
-    let mut tokens = Tokens::new(loaded.model.config().vocab_size);
+    let vocab_size = loaded.model.config().vocab_size;
+    // The same in every repetition.
+    let mut random = Random::new(1);
     let mut sequence = loaded.model.sequence();
-    let before = tokens.take(test.depth);
-    let prompt = tokens.take(test.prompt);
-    let text = tokens.take(test.text);
+    let before = take(&mut random, vocab_size, test.depth);
+    let prompt = take(&mut random, vocab_size, test.prompt);
+    let text = take(&mut random, vocab_size, test.text);
+    // The ruler's memory is not the model's.
+    let is_reset = reset_peak_memory();
     if !read(loaded, &mut sequence, &before, watch)? {
         return Ok(None);
     }
@@ -284,9 +283,8 @@ fn repeat(
     let spent = |before: Option<f64>, after: Option<f64>| Some(after? - before?);
     Ok(Some(Sample {
         seconds,
-        stream: f64::NAN,
         head_rows: (used.rows - scored.rows) as f64 / positions as f64,
-        peak_bytes: None,
+        peak_bytes: peak_memory().filter(|_| is_reset),
         core_seconds: spent(cores, cpu_seconds()),
         joules: energy.since(joules),
     }))
@@ -331,29 +329,11 @@ fn step(
     Ok(())
 }
 
-/// Tokens without meaning, the same in every repetition: what they are changes no time.
-struct Tokens {
-    state: u64,
-    vocab_size: u64,
-}
-
-impl Tokens {
-    fn new(vocab_size: usize) -> Tokens {
-        Tokens {
-            state: 1,
-            vocab_size: vocab_size as u64,
-        }
-    }
-
-    fn take(&mut self, count: usize) -> Vec<u32> {
-        let next = |_| {
-            // Knuth's MMIX generator; its upper bits are random enough.
-            self.state = self.state.wrapping_mul(6_364_136_223_846_793_005);
-            self.state = self.state.wrapping_add(1_442_695_040_888_963_407);
-            ((self.state >> 33) % self.vocab_size) as u32
-        };
-        (0..count).map(next).collect()
-    }
+/// Tokens without meaning: what they are changes no time.
+fn take(random: &mut Random, vocab_size: usize, count: usize) -> Vec<u32> {
+    (0..count)
+        .map(|_| random.below(vocab_size) as u32)
+        .collect()
 }
 
 fn summarize(
@@ -362,6 +342,7 @@ fn summarize(
     threads: usize,
     test: &Test,
     samples: &[Sample],
+    stream: Vec<f64>,
 ) -> Measured {
     let summary = loaded.model.summary();
     let (parameters, bytes) = (summary.parameters, summary.bytes);
@@ -385,14 +366,13 @@ fn summarize(
         + bytes.cache_per_position as f64 * positions;
     let bytes_per_token = (test.prompt == 0).then_some(read as u64);
     let gb_per_s = bytes_per_token.map(|bytes| bytes as f64 * avg_ts / 1e9);
-    let stream: Vec<f64> = samples.iter().map(|sample| sample.stream).collect();
     // Of each repetition and the bandwidth just before it: both drift on a machine that others use too.
     let shares = samples_ts.iter().zip(&stream);
     let shares: Vec<f64> = shares.map(|(ts, gb)| read * ts / 1e9 / gb).collect();
     Measured {
         test: test.name(),
         model_filename: loaded.model.name().to_owned(),
-        model_size: bytes.ternary + bytes.embedding + bytes.head + bytes.head_bounds + bytes.norms,
+        model_size: bytes.weights(),
         model_n_params: parameters.ternary + parameters.dense + parameters.norms,
         cpu_info: cpu.brand.clone(),
         engine: concat!("tern ", env!("CARGO_PKG_VERSION")),
@@ -432,9 +412,7 @@ fn mean_and_deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
 }
 
 fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    Spread::of(values.to_vec()).map_or(f64::NAN, |spread| spread.median)
 }
 
 #[cfg(test)]
@@ -451,12 +429,12 @@ mod tests {
 
     #[test]
     fn tokens_are_in_the_vocabulary_and_not_all_the_same() {
-        let tokens = Tokens::new(50).take(200);
+        let tokens = take(&mut Random::new(1), 50, 200);
         assert!(tokens.iter().all(|&token| token < 50));
         let mut distinct = tokens.clone();
         distinct.sort_unstable();
         distinct.dedup();
         assert!(distinct.len() > 40, "{}", distinct.len());
-        assert_eq!(tokens, Tokens::new(50).take(200));
+        assert_eq!(tokens, take(&mut Random::new(1), 50, 200));
     }
 }

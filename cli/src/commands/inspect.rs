@@ -160,10 +160,7 @@ fn sizes(summary: &Summary) -> String {
         row("bounds of the head", parts.head_bounds);
     }
     row("norms", parts.norms);
-    row(
-        "all weights",
-        parts.ternary + parts.embedding + parts.head + parts.head_bounds + parts.norms,
-    );
+    row("all weights", parts.weights());
     row("read for each token", parts.read_per_token);
     if parts.head_bounds > 0 {
         row("read for each greedy token", parts.read_per_greedy_token);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use serde::Serialize;
-use tern_runtime::{HeadMode, Logits, Work};
+use tern_runtime::{Logits, Work};
 use tern_tune::{NewFile, check_writable};
 
 use crate::Ending;
@@ -13,7 +13,6 @@ use crate::args::{EngineArgs, JsonArg, Numbers};
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
 use crate::output::{bytes, plural, print_json, remark};
-use crate::plan::Setup;
 use crate::progress::Bar;
 
 /// Writes a model's logits to a file, to compare with other programs.
@@ -62,11 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let Numbers(tokens) = &args.tokens;
     // Before the work, so that a wrong path costs no time.
     check_writable(&args.out)?;
-    // All logits are wanted, so a copy of the head that bounds the best one would be of no use.
-    let setup = Setup {
-        head: HeadMode::Full,
-        ..args.engine.setup()?
-    };
+    let setup = args.engine.setup()?.for_all_logits();
     let mut loaded = args.model.model.load(setup)?;
     check(&loaded, tokens)?;
     let shape = [tokens.len(), loaded.model.config().vocab_size];

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde::Serialize;
-use tern_runtime::{HeadMode, Perplexity, perplexity};
+use tern_runtime::{Perplexity, perplexity};
 
 use crate::Ending;
 use crate::args::{EngineArgs, JsonArg};
 use crate::files::read_text;
 use crate::load::ModelArg;
 use crate::output::{BOLD, paint, plural, print, print_json};
-use crate::plan::Setup;
 use crate::progress::Bar;
 
 /// Longest window unless the user asks for another: attention grows with its square.
@@ -58,11 +57,7 @@ struct Report<'a> {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let text = read_text(&args.file)?;
-    // All logits are wanted, so a copy of the head that bounds the best one would be of no use.
-    let setup = Setup {
-        head: HeadMode::Full,
-        ..args.engine.setup()?
-    };
+    let setup = args.engine.setup()?.for_all_logits();
     let mut loaded = args.model.model.load(setup)?;
     let tokens = loaded.model.tokenizer()?.encode(&text, false)?;
     let limit = loaded.model.config().context.min(CONTEXT_MAX);

@@ -130,7 +130,12 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             "note: at --temp 0 the most likely token is taken; --seed, --top-k, --top-p and --min-p change nothing",
         );
     }
-    let mut loaded = args.model.model.load(args.engine.setup()?)?;
+    let setup = args.engine.setup()?;
+    let setup = match sampling.temperature == 0.0 {
+        true => setup,
+        false => setup.for_all_logits(),
+    };
+    let mut loaded = args.model.model.load(setup)?;
     let ids = loaded.model.tokenizer()?.encode(&prompt, true)?;
     let options = GenerateOptions {
         max_tokens: args.limit(&loaded, ids.len())?,

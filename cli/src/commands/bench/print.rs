@@ -100,10 +100,10 @@ fn row(cells: impl Iterator<Item = String>) -> String {
 }
 
 fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let model = measured.model_filename.trim_end_matches('/');
     let name = model.rsplit('/').next().unwrap_or(model);
-    let dash_or = |share: Option<f64>, text: fn(f64) -> String| or_dash(share.map(text));
+    let or_dash =
+        |number: Option<f64>, text: fn(f64) -> String| number.map_or_else(|| "-".to_owned(), text);
     [
         // A bar would end the cell.
         name.replace('|', "/"),
@@ -112,26 +112,22 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
         measured.n_threads.to_string(),
         measured.test.clone(),
         format!("{:.2} ± {:.2}", measured.avg_ts, measured.stddev_ts),
-        dash_or(
+        or_dash(
             measured.bytes_per_token.map(|bytes| bytes as f64),
             |bytes| format!("{:.0} MB", bytes / 1e6),
         ),
-        dash_or(measured.gb_per_s, |gb| format!("{gb:.1}")),
-        or_dash(
-            measured
-                .bandwidth_share
-                .map(|share| format!("{:.0} %", 100.0 * share)),
-        ),
-        or_dash(
-            measured
-                .core_seconds_per_token
-                .map(|seconds| format!("{seconds:.4}")),
-        ),
+        or_dash(measured.gb_per_s, |gb| format!("{gb:.1}")),
+        or_dash(measured.bandwidth_share, |share| {
+            format!("{:.0} %", 100.0 * share)
+        }),
+        or_dash(measured.core_seconds_per_token, |seconds| {
+            format!("{seconds:.4}")
+        }),
         // The system tells energy to few users, and virtual machines have no counter.
         measured
             .joules_per_token
             .map_or_else(|| "n/a".to_owned(), |joules| format!("{joules:.3}")),
-        or_dash(measured.peak_bytes.map(bytes)),
+        measured.peak_bytes.map_or_else(|| "-".to_owned(), bytes),
     ]
 }
 
