@@ -11,7 +11,7 @@ const ALL_THREADS_MAX: usize = 16;
 pub fn default_budget(rigor: Rigor) -> Duration {
     Duration::from_secs(match rigor {
         Rigor::Estimate => 0,
-        Rigor::Measure => 24,
+        Rigor::Measure => 27,
         Rigor::Patient => 120,
         Rigor::Exhaustive => 900,
     })

@@ -75,7 +75,7 @@ pub struct Args {
     /// kernels with a few tiles each, `patient` also the tiles of the best ones, `exhaustive` everything
     #[arg(long, value_name = "RIGOR", default_value_t = Rigor::Patient)]
     rigor: Rigor,
-    /// Time to take for everything together [default: by rigor 24, 120 or 900]
+    /// Time to take for everything together [default: by rigor 27, 120 or 900]
     #[arg(long, value_name = "SECONDS")]
     budget: Option<Seconds>,
     /// Tune again what the profile has already with this rigor or a higher one
