@@ -95,7 +95,7 @@ pub use runoff::{Runoff, RunoffOptions, paired_runoff};
 pub use search::{Decision, Outcome, Stage};
 pub use shapes::{MatrixShape, ModelShapes, ShapesError, Work, merge_work};
 pub use spread::Spread;
-pub use study::{Study, StudyOptions, study};
+pub use study::{Study, StudyOptions, dot_peak, study};
 pub use totals::{Total, totals};
 pub use tune::{Past, TuneOptions, Tuning, tune, tune_further};
 pub use verify::{Agreement, Verification, verify};

@@ -27,7 +27,7 @@ use crate::progress::Progress;
 use crate::shapes::Work;
 
 use parts::{CODES_SHARE, ISAS_SHARE, Parts};
-pub use peak::DotPeak;
+pub use peak::{DotPeak, dot_peak};
 pub use race::Standing;
 pub use tiles::{TileCell, TileMap};
 

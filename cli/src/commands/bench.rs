@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 use tern_kernels::{Cpu, Pages};
 use tern_runtime::{Logits, Sequence, Work};
-use tern_tune::{Random, Spread, bandwidth};
+use tern_tune::{Random, Spread, bandwidth, dot_peak};
 
 use crate::Ending;
 use crate::args::{
@@ -29,12 +29,16 @@ use test::{PromptAndText, Test};
 /// Rounds of the streaming bandwidth before each repetition.
 const STREAM_ROUNDS: usize = 5;
 
+/// Rounds of the dot product's peak before each repetition of a prompt.
+const DOT_ROUNDS: usize = 5;
+
 /// Measures how fast a model reads prompts and writes tokens.
 ///
 /// Conventions are those of llama-bench: pp512 reads a prompt of 512 tokens, tg128 writes 128, each several times after a warm-up,
 /// and neither tokenization nor sampling is counted. Beside tokens a second it says what limits them: the bytes of weights and cache
 /// that a token reads, how many of them come a second, and which share that is of the streaming bandwidth, which is measured
-/// before every repetition; the seconds that all cores together spend on a token; the most memory that the program had; and the
+/// before every repetition; for a prompt, whose tokens share the weights, the share of the CPU's dot product that the ternary
+/// matrices alone make use of, measured likewise; the seconds that all cores together spend on a token; the most memory that the program had; and the
 /// energy of a token, where the system tells it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -114,6 +118,12 @@ pub(super) struct Measured {
     head_rows_per_token: Option<f64>,
     /// Bytes a second over the streaming bandwidth: the median over the repetitions.
     bandwidth_share: Option<f64>,
+    /// For prompts, the peak of the dot product of bytes in the same rounds, 10^9 products a second: median and all rounds; none where the
+    /// CPU has no dot product.
+    dot_g_per_s: Option<f64>,
+    dot_samples: Vec<f64>,
+    /// Ternary weights times tokens a second over that peak: the median over the repetitions.
+    dot_share: Option<f64>,
     /// Seconds of all cores together for a token, where the system tells them.
     core_seconds_per_token: Option<f64>,
     /// The most memory that the program had during the test, where the system tells it.
@@ -224,14 +234,13 @@ fn measure(
     let repetitions = args.repetitions as usize;
     let rounds = repetitions + usize::from(!args.no_warmup);
     let bar = Bar::rounds("measuring");
-    // Before each sample the streaming bandwidth, 10^9 bytes a second.
-    let (mut samples, mut stream) = (Vec::new(), Vec::new());
+    let mut samples = Vec::new();
+    let mut limits = Limits::default();
     for round in 0..rounds {
         bar.set(round as u64, rounds as u64);
         let counts = round >= rounds - repetitions;
         if counts {
-            let found = bandwidth(cpu, threads, Pages::Huge, STREAM_ROUNDS)?;
-            stream.push(found.gb_per_s.median);
+            limits.measure(cpu, threads, test)?;
         }
         let Some(sample) = repeat(loaded, test, &energy, watch)? else {
             return Ok(None);
@@ -242,8 +251,29 @@ fn measure(
     }
     drop(bar);
     Ok(Some(summarize(
-        loaded, cpu, threads, test, &samples, stream,
+        loaded, cpu, threads, test, &samples, limits,
     )))
+}
+
+/// What the machine can do at most, measured before each sample.
+#[derive(Default)]
+struct Limits {
+    /// Streaming bandwidth, 10^9 bytes a second.
+    stream: Vec<f64>,
+    /// For prompts, the dot product's peak, 10^9 products a second; nothing where the CPU has none.
+    dot: Vec<f64>,
+}
+
+impl Limits {
+    fn measure(&mut self, cpu: &Cpu, threads: usize, test: &Test) -> anyhow::Result<()> {
+        let found = bandwidth(cpu, threads, Pages::Huge, STREAM_ROUNDS)?;
+        self.stream.push(found.gb_per_s.median);
+        if test.text == 0 {
+            let found = dot_peak(cpu, threads, DOT_ROUNDS)?;
+            self.dot.extend(found.map(|peak| peak.g_per_s.median));
+        }
+        Ok(())
+    }
 }
 
 /// One repetition; `None` if the user stopped it.
@@ -342,8 +372,9 @@ fn summarize(
     threads: usize,
     test: &Test,
     samples: &[Sample],
-    stream: Vec<f64>,
+    limits: Limits,
 ) -> Measured {
+    let Limits { stream, dot } = limits;
     let summary = loaded.model.summary();
     let (parameters, bytes) = (summary.parameters, summary.bytes);
     let tokens = test.tokens() as f64;
@@ -369,6 +400,10 @@ fn summarize(
     // Of each repetition and the bandwidth just before it: both drift on a machine that others use too.
     let shares = samples_ts.iter().zip(&stream);
     let shares: Vec<f64> = shares.map(|(ts, gb)| read * ts / 1e9 / gb).collect();
+    let products = parameters.ternary as f64 / 1e9;
+    let dot_shares = samples_ts.iter().zip(&dot);
+    let dot_shares: Vec<f64> = dot_shares.map(|(ts, dot)| products * ts / dot).collect();
+    let of_some = |values: &[f64]| (!values.is_empty()).then(|| median(values));
     Measured {
         test: test.name(),
         model_filename: loaded.model.name().to_owned(),
@@ -391,6 +426,9 @@ fn summarize(
         stream_gb_per_s: median(&stream),
         stream_samples: stream,
         bandwidth_share: bytes_per_token.map(|_| median(&shares)),
+        dot_g_per_s: of_some(&dot),
+        dot_share: of_some(&dot_shares),
+        dot_samples: dot,
         head_rows_per_token,
         core_seconds_per_token: per_token(|sample| sample.core_seconds),
         peak_bytes: samples.iter().filter_map(|sample| sample.peak_bytes).max(),

@@ -129,7 +129,7 @@ impl<'a> Parts<'a> {
     ) -> Result<Vec<Ceiling>, TuneError> {
         self.begin("ceilings", progress);
         let ceiling = |&threads: &usize| {
-            let dot = peak::dot_peak(self.cpu, threads, PEAK_ROUNDS, self.cancel)?;
+            let dot = peak::dot_peak_until(self.cpu, threads, PEAK_ROUNDS, self.cancel)?;
             Ok(Ceiling { threads, dot })
         };
         self.threads.iter().map(ceiling).collect()

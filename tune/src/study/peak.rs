@@ -29,11 +29,17 @@ pub struct DotPeak {
     pub ghz: Spread,
 }
 
-/// Measures the peak of `threads` threads; `None` where the CPU has no dot product.
+/// The dot product's peak with `threads` threads in so many rounds, which take some hundred microseconds each; `None` where the CPU has
+/// no dot product.
 ///
 /// # Errors
 /// The system refuses the threads or their memory.
-pub(crate) fn dot_peak(
+pub fn dot_peak(cpu: &Cpu, threads: usize, rounds: usize) -> Result<Option<DotPeak>, TuneError> {
+    dot_peak_until(cpu, threads, rounds, &AtomicBool::new(false))
+}
+
+/// The same, ended early by `cancel`.
+pub(crate) fn dot_peak_until(
     cpu: &Cpu,
     threads: usize,
     rounds: usize,
@@ -91,14 +97,10 @@ mod tests {
     #[test]
     fn a_peak_is_plausible_and_plain_code_has_none() {
         let (cpu, never) = (Cpu::detect(), AtomicBool::new(false));
-        if let Some(peak) = dot_peak(&cpu, 2, 3, &never).unwrap() {
+        if let Some(peak) = dot_peak_until(&cpu, 2, 3, &never).unwrap() {
             assert!((0.5..100_000.0).contains(&peak.g_per_s.median), "{peak:?}");
             assert_eq!((peak.g_per_s.samples.len(), peak.ghz.samples.len()), (3, 3));
         }
-        assert!(
-            dot_peak(&cpu.capped(Isa::Scalar), 1, 3, &never)
-                .unwrap()
-                .is_none()
-        );
+        assert!(dot_peak(&cpu.capped(Isa::Scalar), 1, 3).unwrap().is_none());
     }
 }

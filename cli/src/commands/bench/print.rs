@@ -26,7 +26,7 @@ pub(crate) struct Printer {
 }
 
 /// The table's columns: name, and width at least.
-const COLUMNS: [(&str, usize); 12] = [
+const COLUMNS: [(&str, usize); 13] = [
     ("model", 20),
     ("size", 10),
     ("params", 8),
@@ -36,6 +36,7 @@ const COLUMNS: [(&str, usize); 12] = [
     ("per token", 9),
     ("GB/s", 6),
     ("of streaming", 12),
+    ("of dot product", 14),
     ("core-s/token", 12),
     ("J/token", 7),
     ("peak memory", 11),
@@ -120,6 +121,9 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
         or_dash(measured.bandwidth_share, |share| {
             format!("{:.0} %", 100.0 * share)
         }),
+        or_dash(measured.dot_share, |share| {
+            format!("{:.0} %", 100.0 * share)
+        }),
         or_dash(measured.core_seconds_per_token, |seconds| {
             format!("{seconds:.4}")
         }),
@@ -132,7 +136,7 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
 }
 
 /// A result's names, in the order of the columns.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 28] = [
     "model_filename",
     "model_size",
     "model_n_params",
@@ -151,6 +155,8 @@ const NAMES: [&str; 25] = [
     "gb_per_s",
     "stream_gb_per_s",
     "bandwidth_share",
+    "dot_g_per_s",
+    "dot_share",
     "head_rows_per_token",
     "core_seconds_per_token",
     "peak_bytes",
@@ -158,6 +164,7 @@ const NAMES: [&str; 25] = [
     "samples_ns",
     "samples_ts",
     "stream_samples",
+    "dot_samples",
 ];
 
 /// Names and values of a result, lists in quotes, as a spreadsheet reads them.
