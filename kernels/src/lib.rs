@@ -63,7 +63,7 @@ pub use epilogue::{Granularity, ScaleRule, ScalesError, WeightScales};
 pub use gemm::{Batch, BatchRow, Gemm, GemmPart, Scratch};
 pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Tables, Tile};
 pub use generated::CONFIGS;
-pub use memory::{Buffer, MemoryError, Pages};
+pub use memory::{Buffer, MemoryError, Pages, Shared, Storage, available_memory};
 pub use operand::{BlockOperand, Operand, OperandPart};
 pub use pack::{PackError, PackedMatrix};
 pub use packing::{Code, Packing};

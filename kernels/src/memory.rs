@@ -10,9 +10,14 @@
 //! written, and the thread that first writes a page decides the memory node it lives on. WebAssembly
 //! has neither mappings nor pages to choose; there a buffer is a piece of the heap.
 
+mod available;
+
 use std::fs;
 use std::io;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::Arc;
+
+pub use available::available_memory;
 
 /// Bytes of a huge page. The size on x86-64 and on ARM with a 4 KiB granule; where huge pages are
 /// larger, the advice still helps inside large buffers.
@@ -148,6 +153,48 @@ impl DerefMut for Buffer {
     }
 }
 
+/// Weights that nobody changes any more: in memory of their own, or in a file that stays mapped because it does not fit memory.
+pub enum Storage {
+    /// Memory of their own.
+    Own(Buffer),
+    /// A part of what others use too.
+    Shared(Shared),
+}
+
+/// A part of bytes that live as long as anybody uses them.
+#[derive(Clone)]
+pub struct Shared {
+    whole: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+}
+
+impl Shared {
+    /// Bytes `range` of `whole`; `None` if it has no such bytes.
+    pub fn new(whole: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Shared> {
+        (*whole).as_ref().get(range.clone())?;
+        Some(Shared { whole, range })
+    }
+}
+
+impl Deref for Shared {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &(*self.whole).as_ref()[self.range.clone()]
+    }
+}
+
+impl Deref for Storage {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Storage::Own(buffer) => buffer,
+            Storage::Shared(shared) => shared,
+        }
+    }
+}
+
 /// The bytes, in whole huge pages, that a buffer of `len` bytes gets advice for.
 ///
 /// Rounded to the nearest page: the last, partly used huge page pays for itself when at least half
@@ -242,6 +289,17 @@ mod tests {
         buffer.set_len(100);
         assert_eq!(*buffer, [7; 100]);
         assert_eq!(buffer.capacity(), 100);
+    }
+
+    #[test]
+    fn a_part_of_shared_bytes_stays_within_them() {
+        let whole = Arc::new(vec![1u8, 2, 3, 4]);
+        let part = Shared::new(whole.clone(), 1..3).unwrap();
+        assert_eq!(*part, [2, 3]);
+        assert_eq!(*Storage::Shared(part), [2, 3]);
+        assert!(Shared::new(whole.clone(), 2..5).is_none());
+        let backwards = Range { start: 3, end: 2 };
+        assert!(Shared::new(whole, backwards).is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::codes;
-use crate::memory::{Buffer, MemoryError, Pages};
+use crate::memory::{Buffer, MemoryError, Pages, Storage};
 use crate::packing::Packing;
 
 /// The most columns whose sum is exact: every product is at most 128 in size.
@@ -34,17 +34,42 @@ pub enum PackError {
         /// The value.
         value: i8,
     },
+    /// Bytes that were packed before are not as many as the matrix has.
+    #[error("{found} bytes for a {rows}x{cols} matrix packed as {packing}; expected {expected}")]
+    Length {
+        /// Bytes given.
+        found: usize,
+        /// Bytes of such a matrix.
+        expected: usize,
+        /// Its rows.
+        rows: usize,
+        /// Its columns.
+        cols: usize,
+        /// The packing.
+        packing: Packing,
+    },
     /// No memory for the packed bytes.
     #[error(transparent)]
     Memory(#[from] MemoryError),
 }
 
-/// A ternary matrix of `rows x cols` (outputs x inputs) in one packing. It owns its bytes and their padding.
+/// Bytes of a matrix of these sides, if there can be one.
+fn bytes_of(packing: Packing, rows: usize, cols: usize) -> Result<usize, PackError> {
+    let is_sound = rows > 0 && cols > 0 && cols <= COLS_MAX && packing.is_valid();
+    let bytes = is_sound.then(|| packing.matrix_bytes(rows, cols)).flatten();
+    bytes.ok_or(PackError::Shape {
+        rows,
+        cols,
+        packing,
+    })
+}
+
+/// A ternary matrix of `rows x cols` (outputs x inputs) in one packing. Its bytes include their padding.
 pub struct PackedMatrix {
     packing: Packing,
     rows: usize,
     cols: usize,
-    data: Buffer,
+    data: Storage,
 }
 
 impl PackedMatrix {
@@ -62,17 +87,7 @@ impl PackedMatrix {
         pages: Pages,
         fill: &(dyn Fn(usize, &mut [i8]) + Sync),
     ) -> Result<Self, PackError> {
-        let shape_error = PackError::Shape {
-            rows,
-            cols,
-            packing,
-        };
-        if rows == 0 || cols == 0 || cols > COLS_MAX || !packing.is_valid() {
-            return Err(shape_error);
-        }
-        let Some(bytes) = packing.matrix_bytes(rows, cols) else {
-            return Err(shape_error);
-        };
+        let bytes = bytes_of(packing, rows, cols)?;
         let mut data = Buffer::zeroed(bytes, pages)?;
         let layout = Layout {
             packing,
@@ -99,8 +114,58 @@ impl PackedMatrix {
             packing,
             rows,
             cols,
-            data,
+            data: Storage::Own(data),
         })
+    }
+
+    /// A matrix whose bytes were packed before ([`PackedMatrix::data`]).
+    ///
+    /// Bytes that are no codes of the packing are not looked for: kernels read them as some weight or other, and never leave the
+    /// matrix for it. [`PackedMatrix::check_codes`] finds them.
+    ///
+    /// # Errors
+    ///
+    /// A shape that no matrix has, or another number of bytes than one of this shape and packing.
+    pub fn from_bytes(
+        packing: Packing,
+        rows: usize,
+        cols: usize,
+        data: Storage,
+    ) -> Result<Self, PackError> {
+        let (found, expected) = (data.len(), bytes_of(packing, rows, cols)?);
+        match found == expected {
+            true => Ok(PackedMatrix {
+                packing,
+                rows,
+                cols,
+                data,
+            }),
+            false => Err(PackError::Length {
+                found,
+                expected,
+                rows,
+                cols,
+                packing,
+            }),
+        }
+    }
+
+    /// Looks at every weight of a matrix from [`PackedMatrix::from_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// [`PackError::NotATrit`] for a row with a code that stands for something else.
+    pub fn check_codes(&self) -> Result<(), PackError> {
+        (0..self.rows).into_par_iter().try_for_each_init(
+            || vec![0; self.cols],
+            |trits, row| {
+                self.unpack_row(row, trits);
+                match trits.iter().find(|trit| !(-1..=1).contains(*trit)) {
+                    Some(&value) => Err(PackError::NotATrit { row, value }),
+                    None => Ok(()),
+                }
+            },
+        )
     }
 
     /// A second copy of the matrix, in `buffer`, which may have held anything. Benchmarks walk many copies to keep weights out
@@ -113,12 +178,18 @@ impl PackedMatrix {
         let mut data = buffer;
         data.set_len(self.data.len());
         data.copy_from_slice(&self.data);
-        PackedMatrix { data, ..*self }
+        PackedMatrix {
+            data: Storage::Own(data),
+            ..*self
+        }
     }
 
-    /// Gives the matrix up for its memory.
-    pub fn into_buffer(self) -> Buffer {
-        self.data
+    /// Gives the matrix up for its memory; `None` for one in shared memory.
+    pub fn into_buffer(self) -> Option<Buffer> {
+        match self.data {
+            Storage::Own(buffer) => Some(buffer),
+            Storage::Shared(_) => None,
+        }
     }
 
     /// Rows (outputs).
@@ -143,12 +214,18 @@ impl PackedMatrix {
 
     /// Bytes of the memory that it lies in: at least [`PackedMatrix::bytes`].
     pub fn capacity(&self) -> usize {
-        self.data.capacity()
+        match &self.data {
+            Storage::Own(buffer) => buffer.capacity(),
+            Storage::Shared(shared) => shared.len(),
+        }
     }
 
-    /// The pages that its memory was asked for on.
+    /// The pages that its memory was asked for on; those of a file are small.
     pub fn pages(&self) -> Pages {
-        self.data.pages()
+        match &self.data {
+            Storage::Own(buffer) => buffer.pages(),
+            Storage::Shared(_) => Pages::Small,
+        }
     }
 
     /// The packed bytes.

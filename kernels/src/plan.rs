@@ -237,17 +237,34 @@ impl Planner {
 
     /// The kernel and tile for one matrix on `threads` threads.
     pub fn choose(&self, shape: Shape, threads: usize) -> Choice {
-        let wanted = |kernel: &Kernel| match &self.force {
+        self.choose_among(shape, threads, |_| true)
+            // The reference runs everywhere, and `new` refused a forced kernel or family that does not.
+            .expect("every CPU runs a kernel of every accepted choice")
+    }
+
+    /// The same for a matrix that is packed already; `None` where no kernel that may be chosen reads the packing.
+    pub fn choose_for(&self, shape: Shape, threads: usize, packing: Packing) -> Option<Choice> {
+        self.choose_among(shape, threads, |kernel| kernel.reads(packing))
+    }
+
+    fn choose_among(
+        &self,
+        shape: Shape,
+        threads: usize,
+        fits: impl Fn(&Kernel) -> bool,
+    ) -> Option<Choice> {
+        let is_allowed = |kernel: &Kernel| match &self.force {
             // The reference is for a build whose configs hold nothing that this CPU runs.
             None => kernel.family != Family::Reference || self.only_reference,
             Some(Force::Family(family)) => kernel.family == *family,
             Some(Force::Id(id)) => kernel.id == id,
         };
+        let wanted = |kernel: &Kernel| is_allowed(kernel) && fits(kernel);
         if let Some(mut choice) = self.profiled(shape, threads, wanted) {
             if self.force.is_some() {
                 choice.source = Source::Forced;
             }
-            return choice;
+            return Some(choice);
         }
         // One that takes several tokens at once serves a single one no better; `Gemv` finds those for the tokens it gets.
         let by_id = matches!(self.force, Some(Force::Id(_)));
@@ -256,19 +273,17 @@ impl Planner {
             .cpu
             .kernels()
             .filter(|k| wanted(k) && (k.batch == 1 || by_id))
-            .min_by(|a, b| cost(a).total_cmp(&cost(b)).then(a.id.cmp(b.id)))
-            // The reference runs everywhere, and `new` refused a forced kernel or family that does not.
-            .expect("every CPU runs a kernel of every accepted choice");
+            .min_by(|a, b| cost(a).total_cmp(&cost(b)).then(a.id.cmp(b.id)))?;
         let source = if self.force.is_some() {
             Source::Forced
         } else {
             Source::Estimate
         };
-        Choice {
+        Some(Choice {
             tile: kernel.default_tile(),
             kernel,
             source,
-        }
+        })
     }
 
     /// Pages for the weights of one matrix: huge ones, unless the profile's entry for this shape and thread count found small ones faster.

@@ -8,7 +8,9 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
@@ -30,7 +32,7 @@ pub(crate) struct WeightFile<'a> {
 }
 
 enum Bytes<'a> {
-    Mapped(Mmap),
+    Mapped(Arc<Mmap>),
     Borrowed(&'a [u8]),
 }
 
@@ -43,7 +45,7 @@ impl<'a> WeightFile<'a> {
         }
     }
 
-    fn map(path: &Path) -> Result<WeightFile<'static>, LoadError> {
+    pub fn map(path: &Path) -> Result<WeightFile<'static>, LoadError> {
         let name = path.display().to_string();
         let read = |source| LoadError::Read {
             file: name.clone(),
@@ -55,16 +57,32 @@ impl<'a> WeightFile<'a> {
             return Err(CheckpointError::Empty { file: name }.into());
         }
         // SAFETY: the mapping is read-only and private to this process. As with every mapped file,
-        // another process that shortens the file while we load it can crash us; the mapping lives
-        // only for the time of loading, after which all weights are in memory of our own.
+        // another process that shortens the file meanwhile can crash us. The mapping lives only for the
+        // time of loading, after which all weights are in memory of our own, unless the user wants a
+        // packed model to stay in its file.
         let map = unsafe { Mmap::map(&file) }.map_err(read)?;
         Ok(WeightFile {
             name,
-            bytes: Bytes::Mapped(map),
+            bytes: Bytes::Mapped(Arc::new(map)),
         })
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The mapping, and which of its bytes `part` is, a part of [`WeightFile::bytes`]; `None` for bytes of the caller.
+    pub fn shared(&self, part: &[u8]) -> Option<(Arc<Mmap>, Range<usize>)> {
+        let Bytes::Mapped(map) = &self.bytes else {
+            return None;
+        };
+        let start = part.as_ptr().addr().checked_sub(map.as_ptr().addr())?;
+        let end = start.checked_add(part.len())?;
+        (end <= map.len()).then(|| (Arc::clone(map), start..end))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Mapped(map) => map,
             Bytes::Borrowed(bytes) => bytes,

@@ -5,17 +5,17 @@
 //! together. `f16` files are widened to `f32`, for exactness rather than speed.
 
 use rayon::prelude::*;
-use tern_kernels::{Buffer, MemoryError, Pages};
+use tern_kernels::{Buffer, MemoryError, Pages, Storage};
 
 use crate::checkpoint::Floats;
 use crate::element::{Element, bf16_to_f32};
 
-/// A `rows x cols` matrix of bf16 or f32 in memory of its own.
+/// A `rows x cols` matrix of bf16 or f32.
 pub(crate) struct DenseMatrix {
     rows: usize,
     cols: usize,
     element: Element,
-    data: Buffer,
+    data: Storage,
 }
 
 /// The rows of a [`DenseMatrix`], by element type.
@@ -78,8 +78,38 @@ impl DenseMatrix {
             rows,
             cols,
             element,
+            data: Storage::Own(data),
+        })
+    }
+
+    /// A matrix whose bytes are as they lie in memory: bf16 or f32 of this machine. `None` if they are of another length, or do not lie at
+    /// a multiple of an element.
+    pub fn from_bytes(
+        element: Element,
+        rows: usize,
+        cols: usize,
+        data: Storage,
+    ) -> Option<DenseMatrix> {
+        let size = element.size();
+        let expected = rows.checked_mul(cols)?.checked_mul(size)?;
+        let is_sound = element != Element::F16 && data.len() == expected;
+        let is_aligned = data.as_ptr().addr().is_multiple_of(size);
+        (is_sound && is_aligned).then_some(DenseMatrix {
+            rows,
+            cols,
+            element,
             data,
         })
+    }
+
+    /// What its elements are.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Its bytes, row after row.
+    pub fn data(&self) -> &[u8] {
+        &self.data
     }
 
     /// Number of rows.

@@ -1,7 +1,6 @@
 //! What the tuner asks the system apart from the CPU's identity: free memory and the date.
 
 use std::fs;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Assumed free where the system does not say how much memory there is.
@@ -12,51 +11,8 @@ const SHARE: f64 = 0.5;
 
 /// Bytes that a measurement may allocate: half of what is available, and of what the container allows.
 pub(crate) fn memory_allowance() -> usize {
-    let available = [
-        meminfo_available(),
-        cgroup_available(Path::new("/sys/fs/cgroup")),
-    ];
-    let available = available
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(UNKNOWN_AVAILABLE);
+    let available = tern_kernels::available_memory().unwrap_or(UNKNOWN_AVAILABLE);
     (available as f64 * SHARE) as usize
-}
-
-/// `MemAvailable` of `/proc/meminfo`, in bytes.
-fn meminfo_available() -> Option<usize> {
-    parse_meminfo(&fs::read_to_string("/proc/meminfo").ok()?)
-}
-
-fn parse_meminfo(text: &str) -> Option<usize> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
-/// What the process's control group (version 2, mounted at `root`) leaves: its limit minus its use.
-fn cgroup_available(root: &Path) -> Option<usize> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let relative = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    // In a container the group's path is often not visible below the mount: then the mount itself is the group.
-    let below = root.join(relative.trim());
-    let group = if below.join("memory.max").exists() {
-        below
-    } else {
-        root.to_path_buf()
-    };
-    let number = |name: &str| -> Option<usize> {
-        fs::read_to_string(group.join(name))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    };
-    // "max" does not parse: no limit, nothing to say.
-    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
 }
 
 /// The present moment in UTC, as RFC 3339 writes it: `2026-11-20T10:15:00Z`.
@@ -113,13 +69,6 @@ mod tests {
         assert_eq!(rfc3339(4_107_542_400), "2100-03-01T00:00:00Z");
     }
 
-    #[test]
-    fn meminfo_is_in_kib() {
-        let text = "MemTotal:       24576000 kB\nMemAvailable:   20480000 kB\n";
-        assert_eq!(parse_meminfo(text), Some(20_480_000 * 1024));
-        assert_eq!(parse_meminfo("MemTotal: 1 kB\n"), None);
-        assert_eq!(parse_meminfo("MemAvailable: lots kB\n"), None);
-    }
 
     #[test]
     fn the_allowance_is_some_memory() {

@@ -277,7 +277,7 @@ impl Rotation {
         let mut places: Vec<Buffer> = copies
             .into_values()
             .flatten()
-            .map(PackedMatrix::into_buffer)
+            .filter_map(PackedMatrix::into_buffer)
             .filter(|place| (bytes..=PLACE_EXCESS * bytes).contains(&place.capacity()))
             .collect();
         places.sort_by_key(|place| place.as_ptr());
