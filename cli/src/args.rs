@@ -7,11 +7,11 @@ use std::str::FromStr;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tern_kernels::{Cpu, Force, Isa, Pages};
-use tern_runtime::HeadMode;
+use tern_runtime::{HeadMode, Residence};
 
 use crate::commands::{
-    bench, codegen, compare, cpu, demo, inspect, logits, perplexity, profile, prove, run, synth,
-    tune,
+    bench, codegen, compare, cpu, demo, inspect, logits, pack, perplexity, profile, prove, run,
+    synth, tune,
 };
 
 /// More threads than this are a slip of the finger.
@@ -61,6 +61,7 @@ pub enum Command {
     Perplexity(perplexity::Args),
     Logits(logits::Args),
     Synth(synth::Args),
+    Pack(pack::Args),
     Cpu(cpu::Args),
     Codegen(codegen::Args),
     #[command(hide = true)]
@@ -93,6 +94,36 @@ pub struct EngineArgs {
     pub isa: IsaArg,
     #[command(flatten)]
     pub head: HeadArg,
+    #[command(flatten)]
+    pub load: LoadArg,
+}
+
+/// `--load`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct LoadArg {
+    /// Where the weights of a packed model (`tern pack`) are: in `memory`; or in its `file`, which is mapped, so that it need not fit memory;
+    /// `auto` for the file where memory has no room. Folders are always packed to memory
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t = Load::Auto)]
+    load: Load,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Load {
+    #[default]
+    Auto,
+    Memory,
+    File,
+}
+
+impl LoadArg {
+    /// The library's word for it.
+    pub fn residence(self) -> Residence {
+        match self.load {
+            Load::Auto => Residence::Auto,
+            Load::Memory => Residence::Memory,
+            Load::File => Residence::File,
+        }
+    }
 }
 
 /// `--head`.

@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod demo;
 pub mod inspect;
 pub mod logits;
+pub mod pack;
 pub mod perplexity;
 pub mod profile;
 pub mod prove;
@@ -30,6 +31,7 @@ pub fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Synth(args) => synth::run(&args),
+        Command::Pack(args) => pack::run(&args),
         Command::Cpu(args) => cpu::run(&args),
         Command::Codegen(args) => codegen::run(&args),
         Command::Prove(args) => prove::run(&args),

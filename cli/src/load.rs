@@ -10,6 +10,7 @@ use tern_kernels::{Pages, Planner};
 use tern_runtime::{Engine, LoadOptions, Model, Summary};
 
 use crate::bundled;
+use crate::output::remark;
 use crate::plan::Setup;
 use crate::progress::Bar;
 
@@ -18,8 +19,8 @@ use crate::progress::Bar;
 pub enum ModelName {
     /// The one that is part of the program.
     Demo,
-    /// A folder as published on Hugging Face.
-    Folder(PathBuf),
+    /// A folder as published on Hugging Face, or a packed model's file.
+    Path(PathBuf),
 }
 
 impl FromStr for ModelName {
@@ -29,7 +30,7 @@ impl FromStr for ModelName {
         match text {
             "" => Err("expected a model folder, or `demo` for the bundled model"),
             bundled::NAME => Ok(ModelName::Demo),
-            path => Ok(ModelName::Folder(path.into())),
+            path => Ok(ModelName::Path(path.into())),
         }
     }
 }
@@ -38,7 +39,7 @@ impl std::fmt::Display for ModelName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ModelName::Demo => f.write_str("demo (bundled)"),
-            ModelName::Folder(path) => path.display().fmt(f),
+            ModelName::Path(path) => path.display().fmt(f),
         }
     }
 }
@@ -46,8 +47,8 @@ impl std::fmt::Display for ModelName {
 /// `MODEL`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArg {
-    /// Model folder as published on Hugging Face (config.json, model.safetensors, tokenizer.json), or `demo` for the
-    /// bundled model (a folder of that name is ./demo)
+    /// Model folder as published on Hugging Face (config.json, model.safetensors, tokenizer.json), the file that `tern pack` made of
+    /// one, or `demo` for the bundled model (a folder of that name is ./demo)
     #[arg(value_name = "MODEL")]
     pub model: ModelName,
 }
@@ -63,14 +64,21 @@ impl ModelName {
             threads: setup.threads,
             pages: Pages::Huge,
             head: setup.head,
+            residence: setup.residence,
             progress: Some(&progress),
         };
         let model = match self {
             ModelName::Demo => Model::from_bytes(&bundled::MODEL, &options),
-            ModelName::Folder(path) => Model::load(path, &options),
+            ModelName::Path(path) => Model::load(path, &options),
         };
         drop(bar);
         let model = Arc::new(model.context("cannot load the model")?);
+        if model.converted() > 0 {
+            remark(format_args!(
+                "{} matrices of {self} were packed for other kernels and had to be converted; `tern pack` packs the model's folder for these",
+                model.converted()
+            ));
+        }
         let engine = Engine::new(Arc::clone(&model))?;
         Ok(Loaded {
             model,
@@ -82,7 +90,7 @@ impl ModelName {
     /// Describes the model; of a folder only the configuration and the headers are read.
     pub fn summary(&self, planner: Planner, threads: usize) -> anyhow::Result<Summary> {
         let summary = match self {
-            ModelName::Folder(path) => tern_runtime::inspect(path, &planner, threads)?,
+            ModelName::Path(path) => tern_runtime::inspect(path, &planner, threads)?,
             ModelName::Demo => {
                 let options = LoadOptions {
                     threads,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 use tern_kernels::{Cpu, Loaded, Planner, Profile, ProfileError};
-use tern_runtime::HeadMode;
+use tern_runtime::{HeadMode, Residence};
 
 use crate::args::{EngineArgs, ProfileChoice};
 use crate::bundled;
@@ -22,6 +22,8 @@ pub struct Setup {
     pub profile: ProfileUse,
     /// How the best logit is found.
     pub head: HeadMode,
+    /// Where a packed model's weights are.
+    pub residence: Residence,
 }
 
 /// Which profile is used, or why none is.
@@ -152,6 +154,7 @@ impl EngineArgs {
             threads,
             profile: used,
             head: self.head.mode(),
+            residence: self.load.residence(),
         })
     }
 }

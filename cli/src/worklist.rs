@@ -58,7 +58,7 @@ pub fn worklist(models: &[ModelName], known: &[String]) -> anyhow::Result<Workli
     for model in models {
         let found = match model {
             ModelName::Demo => Model::matrices_from_bytes(bundled::MODEL.config),
-            ModelName::Folder(path) => Model::matrices(path),
+            ModelName::Path(path) => Model::matrices(path),
         };
         let found = found.with_context(|| format!("cannot read the shapes of {model}"))?;
         work.extend(found.into_iter().map(|matrix| Work {

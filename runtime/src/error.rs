@@ -41,6 +41,14 @@ pub enum LoadError {
     /// `tokenizer.json` is damaged or does not fit the model.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The file of a packed model is of another kind or version, or damaged.
+    #[error("{file}: {reason}")]
+    Packed {
+        /// The path as given.
+        file: String,
+        /// What it is, and what to do.
+        reason: String,
+    },
     /// The memory for a packed matrix could not be had, or its packing refused it.
     #[error("{matrix}: {reason}")]
     Pack {

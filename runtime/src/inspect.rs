@@ -1,6 +1,6 @@
 //! What a model is made of, how large it is, and which kernel each matrix uses and why.
 //!
-//! Also without loading: [`inspect`] reads only `config.json` and the headers of the weight files,
+//! Also without loading: [`inspect`] reads only `config.json`, the tokenizer and the headers of the weight files,
 //! and asks the planner what it would choose.
 
 use std::path::Path;
@@ -8,18 +8,22 @@ use std::path::Path;
 use serde::Serialize;
 use tern_kernels::{Choice, Planner, Shape, Tables};
 
-use crate::checkpoint::{Checkpoint, map_folder};
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::element::Element;
 use crate::error::LoadError;
-use crate::model::{Model, Names, read_config};
+use crate::model::{Files, Model};
 use crate::ops::attention::BLOCK;
 use crate::ops::screen::Screen;
+use crate::packed::Packed;
 use crate::weights::{self, layer_norms, layer_shapes};
 
 /// A model in numbers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
+    /// Whether it is a packed model, and how many of the matrices in it are packed as the plan wants them; the others are
+    /// converted when they are loaded. `None` for a folder and for a model in memory.
+    pub packed: Option<PackedSummary>,
     /// Where the model came from.
     pub model: String,
     /// Its configuration.
@@ -32,6 +36,15 @@ pub struct Summary {
     pub bytes: Bytes,
     /// The ternary matrices of a layer; all layers are alike.
     pub matrices: Vec<Matrix>,
+}
+
+/// What a packed model's file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PackedSummary {
+    /// Its ternary matrices.
+    pub matrices: usize,
+    /// Those whose packing the planned kernel reads.
+    pub fitting: usize,
 }
 
 /// Numbers of weights.
@@ -114,11 +127,15 @@ pub struct Matrix {
 ///
 /// [`LoadError`] if the configuration or the header of a weight file is unsound.
 pub fn inspect(path: &Path, planner: &Planner, threads: usize) -> Result<Summary, LoadError> {
-    let names = Names::in_folder(path);
-    let config = Config::parse(&read_config(path)?, &names.config)?;
-    let files = map_folder(path)?;
-    let checkpoint = Checkpoint::parse(&files, &names.model)?;
-    weights::check(&checkpoint, &config)?;
+    let files = Files::open(path)?;
+    let names = files.names();
+    let config = Config::parse(files.config(), &names.config)?;
+    let checkpoint = Checkpoint::parse(files.weights(), &names.model)?;
+    let packed = files.as_packed(true)?;
+    match &packed {
+        None => weights::check(&checkpoint, &config)?,
+        Some(packed) => weights::check_packed(&checkpoint, &config, packed)?,
+    };
     let dense = |name: &str| {
         let shape = [config.vocab_size, config.hidden_size];
         let element = checkpoint.floats(name, &shape)?.element;
@@ -145,13 +162,40 @@ pub fn inspect(path: &Path, planner: &Planner, threads: usize) -> Result<Summary
             packed.unwrap_or(usize::MAX),
         )
     });
-    Ok(Summary::new(
-        names.model,
+    let summary = Summary::new(
+        names.model.clone(),
         &config,
         threads,
         (embedding, head, bounds),
         matrices.into(),
-    ))
+    );
+    Ok(Summary {
+        packed: packed.map(|packed| packed_summary(&packed, &config, planner, threads)),
+        ..summary
+    })
+}
+
+fn packed_summary(
+    packed: &Packed<'_>,
+    config: &Config,
+    planner: &Planner,
+    threads: usize,
+) -> PackedSummary {
+    let layers = (0..config.layers).flat_map(|layer| {
+        let shapes = layer_shapes(config).into_iter();
+        shapes.map(move |(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape))
+    });
+    let fits = |(name, shape): &(String, Shape)| {
+        let kernel = planner.choose(*shape, threads).kernel;
+        packed
+            .packing(name)
+            .is_some_and(|found| kernel.reads(found))
+    };
+    let matrices: Vec<(String, Shape)> = layers.collect();
+    PackedSummary {
+        matrices: matrices.len(),
+        fitting: matrices.iter().filter(|matrix| fits(matrix)).count(),
+    }
 }
 
 impl Model {
@@ -213,6 +257,7 @@ impl Summary {
             read_head
         };
         Summary {
+            packed: None,
             model,
             config: config.clone(),
             threads,

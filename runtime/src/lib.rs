@@ -67,6 +67,7 @@ mod json;
 mod linear;
 mod model;
 mod ops;
+pub mod packed;
 mod parallel;
 mod perplexity;
 mod random;
@@ -85,8 +86,9 @@ pub use error::{
     TokenizerError,
 };
 pub use generate::{Finish, GenerateOptions, Generated, Stats, generate};
-pub use inspect::{Bytes, Matrix, Parameters, Summary, inspect};
-pub use model::{HeadMode, LayerMatrix, LoadOptions, Model, ModelBytes, Progress};
+pub use inspect::{Bytes, Matrix, PackedSummary, Parameters, Summary, inspect};
+pub use model::{HeadMode, LayerMatrix, LoadOptions, Model, ModelBytes, Progress, Residence};
+pub use packed::{PackFileError, pack};
 pub use perplexity::{Perplexity, perplexity};
 pub use sample::{Sampler, Sampling};
 pub use sequence::Sequence;

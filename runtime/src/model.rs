@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use tern_kernels::{Pages, Planner, Shape};
+use tern_kernels::{Pages, Planner, Shape, available_memory};
 
 use crate::checkpoint::{Checkpoint, WeightFile, map_folder, read_file};
 use crate::config::Config;
 use crate::error::{CheckpointError, LoadError, TokenizerError};
 use crate::json::Object;
 use crate::ops::rope::Rope;
+use crate::packed::{self, Packed};
 use crate::sequence::{Dimensions, Sequence};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights, layer_shapes};
@@ -30,6 +31,8 @@ pub struct LoadOptions<'a> {
     pub pages: Pages,
     /// How the best logit is found.
     pub head: HeadMode,
+    /// Whether the weights of a packed model stay in its file.
+    pub residence: Residence,
     /// Called as weights are packed.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
@@ -42,6 +45,34 @@ pub enum HeadMode {
     Exact,
     /// All rows are scored: nothing more to hold, twice as much to read.
     Full,
+}
+
+/// Where the weights of a packed model are (see [`pack`](crate::pack)). Those of a folder are always packed to memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Residence {
+    /// In memory if it has room for them, else in the file.
+    #[default]
+    Auto,
+    /// In memory of their own, on huge pages, compared with their checksums on the way.
+    Memory,
+    /// In the mapped file: nothing is read before it is needed, and the system may give the memory to others meanwhile. Whoever shortens the
+    /// file while it is used ends the program.
+    File,
+}
+
+impl Residence {
+    /// Whether a file of so many bytes is mapped.
+    fn is_file(self, bytes: usize) -> bool {
+        match self {
+            Residence::Auto => {
+                // A little is for the cache of texts and for others.
+                let room = available_memory().map(|room| room - room / 16);
+                room.is_some_and(|room| bytes > room)
+            }
+            Residence::Memory => false,
+            Residence::File => true,
+        }
+    }
 }
 
 /// How far loading has come, in bytes of weights in the file.
@@ -62,6 +93,7 @@ impl LoadOptions<'_> {
             threads,
             pages: Pages::Huge,
             head: HeadMode::default(),
+            residence: Residence::default(),
             progress: None,
         }
     }
@@ -95,29 +127,13 @@ pub struct Model {
 impl Model {
     /// Loads a model from a folder as published on Hugging Face: `config.json`,
     /// `model.safetensors` or its shards with their index, and, where they exist, `tokenizer.json`
-    /// and `generation_config.json`.
+    /// and `generation_config.json`. Or from the file that [`pack`](crate::pack) made of one.
     ///
     /// # Errors
     ///
     /// [`LoadError`] names the file, what was found and what was expected.
     pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
-        let optional = |name: &str, expected, limit| match path.join(name) {
-            file if file.exists() => read_file(&file, expected, limit).map(Some),
-            _ => Ok(None),
-        };
-        let config = read_config(path)?;
-        let generation = optional("generation_config.json", "generation defaults", MAX_CONFIG)?;
-        let tokenizer = optional("tokenizer.json", "the model's tokenizer", MAX_TOKENIZER)?;
-        let names = Names::in_folder(path);
-        // A configuration that cannot be run is found before gigabytes are mapped.
-        let parsed = Config::parse(&config, &names.config)?;
-        let files = map_folder(path)?;
-        let parts = Parts {
-            names,
-            config: parsed,
-            files: &files,
-        };
-        parts.load(tokenizer.as_deref(), generation.as_deref(), options)
+        Files::open(path)?.load(options)
     }
 
     /// Loads a model from memory.
@@ -129,28 +145,31 @@ impl Model {
         bytes: &ModelBytes<'_>,
         options: &LoadOptions<'_>,
     ) -> Result<Model, LoadError> {
-        let names = Names::in_memory();
-        let config = Config::parse(bytes.config, &names.config)?;
-        let files = [WeightFile::borrowed("model.safetensors", bytes.weights)];
-        let parts = Parts {
-            names,
-            config,
-            files: &files,
+        let files = Files {
+            names: Names::in_memory(),
+            config: bytes.config.to_vec(),
+            generation: bytes.generation_config.map(<[u8]>::to_vec),
+            tokenizer: bytes.tokenizer.map(<[u8]>::to_vec),
+            weights: vec![WeightFile::borrowed("model.safetensors", bytes.weights)],
+            is_packed: false,
         };
-        parts.load(bytes.tokenizer, bytes.generation_config, options)
+        files.load(options)
     }
 
-    /// The ternary matrices of a layer, for tuning; reads only `config.json`.
+    /// The ternary matrices of a layer, for tuning; of a folder only `config.json` is read.
     ///
     /// # Errors
     ///
     /// [`LoadError`] if there is no usable `config.json`.
     pub fn matrices(path: &Path) -> Result<Vec<LayerMatrix>, LoadError> {
-        let names = Names::in_folder(path);
-        Ok(layer_matrices(&Config::parse(
-            &read_config(path)?,
-            &names.config,
-        )?))
+        let (json, name) = match path.is_file() {
+            true => {
+                let files = Files::open(path)?;
+                (files.config, files.names.config)
+            }
+            false => (read_config(path)?, Names::in_folder(path).config),
+        };
+        Ok(layer_matrices(&Config::parse(&json, &name)?))
     }
 
     /// [`Model::matrices`] of a `config.json` in memory.
@@ -163,6 +182,12 @@ impl Model {
             config,
             &Names::in_memory().config,
         )?))
+    }
+
+    /// Matrices of a packed model that were converted, because the plan wants another packing than the file has. Packing the model again
+    /// saves that time.
+    pub fn converted(&self) -> usize {
+        self.weights.converted
     }
 
     /// The folder's path, or `"(in memory)"`.
@@ -223,6 +248,18 @@ impl Names {
         }
     }
 
+    /// Of the parts of a packed model.
+    pub fn in_file(path: &Path) -> Names {
+        let model = path.display().to_string();
+        let part = |name: &str| format!("{model}: {name}");
+        Names {
+            config: part(packed::CONFIG),
+            generation: part(packed::GENERATION),
+            tokenizer: part(packed::TOKENIZER),
+            model,
+        }
+    }
+
     fn in_memory() -> Names {
         Names {
             model: "(in memory)".to_owned(),
@@ -231,31 +268,111 @@ impl Names {
     }
 }
 
-/// A model with its files at hand and its configuration checked.
-struct Parts<'a> {
+/// The files of a model, or of a packed one the parts of its file.
+pub(crate) struct Files<'a> {
     names: Names,
-    config: Config,
-    files: &'a [WeightFile<'a>],
+    config: Vec<u8>,
+    generation: Option<Vec<u8>>,
+    tokenizer: Option<Vec<u8>>,
+    weights: Vec<WeightFile<'a>>,
+    is_packed: bool,
 }
 
-impl Parts<'_> {
-    fn load(
-        self,
-        tokenizer: Option<&[u8]>,
-        generation: Option<&[u8]>,
-        options: &LoadOptions<'_>,
-    ) -> Result<Model, LoadError> {
-        assert!(options.threads > 0, "a model needs at least one thread");
-        let Parts {
+impl Files<'static> {
+    /// Reads the small files and maps the large ones.
+    pub fn open(path: &Path) -> Result<Files<'static>, LoadError> {
+        match path.is_file() {
+            true => Files::packed(path),
+            false => Files::folder(path),
+        }
+    }
+
+    fn folder(path: &Path) -> Result<Files<'static>, LoadError> {
+        let optional = |name: &str, expected, limit| match path.join(name) {
+            file if file.exists() => read_file(&file, expected, limit).map(Some),
+            _ => Ok(None),
+        };
+        let config = read_config(path)?;
+        let generation = optional("generation_config.json", "generation defaults", MAX_CONFIG)?;
+        let tokenizer = optional("tokenizer.json", "the model's tokenizer", MAX_TOKENIZER)?;
+        let names = Names::in_folder(path);
+        // A configuration that cannot be run is found before gigabytes are mapped.
+        Config::parse(&config, &names.config)?;
+        Ok(Files {
             names,
             config,
-            files,
-        } = self;
+            generation,
+            tokenizer,
+            weights: map_folder(path)?,
+            is_packed: false,
+        })
+    }
+
+    fn packed(path: &Path) -> Result<Files<'static>, LoadError> {
+        refuse_gguf(path)?;
+        let weights = vec![WeightFile::map(path)?];
+        let names = Names::in_file(path);
+        let packed = Packed::open(&weights[0], true)?;
+        let part = |name: &str| Ok::<_, LoadError>(packed.part(name)?.map(<[u8]>::to_vec));
+        let (generation, tokenizer) = (part(packed::GENERATION)?, part(packed::TOKENIZER)?);
+        let config = part(packed::CONFIG)?.unwrap_or_default();
+        Ok(Files {
+            names,
+            config,
+            generation,
+            tokenizer,
+            weights,
+            is_packed: true,
+        })
+    }
+}
+
+impl<'a> Files<'a> {
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// `config.json`.
+    pub fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    /// `generation_config.json`.
+    pub fn generation(&self) -> Option<&[u8]> {
+        self.generation.as_deref()
+    }
+
+    /// `tokenizer.json`.
+    pub fn tokenizer(&self) -> Option<&[u8]> {
+        self.tokenizer.as_deref()
+    }
+
+    /// The files with the weights: of a packed model, the one.
+    pub fn weights(&self) -> &[WeightFile<'a>] {
+        &self.weights
+    }
+
+    pub fn is_packed(&self) -> bool {
+        self.is_packed
+    }
+
+    /// As a packed model, if it is one.
+    pub fn as_packed(&self, is_mapped: bool) -> Result<Option<Packed<'_>>, LoadError> {
+        match self.is_packed {
+            true => Packed::open(&self.weights[0], is_mapped).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn load(self, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
+        assert!(options.threads > 0, "a model needs at least one thread");
+        let names = &self.names;
+        let config = Config::parse(&self.config, &names.config)?;
         let mut stop_ids = config.eos_token_ids.clone();
-        if let Some(json) = generation {
+        if let Some(json) = &self.generation {
             stop_ids.extend(Object::parse(json, &names.generation)?.ids("eos_token_id")?);
         }
-        let tokenizer = match tokenizer {
+        let tokenizer = match &self.tokenizer {
             None => None,
             Some(json) => {
                 let tokenizer = Tokenizer::parse(json, &names.tokenizer)?;
@@ -266,9 +383,12 @@ impl Parts<'_> {
         stop_ids.extend(tokenizer.iter().flat_map(Tokenizer::end_of_turn_ids));
         stop_ids.sort_unstable();
         stop_ids.dedup();
-        let weights = weights::load(&Checkpoint::parse(files, &names.model)?, &config, options)?;
+        let checkpoint = Checkpoint::parse(&self.weights, &names.model)?;
+        let bytes: usize = self.weights.iter().map(|file| file.bytes().len()).sum();
+        let packed = self.as_packed(options.residence.is_file(bytes))?;
+        let weights = weights::load(&checkpoint, &config, options, packed.as_ref())?;
         Ok(Model {
-            name: names.model,
+            name: names.model.clone(),
             rope: Rope::new(config.head_dim, config.rope_theta),
             config,
             weights,

@@ -5,9 +5,9 @@
 //!
 //! Tensor names are those of `transformers` (`model.layers.{i}.self_attn.q_proj.weight`, …).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tern_kernels::{Gemv, PackError, PackedMatrix, Pages, Shape, WeightScales};
+use tern_kernels::{Choice, Gemv, PackError, PackedMatrix, Pages, Shape, WeightScales};
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::{Config, WeightSource};
@@ -16,6 +16,7 @@ use crate::error::{CheckpointError, LoadError};
 use crate::linear::{Batched, Linear, Norm, Projection};
 use crate::model::{HeadMode, LoadOptions, Progress};
 use crate::ops::screen::Screen;
+use crate::packed::{Packed, screen_part};
 use crate::trits::Trits;
 
 /// Why a bias is refused.
@@ -30,6 +31,8 @@ pub(crate) struct Weights {
     pub head: Option<DenseMatrix>,
     /// Bounds of its logits, where they are wanted and pay.
     pub screen: Option<Screen>,
+    /// Matrices that a packed model had in another packing than the plan's.
+    pub converted: usize,
 }
 
 impl Weights {
@@ -196,18 +199,82 @@ fn weight_scale(checkpoint: &Checkpoint<'_>, name: &str) -> Result<f32, Checkpoi
     Err(tensor.wrong_value(scale.to_string(), "a finite number above zero"))
 }
 
-/// Loads and packs all weights.
+/// The trits of a ternary linear layer as the checkpoint has them, and their scale.
+pub(crate) fn trits<'a>(
+    checkpoint: &'a Checkpoint<'_>,
+    config: &Config,
+    name: &str,
+    shape: Shape,
+) -> Result<(Tensor<'a>, Trits<'a>, f32), LoadError> {
+    let tensor = checkpoint.tensor(&format!("{name}.weight"), "a ternary matrix")?;
+    let (trits, scale) = match config.quantization.weights {
+        WeightSource::Offline => (
+            Trits::stored(&tensor, shape)?,
+            weight_scale(checkpoint, name)?,
+        ),
+        WeightSource::Online => Trits::from_masters(&tensor, shape)?,
+    };
+    Ok((tensor, trits, scale))
+}
+
+/// As [`check`] for a packed model; returns the bytes to be copied.
+pub(crate) fn check_packed(
+    checkpoint: &Checkpoint<'_>,
+    config: &Config,
+    packed: &Packed<'_>,
+) -> Result<u64, LoadError> {
+    let mut total = 0;
+    let mut add = |tensor: &str| {
+        let tensor = checkpoint.tensor(tensor, "the weights of a packed model")?;
+        total += tensor.data.len() as u64;
+        Ok::<(), CheckpointError>(())
+    };
+    add("model.embed_tokens.weight")?;
+    if !config.tied_head {
+        add("lm_head.weight")?;
+    }
+    for layer in 0..config.layers {
+        for (name, _) in layer_shapes(config) {
+            add(&format!("model.layers.{layer}.{name}.weight"))?;
+        }
+    }
+    // Norms and scales are small, so all of them are compared with their checksums here.
+    let mut small = vec!["model.norm.weight".to_owned()];
+    for layer in 0..config.layers {
+        let of_layer = |name: &str| format!("model.layers.{layer}.{name}");
+        let norms = layer_norms(config).into_iter();
+        small.extend(norms.map(|(name, _)| of_layer(&format!("{name}.weight"))));
+        for (name, _) in layer_shapes(config) {
+            small.push(of_layer(&format!("{name}.weight_scale")));
+            if config.quantization.linear_norm_eps.is_some() {
+                small.push(of_layer(&format!("{name}.rms_norm.weight")));
+            }
+        }
+    }
+    for name in small {
+        packed.part(&name)?;
+    }
+    Ok(total)
+}
+
+/// Loads all weights: packs those of a checkpoint, reads those of a packed model.
 pub(crate) fn load(
     checkpoint: &Checkpoint<'_>,
     config: &Config,
     options: &LoadOptions<'_>,
+    packed: Option<&Packed<'_>>,
 ) -> Result<Weights, LoadError> {
     let loader = Loader {
         checkpoint,
         config,
         options,
+        packed,
+        converted: AtomicUsize::new(0),
         done: AtomicU64::new(0),
-        total: check(checkpoint, config)?,
+        total: match packed {
+            None => check(checkpoint, config)?,
+            Some(packed) => check_packed(checkpoint, config, packed)?,
+        },
     };
     let hidden = config.hidden_size;
     let final_norm = loader.norm("model.norm", hidden)?;
@@ -216,27 +283,31 @@ pub(crate) fn load(
         true => None,
         false => Some(loader.dense("lm_head.weight")?),
     };
+    let screen = match options.head {
+        HeadMode::Exact => loader.screen(head.as_ref().unwrap_or(&embedding))?,
+        HeadMode::Full => None,
+    };
     let layers = (0..config.layers)
         .map(|index| loader.layer(index))
         .collect::<Result<_, _>>()?;
-    let mut weights = Weights {
+    Ok(Weights {
         embedding,
         layers,
         final_norm,
         head,
-        screen: None,
-    };
-    if options.head == HeadMode::Exact {
-        let screen = Screen::new(weights.head(), options.pages);
-        weights.screen = screen.map_err(|error| pack_error("lm_head", &error))?;
-    }
-    Ok(weights)
+        screen,
+        converted: loader.converted.into_inner(),
+    })
 }
 
 struct Loader<'a> {
     checkpoint: &'a Checkpoint<'a>,
     config: &'a Config,
     options: &'a LoadOptions<'a>,
+    /// The checkpoint as a packed model, if it is one.
+    packed: Option<&'a Packed<'a>>,
+    /// Matrices whose packing there is not the plan's.
+    converted: AtomicUsize,
     /// Bytes of the file that are packed or copied.
     done: AtomicU64,
     total: u64,
@@ -291,10 +362,36 @@ impl Loader<'_> {
     fn dense(&self, name: &str) -> Result<DenseMatrix, LoadError> {
         let (rows, cols) = (self.config.vocab_size, self.config.hidden_size);
         let tensor = self.checkpoint.floats(name, &[rows, cols])?;
-        let matrix = DenseMatrix::copy(tensor, rows, cols, self.options.pages)
-            .map_err(|error| pack_error(name, &error))?;
+        let matrix = match self.packed {
+            None => DenseMatrix::copy(tensor, rows, cols, self.options.pages)
+                .map_err(|error| pack_error(name, &error))?,
+            Some(packed) => {
+                let bytes = packed.storage(name, self.options.pages)?;
+                let matrix = DenseMatrix::from_bytes(tensor.element, rows, cols, bytes);
+                matrix.ok_or_else(|| {
+                    let place = format!("{name}, {:?}", tensor.element);
+                    pack_error(&place, &"it does not lie as tern pack writes it")
+                })?
+            }
+        };
         self.progress(tensor.data.len());
         Ok(matrix)
+    }
+
+    /// The copy that bounds the head's logits: from a packed model that has one in this program's layout, or made anew.
+    fn screen(&self, head: &DenseMatrix) -> Result<Option<Screen>, LoadError> {
+        let (rows, cols) = (head.rows(), head.cols());
+        let stored = |part: &str| screen_part(Screen::LAYOUT, part);
+        if let Some(packed) = self.packed
+            && Screen::bytes_for(rows, cols, head.bytes() as u64) > 0
+            && let Some(bounds) = packed.part(&stored("bounds"))?
+        {
+            let values = packed.storage(&stored("values"), self.options.pages)?;
+            if let Some(screen) = Screen::from_parts(rows, cols, values, bounds) {
+                return Ok(Some(screen));
+            }
+        }
+        Screen::new(head, self.options.pages).map_err(|error| pack_error("lm_head", &error))
     }
 
     fn linear(&self, name: String, shape: Shape) -> Result<Linear, LoadError> {
@@ -306,18 +403,18 @@ impl Loader<'_> {
                 Some(Norm { weight, eps })
             }
         };
-        let tensor = self
-            .checkpoint
-            .tensor(&format!("{name}.weight"), "a ternary matrix")?;
-        let (trits, scale) = match quantization.weights {
-            WeightSource::Offline => (
-                Trits::stored(&tensor, shape)?,
+        let tensor = format!("{name}.weight");
+        let (gemv, scale) = match self.packed {
+            Some(packed) => (
+                self.packed_matrix(packed, &tensor, shape)?,
                 weight_scale(self.checkpoint, &name)?,
             ),
-            WeightSource::Online => Trits::from_masters(&tensor, shape)?,
+            None => {
+                let (tensor, trits, scale) = trits(self.checkpoint, self.config, &name, shape)?;
+                (self.pack(&tensor, &trits, shape)?, scale)
+            }
         };
-        let gemv = self.pack(&tensor, &trits, shape)?;
-        self.progress(tensor.data.len());
+        self.progress(self.checkpoint.tensor(&tensor, "")?.data.len());
         let options = self.options;
         Ok(Linear {
             name,
@@ -329,6 +426,14 @@ impl Loader<'_> {
         })
     }
 
+    /// Small pages if the user wants them, or if the profile found them faster.
+    fn pages(&self, shape: Shape) -> Pages {
+        match self.options.pages {
+            Pages::Huge => self.options.planner.pages(shape, self.options.threads),
+            Pages::Small => Pages::Small,
+        }
+    }
+
     fn pack(
         &self,
         tensor: &Tensor<'_>,
@@ -338,27 +443,58 @@ impl Loader<'_> {
         let options = self.options;
         let choice = options.planner.choose(shape, options.threads);
         let fill = |row: usize, out: &mut [i8]| trits.read_row(row, out);
-        let packing = choice.kernel.packing;
-        // Small pages if the user wants them, or if the profile found them faster.
-        let pages = match options.pages {
-            Pages::Huge => options.planner.pages(shape, options.threads),
-            Pages::Small => Pages::Small,
-        };
-        let matrix =
-            PackedMatrix::pack(packing, shape.rows, shape.cols, pages, &fill).map_err(|error| {
-                match error {
-                    PackError::NotATrit { row, .. } => {
-                        let found = format!("something that is not a trit in row {row}");
-                        tensor.wrong_value(found, trits.expected()).into()
-                    }
-                    error => pack_error(&tensor.name, &error),
-                }
-            })?;
-        Gemv::new(matrix, choice, options.threads).map_err(|error| pack_error(&tensor.name, &error))
+        let (packing, pages) = (choice.kernel.packing, self.pages(shape));
+        let matrix = PackedMatrix::pack(packing, shape.rows, shape.cols, pages, &fill)
+            .map_err(|error| not_packed(tensor, trits, error))?;
+        self.join(&tensor.name, matrix, choice)
+    }
+
+    /// A matrix of a packed model. Where the plan wants another packing it is converted, unless it stays in the file: then the best kernel
+    /// that reads it as it is takes it.
+    fn packed_matrix(
+        &self,
+        packed: &Packed<'_>,
+        tensor: &str,
+        shape: Shape,
+    ) -> Result<Gemv, LoadError> {
+        let options = self.options;
+        let (rows, cols, pages) = (shape.rows, shape.cols, self.pages(shape));
+        let mut choice = options.planner.choose(shape, options.threads);
+        let found = packed.packing(tensor);
+        if packed.is_mapped()
+            && let Some(found) = found
+            && let Some(fitting) = options.planner.choose_for(shape, options.threads, found)
+        {
+            choice = fitting;
+        }
+        let matrix = packed.matrix(tensor, rows, cols, pages)?;
+        if found.is_some_and(|found| choice.kernel.reads(found)) {
+            return self.join(tensor, matrix, choice);
+        }
+        self.converted.fetch_add(1, Ordering::Relaxed);
+        let fill = |row: usize, out: &mut [i8]| matrix.unpack_row(row, out);
+        let converted = PackedMatrix::pack(choice.kernel.packing, rows, cols, pages, &fill);
+        let converted = converted.map_err(|error| pack_error(tensor, &error))?;
+        self.join(tensor, converted, choice)
+    }
+
+    fn join(&self, name: &str, matrix: PackedMatrix, choice: Choice) -> Result<Gemv, LoadError> {
+        Gemv::new(matrix, choice, self.options.threads).map_err(|error| pack_error(name, &error))
     }
 }
 
-fn pack_error(matrix: &str, error: &dyn std::error::Error) -> LoadError {
+/// Why a matrix of the checkpoint was not packed.
+pub(crate) fn not_packed(tensor: &Tensor<'_>, trits: &Trits<'_>, error: PackError) -> LoadError {
+    match error {
+        PackError::NotATrit { row, .. } => {
+            let found = format!("something that is not a trit in row {row}");
+            tensor.wrong_value(found, trits.expected()).into()
+        }
+        error => pack_error(&tensor.name, &error),
+    }
+}
+
+pub(crate) fn pack_error(matrix: &str, error: &dyn std::fmt::Display) -> LoadError {
     LoadError::Pack {
         matrix: matrix.to_owned(),
         reason: error.to_string(),

@@ -69,7 +69,6 @@ mod tests {
         assert_eq!(rfc3339(4_107_542_400), "2100-03-01T00:00:00Z");
     }
 
-
     #[test]
     fn the_allowance_is_some_memory() {
         assert!(memory_allowance() > 1 << 20);

@@ -15,15 +15,15 @@ use tern_tune::{Random, Spread, bandwidth, dot_peak};
 
 use crate::Ending;
 use crate::args::{
-    EngineArgs, HeadArg, IsaArg, KernelArg, Numbers, ProfileArg, ThreadsArg, thread_counts,
-    usage_error,
+    EngineArgs, HeadArg, IsaArg, KernelArg, LoadArg, Numbers, ProfileArg, ThreadsArg,
+    thread_counts, usage_error,
 };
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
 use crate::output::warn;
 use crate::progress::Bar;
 use print::{Format, Printer};
-use system::{Energy, cpu_seconds, peak_memory, reset_peak_memory};
+use system::{Energy, cpu_seconds, major_faults, peak_memory, reset_peak_memory};
 use test::{PromptAndText, Test};
 
 /// Rounds of the streaming bandwidth before each repetition.
@@ -83,6 +83,8 @@ pub struct Args {
     isa: IsaArg,
     #[command(flatten)]
     head: HeadArg,
+    #[command(flatten)]
+    load: LoadArg,
 }
 
 /// The result of one test with one number of threads. Names that llama-bench has too mean the same.
@@ -128,6 +130,8 @@ pub(super) struct Measured {
     core_seconds_per_token: Option<f64>,
     /// The most memory that the program had during the test, where the system tells it.
     peak_bytes: Option<u64>,
+    /// Pages that had to be fetched from a disk for a token, where the system tells it: of a model that stays in its file.
+    major_faults_per_token: Option<f64>,
     /// Energy of the CPU's packages for a token, where the system tells it.
     joules_per_token: Option<f64>,
 }
@@ -148,6 +152,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             kernel: args.kernel.clone(),
             isa: args.isa.clone(),
             head: args.head,
+            load: args.load,
         }
         .setup()?;
         let mut loaded = args.model.model.load(setup)?;
@@ -218,6 +223,7 @@ struct Sample {
     head_rows: f64,
     peak_bytes: Option<u64>,
     core_seconds: Option<f64>,
+    major_faults: Option<f64>,
     joules: Option<f64>,
 }
 
@@ -295,7 +301,7 @@ fn repeat(
     if !read(loaded, &mut sequence, &before, watch)? {
         return Ok(None);
     }
-    let (cores, joules) = (cpu_seconds(), energy.joules());
+    let (cores, faults, joules) = (cpu_seconds(), major_faults(), energy.joules());
     let scored = loaded.engine.head_use();
     let start = Instant::now();
     if !read(loaded, &mut sequence, &prompt, watch)? {
@@ -316,6 +322,7 @@ fn repeat(
         head_rows: (used.rows - scored.rows) as f64 / positions as f64,
         peak_bytes: peak_memory().filter(|_| is_reset),
         core_seconds: spent(cores, cpu_seconds()),
+        major_faults: spent(faults, major_faults()),
         joules: energy.since(joules),
     }))
 }
@@ -432,6 +439,7 @@ fn summarize(
         head_rows_per_token,
         core_seconds_per_token: per_token(|sample| sample.core_seconds),
         peak_bytes: samples.iter().filter_map(|sample| sample.peak_bytes).max(),
+        major_faults_per_token: per_token(|sample| sample.major_faults),
         joules_per_token: per_token(|sample| sample.joules),
     }
 }

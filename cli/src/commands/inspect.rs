@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use tern_kernels::Tile;
-use tern_runtime::Summary;
 use tern_runtime::config::{Config, ScaleRule, WeightSource};
+use tern_runtime::{PackedSummary, Summary};
 use tern_tune::tile_text;
 
 use crate::Ending;
@@ -64,6 +64,16 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
+fn model(summary: &Summary) -> String {
+    match summary.packed {
+        None => summary.model.clone(),
+        Some(PackedSummary { matrices, fitting }) => format!(
+            "{} (packed; {fitting} of {matrices} ternary matrices as these kernels read them)",
+            summary.model
+        ),
+    }
+}
+
 /// Name and value pairs, one a line.
 fn facts(summary: &Summary) -> String {
     let config = &summary.config;
@@ -74,7 +84,7 @@ fn facts(summary: &Summary) -> String {
         false => "separate",
     };
     let lines = [
-        ("model", summary.model.clone()),
+        ("model", model(summary)),
         ("architecture", architecture(config)),
         ("attention", attention(config)),
         (

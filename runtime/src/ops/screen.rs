@@ -15,11 +15,12 @@
 //! `q p` is exact in integers. What `head.rs` computes differs from `w h` by the rounding of its additions, at most as many in a row as a
 //! lane has and the tree: [`Screen::rounding`]` |w| |h|`. All bounds are computed in `f64`, and widened by more than their own rounding.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use multiversion::multiversion;
 use rayon::prelude::*;
-use tern_kernels::{Buffer, MemoryError, Pages};
+use tern_kernels::{Buffer, MemoryError, Pages, Storage};
 
 use super::head::logits;
 use super::lanes::LANES;
@@ -42,7 +43,7 @@ pub(crate) struct Screen {
     rows: usize,
     cols: usize,
     /// `[rows][cols]` as int8.
-    values: Buffer,
+    values: Storage,
     bounds: Vec<Bounds>,
 }
 
@@ -107,8 +108,43 @@ impl Screen {
         Ok(Screen {
             rows,
             cols,
-            values,
+            values: Storage::Own(values),
             bounds,
+        })
+    }
+
+    /// What its parts mean; others of this name are never anything else.
+    pub const LAYOUT: &'static str = "q8_rows";
+
+    /// Its parts, by name, to be stored.
+    pub fn parts(&self) -> Vec<(&'static str, Cow<'_, [u8]>)> {
+        let bounds = self.bounds.iter();
+        let bounds = bounds.flat_map(|bounds| [bounds.scale, bounds.error, bounds.norm]);
+        let bounds: Vec<u8> = bounds.flat_map(f32::to_le_bytes).collect();
+        vec![
+            ("values", Cow::Borrowed(&self.values)),
+            ("bounds", Cow::Owned(bounds)),
+        ]
+    }
+
+    /// The copy of a head of `rows x cols` from its stored parts; `None` if they are of other lengths.
+    pub fn from_parts(rows: usize, cols: usize, values: Storage, bounds: &[u8]) -> Option<Screen> {
+        let (numbers, rest) = bounds.as_chunks::<12>();
+        let is_sound = rest.is_empty() && numbers.len() == rows;
+        if !is_sound || rows.checked_mul(cols) != Some(values.len()) {
+            return None;
+        }
+        let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let bounds = numbers.iter().map(|bytes| Bounds {
+            scale: number(&bytes[..4]),
+            error: number(&bytes[4..8]),
+            norm: number(&bytes[8..]),
+        });
+        Some(Screen {
+            rows,
+            cols,
+            values,
+            bounds: bounds.collect(),
         })
     }
 

@@ -48,6 +48,7 @@ impl Setup {
             threads,
             pages: Pages::Small,
             head: tern_runtime::HeadMode::Exact,
+            residence: tern_runtime::Residence::Auto,
             progress: None,
         }
     }

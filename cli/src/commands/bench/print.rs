@@ -136,7 +136,7 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
 }
 
 /// A result's names, in the order of the columns.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 29] = [
     "model_filename",
     "model_size",
     "model_n_params",
@@ -160,6 +160,7 @@ const NAMES: [&str; 28] = [
     "head_rows_per_token",
     "core_seconds_per_token",
     "peak_bytes",
+    "major_faults_per_token",
     "joules_per_token",
     "samples_ns",
     "samples_ts",

@@ -19,6 +19,17 @@ fn of_schedstat(text: &str) -> Option<f64> {
     Some(nanoseconds / 1e9)
 }
 
+/// Pages that the program has waited for a disk to give.
+pub(crate) fn major_faults() -> Option<f64> {
+    of_stat(&fs::read_to_string("/proc/self/stat").ok()?)
+}
+
+/// The twelfth field; the second may have blanks and brackets in it.
+fn of_stat(text: &str) -> Option<f64> {
+    let (_, after_name) = text.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(9)?.parse().ok()
+}
+
 /// From now on [`peak_memory`] counts anew; whether the system allows that.
 pub(crate) fn reset_peak_memory() -> bool {
     fs::write("/proc/self/clear_refs", "5").is_ok()
@@ -114,6 +125,9 @@ mod tests {
     fn times_and_memory_are_read_from_the_systems_words() {
         assert_eq!(of_schedstat("1500000000 20 3\n"), Some(1.5));
         assert_eq!(of_schedstat(""), None);
+        let stat = "7 (a) b) R 1 2 3 4 5 6 77 8 42 10 11";
+        assert_eq!(of_stat(stat), Some(42.0));
+        assert_eq!(of_stat("7 (tern) R 1"), None);
         let status = "Name:\ttern\nVmPeak:\t  900 kB\nVmHWM:\t  123 kB\n";
         assert_eq!(of_status(status), Some(123 * 1024));
         assert_eq!(of_status("VmHWM: many"), None);

@@ -1,0 +1,378 @@
+//! Writing a packed model, front to back, with no more in memory than the head and one matrix.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use tern_kernels::{PackedMatrix, Packing, Pages, Planner, Shape};
+
+use super::{
+    CHECKSUMS, CONFIG, FORMAT, FORMAT_KEY, GENERATION, PACKING_KEY, PAD, PAGE, TOKENIZER, VERSION,
+    VERSION_KEY, checksum, screen_part,
+};
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::dense::DenseMatrix;
+use crate::element::Element;
+use crate::error::LoadError;
+use crate::model::Files;
+use crate::ops::screen::Screen;
+use crate::weights::{self, layer_norms, layer_shapes};
+
+/// From this size on a tensor begins a page.
+const LARGE: usize = 1 << 16;
+
+/// Why a packed model was not written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackFileError {
+    /// The model cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The file cannot be written.
+    #[error("the packed model cannot be written: {0}")]
+    Write(#[from] io::Error),
+    /// The caller stopped it.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// A tensor of the file.
+struct Entry {
+    name: String,
+    dtype: &'static str,
+    shape: Vec<usize>,
+    bytes: usize,
+    packing: Option<Packing>,
+    content: Content,
+}
+
+/// Where its bytes come from.
+enum Content {
+    /// From here.
+    Bytes(Vec<u8>),
+    /// The embedding, or the head.
+    Dense { is_head: bool },
+    /// A part of the head's copy.
+    Screen { part: usize },
+    /// A matrix of the model, by its name without `.weight`.
+    Matrix { name: String, shape: Shape },
+}
+
+/// A model that is being packed.
+struct Source<'a> {
+    files: &'a Files<'a>,
+    config: &'a Config,
+    checkpoint: &'a Checkpoint<'a>,
+    planner: &'a Planner,
+    threads: usize,
+    embedding: Option<DenseMatrix>,
+    head: Option<DenseMatrix>,
+    screen: Option<Screen>,
+}
+
+/// Packs the model in folder `path`, or packed file `path`, as `planner` plans for `threads` threads, and writes it to `out`. Returns its bytes.
+///
+/// `progress` is told how many bytes are written and how many there will be; it returns false to stop. Whoever calls makes sure that an
+/// incomplete file is not left behind.
+///
+/// # Errors
+///
+/// [`PackFileError`].
+pub fn pack(
+    path: &Path,
+    planner: &Planner,
+    threads: usize,
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<u64, PackFileError> {
+    let files = Files::open(path)?;
+    let config = Config::parse(files.config(), &files.names().config).map_err(LoadError::from)?;
+    let checkpoint = Checkpoint::parse(files.weights(), &files.names().model);
+    let checkpoint = checkpoint.map_err(LoadError::from)?;
+    if files.is_packed() {
+        return Err(LoadError::Packed {
+            file: files.names().model.clone(),
+            reason: "is packed already; name the folder that it was made of".to_owned(),
+        }
+        .into());
+    }
+    weights::check(&checkpoint, &config).map_err(LoadError::from)?;
+    let mut source = Source {
+        files: &files,
+        config: &config,
+        checkpoint: &checkpoint,
+        planner,
+        threads,
+        embedding: None,
+        head: None,
+        screen: None,
+    };
+    source.make_dense()?;
+    let entries = source.entries()?;
+    source.write(entries, out, progress)
+}
+
+impl Source<'_> {
+    /// Embedding and head, whose copy must be made before its sizes are known.
+    fn make_dense(&mut self) -> Result<(), LoadError> {
+        let dense = |name: &str| {
+            let (rows, cols) = (self.config.vocab_size, self.config.hidden_size);
+            let floats = self.checkpoint.floats(name, &[rows, cols])?;
+            let matrix = DenseMatrix::copy(floats, rows, cols, Pages::Huge);
+            matrix.map_err(|error| weights::pack_error(name, &error))
+        };
+        let embedding = dense("model.embed_tokens.weight")?;
+        let head = match self.config.tied_head {
+            true => None,
+            false => Some(dense("lm_head.weight")?),
+        };
+        let screen = Screen::new(head.as_ref().unwrap_or(&embedding), Pages::Huge);
+        self.screen = screen.map_err(|error| weights::pack_error("lm_head", &error))?;
+        (self.embedding, self.head) = (Some(embedding), head);
+        Ok(())
+    }
+
+    /// All tensors but padding and checksums.
+    fn entries(&self) -> Result<Vec<Entry>, LoadError> {
+        let mut entries = Vec::new();
+        let names = self.files.names();
+        let own = [
+            (CONFIG, Some(self.files.config())),
+            (GENERATION, self.files.generation()),
+            (TOKENIZER, self.files.tokenizer()),
+        ];
+        for (name, bytes) in own {
+            entries.extend(bytes.map(|bytes| of_bytes(name, bytes.to_vec())));
+        }
+        let hidden = self.config.hidden_size;
+        entries.push(self.floats("model.norm.weight", hidden)?);
+        for layer in 0..self.config.layers {
+            let of_layer = |name: &str| format!("model.layers.{layer}.{name}");
+            for (name, len) in layer_norms(self.config) {
+                entries.push(self.floats(&of_layer(&format!("{name}.weight")), len)?);
+            }
+            if self.config.quantization.linear_norm_eps.is_some() {
+                for (name, shape) in layer_shapes(self.config) {
+                    let name = of_layer(&format!("{name}.rms_norm.weight"));
+                    entries.push(self.floats(&name, shape.cols)?);
+                }
+            }
+        }
+        self.add_dense(&mut entries);
+        for layer in 0..self.config.layers {
+            for (name, shape) in layer_shapes(self.config) {
+                self.add_matrix(
+                    format!("model.layers.{layer}.{name}"),
+                    shape,
+                    &names.model,
+                    &mut entries,
+                )?;
+            }
+        }
+        Ok(entries)
+    }
+
+    fn floats(&self, name: &str, len: usize) -> Result<Entry, LoadError> {
+        let values = self.checkpoint.floats(name, &[len])?.to_vec();
+        Ok(of_floats(name, &values))
+    }
+
+    fn add_dense(&self, entries: &mut Vec<Entry>) {
+        let dense = [
+            ("model.embed_tokens.weight", &self.embedding, false),
+            ("lm_head.weight", &self.head, true),
+        ];
+        for (name, matrix, is_head) in dense {
+            entries.extend(matrix.as_ref().map(|matrix| Entry {
+                name: name.to_owned(),
+                dtype: match matrix.element() {
+                    Element::Bf16 => "BF16",
+                    _ => "F32",
+                },
+                shape: vec![matrix.rows(), matrix.cols()],
+                bytes: matrix.data().len(),
+                packing: None,
+                content: Content::Dense { is_head },
+            }));
+        }
+        let parts = self.screen.iter().flat_map(Screen::parts).enumerate();
+        entries.extend(parts.map(|(part, (name, bytes))| Entry {
+            name: screen_part(Screen::LAYOUT, name),
+            dtype: "U8",
+            shape: vec![bytes.len()],
+            bytes: bytes.len(),
+            packing: None,
+            content: Content::Screen { part },
+        }));
+    }
+
+    /// A ternary matrix and its scale.
+    fn add_matrix(
+        &self,
+        name: String,
+        shape: Shape,
+        model: &str,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), LoadError> {
+        let (_, _, scale) = weights::trits(self.checkpoint, self.config, &name, shape)?;
+        entries.push(of_floats(&format!("{name}.weight_scale"), &[scale]));
+        let packing = self.planner.choose(shape, self.threads).kernel.packing;
+        let bytes = packing.matrix_bytes(shape.rows, shape.cols);
+        let bytes = bytes.ok_or_else(|| LoadError::Pack {
+            matrix: format!("{model}: {name}"),
+            reason: format!("its size as {packing} is beyond this machine's"),
+        })?;
+        entries.push(Entry {
+            name: format!("{name}.weight"),
+            dtype: "U8",
+            shape: vec![bytes],
+            bytes,
+            packing: Some(packing),
+            content: Content::Matrix { name, shape },
+        });
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        entries: Vec<Entry>,
+        out: &mut dyn Write,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<u64, PackFileError> {
+        let entries = padded(entries);
+        let header = header(&entries);
+        let data: usize = entries.iter().map(|entry| entry.bytes).sum();
+        let total = (header.len() + data) as u64;
+        let mut sums = vec![checksum(&header)];
+        out.write_all(&header)?;
+        let mut done = header.len() as u64;
+        for entry in &entries {
+            if !progress(done, total) {
+                return Err(PackFileError::Stopped);
+            }
+            if entry.name == CHECKSUMS {
+                let bytes: Vec<u8> = sums
+                    .iter()
+                    .flat_map(|sum: &u64| sum.to_le_bytes())
+                    .collect();
+                out.write_all(&bytes)?;
+            } else {
+                self.content(entry, &mut |bytes| {
+                    sums.push(checksum(bytes));
+                    out.write_all(bytes)
+                })?;
+            }
+            done += entry.bytes as u64;
+        }
+        progress(done, total);
+        Ok(total)
+    }
+
+    /// Hands the bytes of a tensor to `put`.
+    fn content(
+        &mut self,
+        entry: &Entry,
+        put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), PackFileError> {
+        match &entry.content {
+            Content::Bytes(bytes) => put(bytes)?,
+            Content::Dense { is_head } => {
+                let matrix = if *is_head {
+                    &self.head
+                } else {
+                    &self.embedding
+                };
+                put(matrix.as_ref().map_or(&[], DenseMatrix::data))?;
+            }
+            Content::Screen { part } => {
+                let screen = self.screen.as_ref();
+                let parts = screen.map(Screen::parts).unwrap_or_default();
+                put(&parts[*part].1)?;
+            }
+            Content::Matrix { name, shape } => {
+                // The head is written by now.
+                (self.embedding, self.head, self.screen) = (None, None, None);
+                let packing = entry.packing.expect("every matrix has one");
+                let (tensor, trits, _) =
+                    weights::trits(self.checkpoint, self.config, name, *shape)?;
+                let fill = |row: usize, out: &mut [i8]| trits.read_row(row, out);
+                let matrix =
+                    PackedMatrix::pack(packing, shape.rows, shape.cols, Pages::Huge, &fill);
+                let matrix = matrix.map_err(|error| weights::not_packed(&tensor, &trits, error))?;
+                put(matrix.data())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn of_bytes(name: &str, bytes: Vec<u8>) -> Entry {
+    Entry {
+        name: name.to_owned(),
+        dtype: "U8",
+        shape: vec![bytes.len()],
+        bytes: bytes.len(),
+        packing: None,
+        content: Content::Bytes(bytes),
+    }
+}
+
+fn of_floats(name: &str, values: &[f32]) -> Entry {
+    let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    Entry {
+        dtype: "F32",
+        shape: vec![values.len()],
+        ..of_bytes(name, bytes)
+    }
+}
+
+/// The tensors with padding before large ones, and the checksums.
+fn padded(entries: Vec<Entry>) -> Vec<Entry> {
+    let (mut all, mut offset): (Vec<Entry>, usize) = (Vec::new(), 0);
+    for entry in entries {
+        let gap = offset.next_multiple_of(PAGE) - offset;
+        if entry.bytes >= LARGE && gap > 0 {
+            all.push(of_bytes(&format!("{PAD}{}", all.len()), vec![0; gap]));
+            offset += gap;
+        }
+        offset += entry.bytes;
+        all.push(entry);
+    }
+    let count = all.len() + 1;
+    all.push(Entry {
+        dtype: "U64",
+        shape: vec![count],
+        ..of_bytes(CHECKSUMS, vec![0; 8 * count])
+    });
+    all
+}
+
+/// The header with its length before it, so long that the data begins a page.
+fn header(entries: &[Entry]) -> Vec<u8> {
+    let mut facts = Map::new();
+    let mut fact = |key: String, value: String| facts.insert(key, Value::String(value));
+    fact(FORMAT_KEY.to_owned(), FORMAT.to_owned());
+    fact(VERSION_KEY.to_owned(), VERSION.to_owned());
+    for entry in entries {
+        if let Some(packing) = entry.packing {
+            fact(format!("{PACKING_KEY}{}", entry.name), packing.to_string());
+        }
+    }
+    let mut header = Map::new();
+    header.insert("__metadata__".to_owned(), Value::Object(facts));
+    let mut offset = 0;
+    for entry in entries {
+        let end = offset + entry.bytes;
+        header.insert(
+            entry.name.clone(),
+            json!({ "dtype": entry.dtype, "shape": entry.shape, "data_offsets": [offset, end] }),
+        );
+        offset = end;
+    }
+    let mut json = Value::Object(header).to_string().into_bytes();
+    json.resize((8 + json.len()).next_multiple_of(PAGE) - 8, b' ');
+    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(json);
+    bytes
+}
