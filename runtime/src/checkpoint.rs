@@ -32,7 +32,8 @@ pub(crate) struct WeightFile<'a> {
 }
 
 enum Bytes<'a> {
-    Mapped(Arc<Mmap>),
+    /// The mapping, and the file to read from.
+    Mapped(Arc<Mmap>, File),
     Borrowed(&'a [u8]),
 }
 
@@ -63,7 +64,7 @@ impl<'a> WeightFile<'a> {
         let map = unsafe { Mmap::map(&file) }.map_err(read)?;
         Ok(WeightFile {
             name,
-            bytes: Bytes::Mapped(Arc::new(map)),
+            bytes: Bytes::Mapped(Arc::new(map), file),
         })
     }
 
@@ -74,7 +75,7 @@ impl<'a> WeightFile<'a> {
 
     /// The mapping, and which of its bytes `part` is, a part of [`WeightFile::bytes`]; `None` for bytes of the caller.
     pub fn shared(&self, part: &[u8]) -> Option<(Arc<Mmap>, Range<usize>)> {
-        let Bytes::Mapped(map) = &self.bytes else {
+        let Bytes::Mapped(map, _) = &self.bytes else {
             return None;
         };
         let start = part.as_ptr().addr().checked_sub(map.as_ptr().addr())?;
@@ -82,9 +83,20 @@ impl<'a> WeightFile<'a> {
         (end <= map.len()).then(|| (Arc::clone(map), start..end))
     }
 
+    /// Copies `part`, a part of [`WeightFile::bytes`]. Reading a file costs less than touching a mapping's pages one by one.
+    pub fn copy(&self, part: &[u8], out: &mut [u8]) -> io::Result<()> {
+        #[cfg(unix)]
+        if let (Bytes::Mapped(_, file), Some((_, range))) = (&self.bytes, self.shared(part)) {
+            use std::os::unix::fs::FileExt as _;
+            return file.read_exact_at(out, range.start as u64);
+        }
+        out.copy_from_slice(part);
+        Ok(())
+    }
+
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Mapped(map) => map,
+            Bytes::Mapped(map, _) => map,
             Bytes::Borrowed(bytes) => bytes,
         }
     }

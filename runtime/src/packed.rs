@@ -21,6 +21,7 @@
 mod write;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -213,11 +214,17 @@ impl<'a> Packed<'a> {
         let bytes: &mut [u8] = &mut buffer;
         let chunks = bytes.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK));
         let sums = chunks.map(|(out, source)| {
-            out.copy_from_slice(source);
+            self.file.copy(source, out)?;
             // Of the copy: the file may change meanwhile.
-            xxh3_64(out)
+            Ok(xxh3_64(out))
         });
-        self.compare(name, of_chunks(&sums.collect::<Vec<u64>>()))?;
+        let sums: io::Result<Vec<u64>> = sums.collect();
+        let sums = sums.map_err(|source| LoadError::Read {
+            file: self.file.name().to_owned(),
+            expected: "a packed model that nobody shortens meanwhile",
+            source,
+        })?;
+        self.compare(name, of_chunks(&sums))?;
         Ok(Storage::Own(buffer))
     }
 
