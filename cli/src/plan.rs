@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 use tern_kernels::{Cpu, Loaded, Planner, Profile, ProfileError};
-use tern_runtime::HeadMode;
+use tern_runtime::{HeadMode, KvType};
 
 use crate::args::{EngineArgs, ProfileChoice};
 use crate::bundled;
@@ -22,6 +22,8 @@ pub struct Setup {
     pub profile: ProfileUse,
     /// How the best logit is found.
     pub head: HeadMode,
+    /// How keys and values are kept.
+    pub kv: KvType,
 }
 
 /// Which profile is used, or why none is.
@@ -66,6 +68,11 @@ impl Setup {
             head: HeadMode::Full,
             ..self
         }
+    }
+
+    /// The same with another type of cache.
+    pub fn with_kv(self, kv: KvType) -> Setup {
+        Setup { kv, ..self }
     }
 }
 
@@ -152,6 +159,7 @@ impl EngineArgs {
             threads,
             profile: used,
             head: self.head.mode(),
+            kv: self.kv.or_f16(),
         })
     }
 }

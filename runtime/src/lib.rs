@@ -89,6 +89,6 @@ pub use inspect::{Bytes, Matrix, Parameters, Summary, inspect};
 pub use model::{HeadMode, LayerMatrix, LoadOptions, Model, ModelBytes, Progress};
 pub use perplexity::{Perplexity, perplexity};
 pub use sample::{Sampler, Sampling};
-pub use sequence::Sequence;
+pub use sequence::{KvType, Sequence};
 pub use tokenizer::{DecodeStream, Tokenizer, tokenizer_panic_is_contained};
 pub use trace::{Event, Observer};

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::{CheckpointError, LoadError, TokenizerError};
 use crate::json::Object;
 use crate::ops::rope::Rope;
-use crate::sequence::{Dimensions, Sequence};
+use crate::sequence::{Dimensions, KvType, Sequence};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights, layer_shapes};
 
@@ -30,6 +30,8 @@ pub struct LoadOptions<'a> {
     pub pages: Pages,
     /// How the best logit is found.
     pub head: HeadMode,
+    /// How sequences hold keys and values.
+    pub kv: KvType,
     /// Called as weights are packed.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
@@ -54,7 +56,7 @@ pub struct Progress {
 }
 
 impl LoadOptions<'_> {
-    /// All usable cores, huge pages, no progress report.
+    /// All usable cores, huge pages, keys and values in `f32`, no progress report.
     pub fn new(planner: Planner) -> Self {
         let threads = planner.cpu().cores.max(1);
         LoadOptions {
@@ -62,6 +64,7 @@ impl LoadOptions<'_> {
             threads,
             pages: Pages::Huge,
             head: HeadMode::default(),
+            kv: KvType::default(),
             progress: None,
         }
     }
@@ -90,6 +93,7 @@ pub struct Model {
     tokenizer: Option<Tokenizer>,
     stop_ids: Vec<u32>,
     threads: usize,
+    kv: KvType,
 }
 
 impl Model {
@@ -198,9 +202,19 @@ impl Model {
         self.threads
     }
 
+    /// How its sequences hold keys and values.
+    pub fn kv(&self) -> KvType {
+        self.kv
+    }
+
     /// An empty sequence for this model.
     pub fn sequence(&self) -> Sequence {
-        Sequence::new(Dimensions::of(&self.config))
+        Sequence::new(self.dimensions())
+    }
+
+    /// What its sequences look like.
+    pub(crate) fn dimensions(&self) -> Dimensions {
+        Dimensions::of(&self.config, self.kv)
     }
 }
 
@@ -275,6 +289,7 @@ impl Parts<'_> {
             tokenizer,
             stop_ids,
             threads: options.threads,
+            kv: options.kv,
         })
     }
 }

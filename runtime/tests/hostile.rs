@@ -532,7 +532,7 @@ fn tokens_and_sequences_that_do_not_fit_are_refused() {
 
 fn load_error(folder: &Path) -> String {
     let options = Setup::default().options();
-    let inspected = inspect(folder, &options.planner, 1)
+    let inspected = inspect(folder, &options.planner, 1, options.kv)
         .unwrap_err()
         .to_string();
     let loaded = Model::load(folder, &options)

@@ -146,6 +146,7 @@ impl Demo<'_> {
                 threads,
                 profile: ProfileUse::Off,
                 head: tern_runtime::HeadMode::Exact,
+                kv: self.args.engine.kv.or_f16(),
             };
             let loaded = ModelName::Demo.load(setup)?;
             let prompt = loaded.model.tokenizer()?.encode(PROMPT, true)?;
