@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tern_kernels::{Cpu, Force, Isa, Pages};
-use tern_runtime::{HeadMode, Residence};
+use tern_runtime::{HeadMode, KvType, Residence};
 
 use crate::commands::{
     bench, codegen, compare, cpu, demo, inspect, logits, pack, perplexity, profile, prove, run,
@@ -96,6 +96,8 @@ pub struct EngineArgs {
     pub head: HeadArg,
     #[command(flatten)]
     pub load: LoadArg,
+    #[command(flatten)]
+    pub kv: KvArg,
 }
 
 /// `--load`.
@@ -122,6 +124,45 @@ impl LoadArg {
             Load::Auto => Residence::Auto,
             Load::Memory => Residence::Memory,
             Load::File => Residence::File,
+        }
+    }
+}
+
+/// `--kv`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct KvArg {
+    /// How the keys and values of a text are kept: `f32` as computed; `f16` rounded to 11 bits, half the memory and half of what a
+    /// token reads after a long text; `i8` in 8 bits with a factor for each head and position, a quarter, less exact
+    /// [default: f16; f32 for `logits` and `perplexity`]
+    #[arg(long = "kv", value_name = "TYPE", value_enum)]
+    kv: Option<Kv>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kv {
+    F32,
+    F16,
+    I8,
+}
+
+impl KvArg {
+    /// The library's word for the user's choice, or for what `run` and `bench` use.
+    pub fn or_f16(self) -> KvType {
+        self.kv.map_or(KvType::F16, Kv::library)
+    }
+
+    /// The same where results are compared with other programs.
+    pub fn or_f32(self) -> KvType {
+        self.kv.map_or(KvType::F32, Kv::library)
+    }
+}
+
+impl Kv {
+    fn library(self) -> KvType {
+        match self {
+            Kv::F32 => KvType::F32,
+            Kv::F16 => KvType::F16,
+            Kv::I8 => KvType::I8,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use tern_kernels::{Pages, Planner};
+use tern_kernels::Pages;
 use tern_runtime::{Engine, LoadOptions, Model, Summary};
 
 use crate::bundled;
@@ -65,6 +65,7 @@ impl ModelName {
             pages: Pages::Huge,
             head: setup.head,
             residence: setup.residence,
+            kv: setup.kv,
             progress: Some(&progress),
         };
         let model = match self {
@@ -88,13 +89,16 @@ impl ModelName {
     }
 
     /// Describes the model; of a folder only the configuration and the headers are read.
-    pub fn summary(&self, planner: Planner, threads: usize) -> anyhow::Result<Summary> {
+    pub fn summary(&self, setup: Setup) -> anyhow::Result<Summary> {
         let summary = match self {
-            ModelName::Path(path) => tern_runtime::inspect(path, &planner, threads)?,
+            ModelName::Path(path) => {
+                tern_runtime::inspect(path, &setup.planner, setup.threads, setup.kv)?
+            }
             ModelName::Demo => {
                 let options = LoadOptions {
-                    threads,
-                    ..LoadOptions::new(planner)
+                    threads: setup.threads,
+                    kv: setup.kv,
+                    ..LoadOptions::new(setup.planner)
                 };
                 let summary = Model::from_bytes(&bundled::MODEL, &options)?.summary();
                 Summary {

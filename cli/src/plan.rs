@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 use tern_kernels::{Cpu, Loaded, Planner, Profile, ProfileError};
-use tern_runtime::{HeadMode, Residence};
+use tern_runtime::{HeadMode, KvType, Residence};
 
 use crate::args::{EngineArgs, ProfileChoice};
 use crate::bundled;
@@ -24,6 +24,8 @@ pub struct Setup {
     pub head: HeadMode,
     /// Where a packed model's weights are.
     pub residence: Residence,
+    /// How keys and values are kept.
+    pub kv: KvType,
 }
 
 /// Which profile is used, or why none is.
@@ -68,6 +70,11 @@ impl Setup {
             head: HeadMode::Full,
             ..self
         }
+    }
+
+    /// The same with another type of cache.
+    pub fn with_kv(self, kv: KvType) -> Setup {
+        Setup { kv, ..self }
     }
 }
 
@@ -155,6 +162,7 @@ impl EngineArgs {
             profile: used,
             head: self.head.mode(),
             residence: self.load.residence(),
+            kv: self.kv.or_f16(),
         })
     }
 }

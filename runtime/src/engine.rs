@@ -12,7 +12,7 @@ use tern_kernels::Team;
 use crate::error::{EngineError, StepError};
 use crate::forward::{Buffers, Pass, Row, forward};
 use crate::model::Model;
-use crate::sequence::{Dimensions, Sequence};
+use crate::sequence::Sequence;
 use crate::trace::Observer;
 
 /// Positions in a pass: enough that unpacking the weights of batched products is shared by many (with 64, a prompt took 1.3 to 1.6 times as
@@ -170,7 +170,7 @@ impl Engine {
             sequence, tokens, ..
         } in work
         {
-            if sequence.dimensions() != Dimensions::of(config) {
+            if sequence.dimensions() != self.model.dimensions() {
                 return Err(StepError::ForeignSequence);
             }
             if tokens.is_empty() {

@@ -322,9 +322,9 @@ pub enum StepError {
     /// Memory for buffers could not be had.
     #[error("{0}")]
     Memory(String),
-    /// The sequence was made for a model of other dimensions.
+    /// The sequence was made for a model of other dimensions, or keeps keys and values in another type.
     #[error(
-        "the sequence was made for a model of other dimensions; use Model::sequence of this engine's model"
+        "the sequence was made for a model of other dimensions or another type of cache; use Model::sequence of this engine's model"
     )]
     ForeignSequence,
 }
@@ -353,7 +353,10 @@ pub enum GenerateError {
     #[error("a stop string is empty; leave it out")]
     EmptyStop,
     /// Every logit is infinite or not a number.
-    #[error("the model predicts nothing finite; its weights are damaged, download them again")]
+    #[error(
+        "the model predicts nothing finite; keep keys and values in f32 (`--kv f32`), and if that does not help, its weights are damaged: \
+         download them again"
+    )]
     NotFinite,
     /// A sampling option is out of range.
     #[error(transparent)]
@@ -399,7 +402,10 @@ pub enum PerplexityError {
         tokens: usize,
     },
     /// A logit is infinite or not a number.
-    #[error("the model predicts nothing finite; its weights are damaged, download them again")]
+    #[error(
+        "the model predicts nothing finite; keep keys and values in f32 (`--kv f32`), and if that does not help, its weights are damaged: \
+         download them again"
+    )]
     NotFinite,
     /// The engine refused a step.
     #[error(transparent)]

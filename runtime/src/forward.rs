@@ -17,11 +17,12 @@ use crate::engine::{HeadUse, Work};
 use crate::error::StepError;
 use crate::linear::{Epilogue, Workspace};
 use crate::model::Model;
-use crate::ops::attention::{GROUP, attend};
+use crate::ops::attention::{BLOCK, Query, TILE};
 use crate::ops::head::{ROWS, logits};
 use crate::ops::rms_norm::{rms_norm, rms_norm_in_place};
 use crate::ops::rope::rotate;
-use crate::parallel::{columns, for_each, share};
+use crate::parallel::{balanced, columns, for_each, share};
+use crate::sequence::RecordMut;
 use crate::trace::{Event, Observer};
 
 /// One position to compute.
@@ -135,13 +136,11 @@ pub(crate) fn forward(
         let (qkv, output) = (&layer.qkv, &layer.output);
         let (gate_up, down) = (&layer.gate_up, &layer.down);
 
-        // Attention: normalise, project, rotate, remember, attend, project back.
+        // Attention: normalise, project, rotate and remember, rotate and attend, project back.
         norm(pass, x, &layer.attention_norm, eps, normed);
         qkv.apply(pass, for_qkv, normed, &mut [q, k, v], Epilogue::Store)?;
-        rotate_rows(pass, q, turns);
-        rotate_rows(pass, k, turns);
-        remember(pass, work, index, k, v);
-        attend_rows(pass, work, config, index, q, attended);
+        remember(pass, work, config, index, (k, v), turns);
+        attend_rows(pass, work, config, index, (q, attended), turns);
         if let Some(weight) = &layer.attention_sub_norm {
             norm_in_place(pass, attended, weight, eps);
         }
@@ -204,63 +203,140 @@ fn norm_in_place(pass: &mut Pass<'_, '_>, x: &mut [f32], weight: &[f32], eps: f3
     for_each(pass.session, rows, |x| rms_norm_in_place(x, weight, eps));
 }
 
-/// Turns every head of every row by the row's position.
-fn rotate_rows(pass: &mut Pass<'_, '_>, heads: &mut [f32], turns: &[(f32, f32)]) {
-    let rows = pass.rows.len();
-    let (width, pairs) = (heads.len() / rows, turns.len() / rows);
-    let rows = heads.chunks_exact_mut(width).zip(turns.chunks_exact(pairs));
-    for_each(pass.session, rows, |(heads, turns)| rotate(heads, turns));
-}
-
-/// Writes every row's keys and values to its sequence's cache.
-fn remember(pass: &Pass<'_, '_>, work: &mut [Work<'_>], layer: usize, k: &[f32], v: &[f32]) {
-    let width = k.len() / pass.rows.len();
-    for (row, (k, v)) in pass
-        .rows
-        .iter()
-        .zip(k.chunks_exact(width).zip(v.chunks_exact(width)))
-    {
-        work[row.work].sequence.write(layer, row.position, k, v);
+/// Turns every row's keys by its position, and writes them and the values to its sequence's cache.
+///
+/// A prompt's work is split by key-value heads, since rows share the vectors of transposed keys.
+fn remember(
+    pass: &mut Pass<'_, '_>,
+    work: &mut [Work<'_>],
+    config: &Config,
+    layer: usize,
+    (k, v): (&mut [f32], &[f32]),
+    turns: &[(f32, f32)],
+) {
+    /// A head of consecutive rows of one sequence.
+    struct Unit<'a> {
+        rows: &'a [Row],
+        /// Index of the first row.
+        first: usize,
+        head: usize,
+        /// From that of the first row on.
+        records: Vec<RecordMut<'a>>,
+        keys: Vec<&'a mut [f32]>,
+    }
+    let (heads, head_dim, pairs) = (config.kv_heads, config.head_dim, config.head_dim / 2);
+    let mut units = Vec::new();
+    let mut keys = k.chunks_exact_mut(head_dim);
+    let runs = pass.rows.chunk_by(|a, b| a.work == b.work);
+    let mut first = 0;
+    for (rows, work) in runs.zip(work) {
+        let start = units.len();
+        units.extend((0..heads).map(|head| Unit {
+            rows,
+            first,
+            head,
+            records: Vec::new(),
+            keys: Vec::with_capacity(rows.len()),
+        }));
+        let units = &mut units[start..];
+        let blocks = rows[0].position / BLOCK..rows[rows.len() - 1].position / BLOCK + 1;
+        for records in work.sequence.records_mut(layer, blocks) {
+            for (unit, record) in units.iter_mut().zip(records) {
+                unit.records.push(record);
+            }
+        }
+        for _ in rows {
+            for (unit, key) in units.iter_mut().zip(&mut keys) {
+                unit.keys.push(key);
+            }
+        }
+        first += rows.len();
+    }
+    let write = |unit: Unit<'_>| {
+        let Unit { first, head, .. } = unit;
+        let block = unit.rows[0].position / BLOCK;
+        let mut records = unit.records;
+        for (index, (row, key)) in unit.rows.iter().zip(unit.keys).enumerate() {
+            rotate(key, &turns[(first + index) * pairs..][..pairs]);
+            let value = &v[((first + index) * heads + head) * head_dim..][..head_dim];
+            records[row.position / BLOCK - block].write(row.position % BLOCK, key, value);
+        }
+    };
+    match pass.rows.len() {
+        // One row is written sooner than others are called.
+        1 => units.into_iter().for_each(write),
+        _ => for_each(pass.session, units.into_iter(), write),
     }
 }
 
-/// Attention of every head of every row over its sequence up to its own position.
+/// A query head of a row.
+struct Unit<'a> {
+    row: usize,
+    kv_head: usize,
+    query: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+/// Turns every row's queries by its position; then attention of every head of every row over its
+/// sequence up to its own position. Query head `h` reads key-value head `h / (heads / kv_heads)`.
 ///
-/// The work is split by query heads of all rows; query head `h` reads key-value head
-/// `h / (heads / kv_heads)`.
+/// Units lie in the order of sequence, key-value head, position, so that a worker's share falls
+/// into tiles with the same keys and values. Shares are even by positions attended to, not by rows:
+/// later rows of a prompt see more.
 fn attend_rows(
     pass: &mut Pass<'_, '_>,
     work: &[Work<'_>],
     config: &Config,
     layer: usize,
-    q: &[f32],
-    out: &mut [f32],
+    (q, out): (&mut [f32], &mut [f32]),
+    turns: &[(f32, f32)],
 ) {
-    let (heads, head_dim) = (config.heads, config.head_dim);
-    let (units, threads) = (pass.rows.len() * heads, pass.session.threads());
-    let mut parts = Vec::with_capacity(threads);
-    let mut rest = out;
-    for worker in 0..threads {
-        let units = share(units, threads, worker);
-        let (part, after) = rest.split_at_mut(units.len() * head_dim);
-        parts.push((units.start, part));
-        rest = after;
-    }
     let rows = pass.rows;
-    let group = heads / config.kv_heads;
-    pass.session.run_parts(&mut parts, |_, (first, out)| {
-        let (mut unit, mut rest) = (*first, &mut **out);
-        while !rest.is_empty() {
-            let (row, head) = (rows[unit / heads], unit % heads);
-            // All heads of this part that share the row's key-value head.
-            let count = (group - head % group).min(rest.len() / head_dim).min(GROUP);
-            let (out, after) = rest.split_at_mut(count * head_dim);
-            let queries = &q[unit * head_dim..][..out.len()];
-            let blocks = work[row.work].sequence.head(layer, head / group);
-            attend(queries, head_dim, blocks, row.position + 1, out);
-            (unit, rest) = (unit + count, after);
+    let mut units = units(rows, config, q, out);
+    let cost = |unit: &Unit<'_>| rows[unit.row].position + 1;
+    let mut parts = balanced(&mut units, pass.session.threads(), cost);
+    let pairs = config.head_dim / 2;
+    pass.session.run_parts(&mut parts, |_, units| {
+        let same = |a: &Unit<'_>, b: &Unit<'_>| {
+            rows[a.row].work == rows[b.row].work && a.kv_head == b.kv_head
+        };
+        for units in units.chunk_by_mut(same) {
+            let sequence = &work[rows[units[0].row].work].sequence;
+            let kv_head = units[0].kv_head;
+            for tile in units.chunks_mut(TILE) {
+                let queries = tile.iter_mut().map(|unit| {
+                    rotate(unit.query, &turns[unit.row * pairs..][..pairs]);
+                    Query {
+                        positions: rows[unit.row].position + 1,
+                        query: unit.query,
+                        out: unit.out,
+                    }
+                });
+                let mut queries: Vec<_> = queries.collect();
+                sequence.attend(layer, kv_head, &mut queries);
+            }
         }
     });
+}
+
+/// All query heads of all rows, in the order of [`attend_rows`].
+fn units<'a>(rows: &[Row], config: &Config, q: &'a mut [f32], out: &'a mut [f32]) -> Vec<Unit<'a>> {
+    let group = config.heads / config.kv_heads;
+    let heads = q.chunks_exact_mut(config.head_dim);
+    let heads = heads.zip(out.chunks_exact_mut(config.head_dim)).enumerate();
+    let mut units: Vec<Unit<'_>> = heads
+        .map(|(index, (query, out))| Unit {
+            row: index / config.heads,
+            kv_head: index % config.heads / group,
+            query,
+            out,
+        })
+        .collect();
+    if rows.len() > 1 {
+        // Stable: rows of a sequence, and heads of a row, stay in order.
+        units.sort_by_key(|unit| (rows[unit.row].work, unit.kv_head));
+    }
+    units
 }
 
 /// Logits of the normalised rows `hidden`, the head's rows split over the team.

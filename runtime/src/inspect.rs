@@ -16,6 +16,7 @@ use crate::model::{Files, Model};
 use crate::ops::attention::BLOCK;
 use crate::ops::screen::Screen;
 use crate::packed::Packed;
+use crate::sequence::{Dimensions, KvType};
 use crate::weights::{self, layer_norms, layer_shapes};
 
 /// A model in numbers.
@@ -71,6 +72,8 @@ pub struct Bytes {
     pub head_bounds: u64,
     /// Norms, as `f32`.
     pub norms: u64,
+    /// The type of the cache's keys and values.
+    pub kv_type: KvType,
     /// The cache of one position in all layers.
     pub cache_per_position: u64,
     /// What decoding one token reads besides the cache: ternary matrices, all of the head, and norms.
@@ -121,12 +124,17 @@ pub struct Matrix {
     pub source: String,
 }
 
-/// Summarises the model in a folder without loading it.
+/// Summarises the model in a folder without loading it; its cache would be of type `kv`.
 ///
 /// # Errors
 ///
 /// [`LoadError`] if the configuration or the header of a weight file is unsound.
-pub fn inspect(path: &Path, planner: &Planner, threads: usize) -> Result<Summary, LoadError> {
+pub fn inspect(
+    path: &Path,
+    planner: &Planner,
+    threads: usize,
+    kv: KvType,
+) -> Result<Summary, LoadError> {
     let files = Files::open(path)?;
     let names = files.names();
     let config = Config::parse(files.config(), &names.config)?;
@@ -165,7 +173,7 @@ pub fn inspect(path: &Path, planner: &Planner, threads: usize) -> Result<Summary
     let summary = Summary::new(
         names.model.clone(),
         &config,
-        threads,
+        (threads, kv),
         (embedding, head, bounds),
         matrices.into(),
     );
@@ -226,7 +234,7 @@ impl Model {
         Summary::new(
             self.name.clone(),
             config,
-            self.threads(),
+            (self.threads(), self.kv()),
             (embedding, head, bounds),
             matrices,
         )
@@ -237,7 +245,7 @@ impl Summary {
     fn new(
         model: String,
         config: &Config,
-        threads: usize,
+        (threads, kv): (usize, KvType),
         (embedding, head, head_bounds): (u64, u64, u64),
         matrices: Vec<Matrix>,
     ) -> Summary {
@@ -272,7 +280,8 @@ impl Summary {
                 head,
                 head_bounds,
                 norms: 4 * norms,
-                cache_per_position: 4 * 2 * (config.layers * config.kv_width()) as u64,
+                kv_type: kv,
+                cache_per_position: Dimensions::of(config, kv).position_bytes() as u64,
                 read_per_token: ternary_bytes + read_head + 4 * norms,
                 read_per_greedy_token: ternary_bytes + best_head + 4 * norms,
             },

@@ -91,6 +91,6 @@ pub use model::{HeadMode, LayerMatrix, LoadOptions, Model, ModelBytes, Progress,
 pub use packed::{PackFileError, pack};
 pub use perplexity::{Perplexity, perplexity};
 pub use sample::{Sampler, Sampling};
-pub use sequence::Sequence;
+pub use sequence::{KvType, Sequence};
 pub use tokenizer::{DecodeStream, Tokenizer, tokenizer_panic_is_contained};
 pub use trace::{Event, Observer};

@@ -12,7 +12,7 @@ use crate::error::{CheckpointError, LoadError, TokenizerError};
 use crate::json::Object;
 use crate::ops::rope::Rope;
 use crate::packed::{self, Packed};
-use crate::sequence::{Dimensions, Sequence};
+use crate::sequence::{Dimensions, KvType, Sequence};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights, layer_shapes};
 
@@ -33,6 +33,8 @@ pub struct LoadOptions<'a> {
     pub head: HeadMode,
     /// Whether the weights of a packed model stay in its file.
     pub residence: Residence,
+    /// How sequences hold keys and values.
+    pub kv: KvType,
     /// Called as weights are packed.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
@@ -85,7 +87,7 @@ pub struct Progress {
 }
 
 impl LoadOptions<'_> {
-    /// All usable cores, huge pages, no progress report.
+    /// All usable cores, huge pages, keys and values in `f32`, no progress report.
     pub fn new(planner: Planner) -> Self {
         let threads = planner.cpu().cores.max(1);
         LoadOptions {
@@ -94,6 +96,7 @@ impl LoadOptions<'_> {
             pages: Pages::Huge,
             head: HeadMode::default(),
             residence: Residence::default(),
+            kv: KvType::default(),
             progress: None,
         }
     }
@@ -122,6 +125,7 @@ pub struct Model {
     tokenizer: Option<Tokenizer>,
     stop_ids: Vec<u32>,
     threads: usize,
+    kv: KvType,
 }
 
 impl Model {
@@ -223,9 +227,19 @@ impl Model {
         self.threads
     }
 
+    /// How its sequences hold keys and values.
+    pub fn kv(&self) -> KvType {
+        self.kv
+    }
+
     /// An empty sequence for this model.
     pub fn sequence(&self) -> Sequence {
-        Sequence::new(Dimensions::of(&self.config))
+        Sequence::new(self.dimensions())
+    }
+
+    /// What its sequences look like.
+    pub(crate) fn dimensions(&self) -> Dimensions {
+        Dimensions::of(&self.config, self.kv)
     }
 }
 
@@ -395,6 +409,7 @@ impl<'a> Files<'a> {
             tokenizer,
             stop_ids,
             threads: options.threads,
+            kv: options.kv,
         })
     }
 }

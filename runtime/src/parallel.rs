@@ -14,6 +14,37 @@ pub(crate) fn share(len: usize, parts: usize, part: usize) -> Range<usize> {
     len * part / parts..len * (part + 1) / parts
 }
 
+/// Cuts `items` into at most `parts` runs, in order, whose costs are as even as whole items allow.
+pub(crate) fn balanced<T>(
+    items: &mut [T],
+    parts: usize,
+    cost: impl Fn(&T) -> usize,
+) -> Vec<&mut [T]> {
+    let total: u128 = items.iter().map(|item| cost(item) as u128).sum();
+    let mut runs = Vec::with_capacity(parts);
+    let (mut rest, mut before) = (items, 0);
+    for part in 1..=parts as u128 {
+        let end = total * part;
+        let count = rest
+            .iter()
+            .take_while(|item| {
+                let cost = cost(item) as u128;
+                // An item belongs where its middle lies.
+                let within =
+                    part == parts as u128 || (2 * before + cost) * parts as u128 <= 2 * end;
+                if within {
+                    before += cost;
+                }
+                within
+            })
+            .count();
+        let (run, after) = rest.split_at_mut(count);
+        runs.push(run);
+        rest = after;
+    }
+    runs
+}
+
 /// Runs `f` on every item: on the calling thread if there is one, else split over the team.
 pub(crate) fn for_each<T: Send>(
     session: &mut Session<'_>,
@@ -66,6 +97,34 @@ mod tests {
                 .collect();
             assert_eq!(all, (0..len).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn runs_are_even_by_cost() {
+        for threads in [1, 2, 3, 7, 64, 256] {
+            for len in [1, 2, 20, 500] {
+                let mut items: Vec<usize> = (1..=len).collect();
+                let (total, largest) = (len * (len + 1) / 2, len);
+                let runs = balanced(&mut items, threads, |&item| item);
+                assert_eq!(runs.len(), threads);
+                for run in &runs {
+                    let cost: usize = run.iter().sum();
+                    assert!(
+                        cost <= total / threads + largest + 1,
+                        "{threads} {len} {cost}"
+                    );
+                }
+                assert!(runs.concat().into_iter().eq(1..=len), "{threads} {len}");
+            }
+        }
+        let mut free = [(); 5];
+        let runs = balanced(&mut free, 2, |()| 0);
+        assert_eq!(runs.iter().map(|run| run.len()).sum::<usize>(), 5);
+        assert!(
+            balanced(&mut [0u8; 0], 3, |_| 1)
+                .iter()
+                .all(|run| run.is_empty())
+        );
     }
 
     #[test]

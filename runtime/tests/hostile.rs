@@ -10,7 +10,9 @@ use common::{Files, Setup, all_logits, bits, engine, folder, prompts};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, serialize};
 use serde_json::{Value, json};
-use tern_runtime::{Engine, Logits, Model, ModelBytes, StepError, Tokenizer, Work, inspect};
+use tern_runtime::{
+    Engine, KvType, Logits, Model, ModelBytes, StepError, Tokenizer, Work, inspect,
+};
 
 /// The smallest model.
 const FIXTURE: &str = "bitnet-odd-packed";
@@ -528,11 +530,18 @@ fn tokens_and_sequences_that_do_not_fit_are_refused() {
     assert_eq!(step(model.sequence(), &[0; 4097]), full);
     let other = Files::read("bitnet-tiny-packed").load().unwrap();
     assert_eq!(step(other.sequence(), &[1]), StepError::ForeignSequence);
+    // One whose keys and values are kept in another way.
+    let setup = Setup {
+        kv: KvType::F16,
+        ..Setup::default()
+    };
+    let other = setup.engine(FIXTURE).model().sequence();
+    assert_eq!(step(other, &[1]), StepError::ForeignSequence);
 }
 
 fn load_error(folder: &Path) -> String {
     let options = Setup::default().options();
-    let inspected = inspect(folder, &options.planner, 1)
+    let inspected = inspect(folder, &options.planner, 1, options.kv)
         .unwrap_err()
         .to_string();
     let loaded = Model::load(folder, &options)

@@ -6,9 +6,9 @@
 
 mod common;
 
-use common::{Files, Setup, all_logits, bits, engine, folder, logits_in_pieces, prompts};
+use common::{FIXTURES, Files, Setup, all_logits, bits, engine, folder, logits_in_pieces, prompts};
 use tern_kernels::{Cpu, Entry, Force, Kernel, Profile, Tables, Tile};
-use tern_runtime::{Logits, Model, Work};
+use tern_runtime::{KvType, Logits, Model, Work};
 
 /// Longer than a piece of 7, and not a multiple of it.
 const TOKENS: usize = 10;
@@ -46,6 +46,7 @@ fn every_way_gives_the_same_bits(fixture: &str) {
                     force: Some(Force::Id(kernel.id.to_owned())),
                     profile: tuned.then(|| profile(fixture, kernel)),
                     threads,
+                    ..Setup::default()
                 };
                 let mut engine = files.engine(setup);
                 let summary = engine.model().summary();
@@ -93,12 +94,78 @@ same_bits! {
     llama_bitnet_tiny: "llama-bitnet-tiny",
 }
 
+const KV_TYPES: [KvType; 3] = [KvType::F32, KvType::F16, KvType::I8];
+
+/// For every type of cache: token by token, in pieces and passes of any size, with any number of
+/// threads; heads with and without a rest beside vectors of 16, shared keys and own ones.
+#[test]
+fn every_cache_gives_the_same_bits() {
+    for fixture in FIXTURES {
+        let mut different = Vec::new();
+        for kv in KV_TYPES {
+            let engine = |threads| {
+                let setup = Setup {
+                    threads,
+                    kv,
+                    ..Setup::default()
+                };
+                setup.engine(fixture)
+            };
+            let mut one = engine(1);
+            let vocab_size = one.model().config().vocab_size as u32;
+            let context = one.model().config().context;
+            let tokens: Vec<u32> = (0..150).map(|i| i * 89 % vocab_size).collect();
+            let tokens = &tokens[..tokens.len().min(context)];
+            let expected = bits(&logits_in_pieces(&mut one, tokens, 1));
+            for (threads, piece, pass) in [(1, 150, 1000), (2, 150, 64), (3, 66, 50), (5, 7, 3)] {
+                let mut engine = engine(threads).with_pass(pass);
+                let found = bits(&logits_in_pieces(&mut engine, tokens, piece));
+                assert_eq!(found, expected, "{fixture} {kv} {threads} {piece} {pass}");
+            }
+            different.push(expected);
+        }
+        different.dedup();
+        assert_eq!(different.len(), 3, "{fixture}: the types of cache differ");
+    }
+}
+
+/// A narrower cache changes logits by its rounding and no more.
+#[test]
+fn narrower_caches_are_close() {
+    for fixture in FIXTURES {
+        let tokens = prompts(fixture).pop().unwrap().tokens;
+        let logits = |kv| {
+            let setup = Setup {
+                kv,
+                ..Setup::default()
+            };
+            all_logits(&mut setup.engine(fixture), &tokens)
+        };
+        let expected = logits(KvType::F32);
+        let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>();
+        let whole = norm(&mut expected.iter().copied());
+        for (kv, bound) in [(KvType::F16, 0.03), (KvType::I8, 0.1)] {
+            let found = logits(kv);
+            let difference = norm(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
+            let relative = (difference / whole).sqrt();
+            assert!(relative < bound, "{fixture} {kv}: {relative}");
+        }
+    }
+}
+
 /// Several texts in one step, each at its own place, against each alone.
 #[test]
 fn a_batch_does_not_matter() {
+    for kv in KV_TYPES {
+        a_batch_does_not_matter_with(kv);
+    }
+}
+
+fn a_batch_does_not_matter_with(kv: KvType) {
     let fixture = "bitnet-odd-packed";
     let mut engine = Setup {
         threads: 2,
+        kv,
         ..Setup::default()
     }
     .engine(fixture);

@@ -10,12 +10,12 @@ use anyhow::Context as _;
 use clap::error::ErrorKind;
 use serde::Serialize;
 use tern_kernels::{Cpu, Pages};
-use tern_runtime::{Logits, Sequence, Work};
+use tern_runtime::{KvType, Logits, Sequence, Work};
 use tern_tune::{Random, Spread, bandwidth, dot_peak};
 
 use crate::Ending;
 use crate::args::{
-    EngineArgs, HeadArg, IsaArg, KernelArg, LoadArg, Numbers, ProfileArg, ThreadsArg,
+    EngineArgs, HeadArg, IsaArg, KernelArg, KvArg, LoadArg, Numbers, ProfileArg, ThreadsArg,
     thread_counts, usage_error,
 };
 use crate::interrupt::Watch;
@@ -85,6 +85,8 @@ pub struct Args {
     head: HeadArg,
     #[command(flatten)]
     load: LoadArg,
+    #[command(flatten)]
+    kv: KvArg,
 }
 
 /// The result of one test with one number of threads. Names that llama-bench has too mean the same.
@@ -102,6 +104,9 @@ pub(super) struct Measured {
     n_prompt: usize,
     n_gen: usize,
     n_depth: usize,
+    /// How keys and values are kept.
+    type_k: KvType,
+    type_v: KvType,
     /// Nanoseconds and tokens a second of each repetition, their mean and standard deviation.
     avg_ns: f64,
     stddev_ns: f64,
@@ -153,6 +158,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             isa: args.isa.clone(),
             head: args.head,
             load: args.load,
+            kv: args.kv,
         }
         .setup()?;
         let mut loaded = args.model.model.load(setup)?;
@@ -422,6 +428,8 @@ fn summarize(
         n_prompt: test.prompt,
         n_gen: test.text,
         n_depth: test.depth,
+        type_k: loaded.model.kv(),
+        type_v: loaded.model.kv(),
         avg_ns,
         stddev_ns,
         avg_ts,

@@ -46,8 +46,8 @@ struct Report<'a> {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let setup = args.engine.setup()?;
-    let profile = setup.profile;
-    let summary = args.model.model.summary(setup.planner, setup.threads)?;
+    let profile = setup.profile.clone();
+    let summary = args.model.model.summary(setup)?;
     if args.json.json {
         print_json(&Report {
             summary: &summary,
@@ -175,9 +175,13 @@ fn sizes(summary: &Summary) -> String {
     if parts.head_bounds > 0 {
         row("read for each greedy token", parts.read_per_greedy_token);
     }
-    row("keys and values of a position", parts.cache_per_position);
+    let kv = parts.kv_type;
     row(
-        &format!("keys and values of {context} positions"),
+        &format!("keys and values of a position ({kv})"),
+        parts.cache_per_position,
+    );
+    row(
+        &format!("keys and values of {context} positions ({kv})"),
         summary.cache_bytes(context),
     );
     table.to_string()

@@ -62,6 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     // Before the work, so that a wrong path costs no time.
     check_writable(&args.out)?;
     let setup = args.engine.setup()?.for_all_logits();
+    let setup = setup.with_kv(args.engine.kv.or_f32());
     let mut loaded = args.model.model.load(setup)?;
     check(&loaded, tokens)?;
     let shape = [tokens.len(), loaded.model.config().vocab_size];

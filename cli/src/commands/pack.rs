@@ -7,7 +7,7 @@ use tern_runtime::{PackFileError, packed};
 use tern_tune::{NewFile, check_writable};
 
 use crate::Ending;
-use crate::args::{EngineArgs, HeadArg, IsaArg, KernelArg, LoadArg, ProfileArg, ThreadsArg};
+use crate::args::{EngineArgs, HeadArg, IsaArg, KernelArg, KvArg, LoadArg, ProfileArg, ThreadsArg};
 use crate::interrupt::Watch;
 use crate::output::{bytes, remark, warn};
 use crate::progress::Bar;
@@ -72,6 +72,7 @@ fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
         isa: args.isa.clone(),
         head: HeadArg::default(),
         load: LoadArg::default(),
+        kv: KvArg::default(),
     }
     .setup()?;
     let watch = Watch::new();

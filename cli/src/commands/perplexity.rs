@@ -58,6 +58,7 @@ struct Report<'a> {
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let text = read_text(&args.file)?;
     let setup = args.engine.setup()?.for_all_logits();
+    let setup = setup.with_kv(args.engine.kv.or_f32());
     let mut loaded = args.model.model.load(setup)?;
     let tokens = loaded.model.tokenizer()?.encode(&text, false)?;
     let limit = loaded.model.config().context.min(CONTEXT_MAX);

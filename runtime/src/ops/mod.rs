@@ -13,6 +13,7 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod exp;
+pub(crate) mod half;
 pub(crate) mod head;
 pub(crate) mod lanes;
 pub(crate) mod rms_norm;

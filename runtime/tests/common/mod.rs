@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use safetensors::{Dtype, SafeTensors};
 use tern_kernels::{Cpu, Force, Pages, Planner, Profile};
-use tern_runtime::{Engine, LoadOptions, Logits, Model, ModelBytes, Work};
+use tern_runtime::{Engine, KvType, LoadOptions, Logits, Model, ModelBytes, Work};
 
 /// Every fixture model.
 pub const FIXTURES: [&str; 7] = [
@@ -31,12 +31,13 @@ pub fn folder(fixture: &str) -> PathBuf {
         .join(fixture)
 }
 
-/// How to run a model: the kernel to force, the profile, the threads.
+/// How to run a model: the kernel to force, the profile, the threads, the type of the cache.
 #[derive(Default)]
 pub struct Setup {
     pub force: Option<Force>,
     pub profile: Option<Profile>,
     pub threads: usize,
+    pub kv: KvType,
 }
 
 impl Setup {
@@ -49,6 +50,7 @@ impl Setup {
             pages: Pages::Small,
             head: tern_runtime::HeadMode::Exact,
             residence: tern_runtime::Residence::Auto,
+            kv: self.kv,
             progress: None,
         }
     }

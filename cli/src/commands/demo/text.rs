@@ -147,6 +147,7 @@ impl Demo<'_> {
                 profile: ProfileUse::Off,
                 head: tern_runtime::HeadMode::Exact,
                 residence: tern_runtime::Residence::Auto,
+                kv: self.args.engine.kv.or_f16(),
             };
             let loaded = ModelName::Demo.load(setup)?;
             let prompt = loaded.model.tokenizer()?.encode(PROMPT, true)?;
