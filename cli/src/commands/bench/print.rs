@@ -132,7 +132,7 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
 }
 
 /// A result's names, in the order of the columns.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 27] = [
     "model_filename",
     "model_size",
     "model_n_params",
@@ -142,6 +142,8 @@ const NAMES: [&str; 25] = [
     "n_prompt",
     "n_gen",
     "n_depth",
+    "type_k",
+    "type_v",
     "test",
     "avg_ns",
     "stddev_ns",
