@@ -136,7 +136,7 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
 }
 
 /// A result's names, in the order of the columns.
-const NAMES: [&str; 29] = [
+const NAMES: [&str; 31] = [
     "model_filename",
     "model_size",
     "model_n_params",
@@ -146,6 +146,8 @@ const NAMES: [&str; 29] = [
     "n_prompt",
     "n_gen",
     "n_depth",
+    "type_k",
+    "type_v",
     "test",
     "avg_ns",
     "stddev_ns",
