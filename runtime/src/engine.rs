@@ -6,9 +6,11 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
-use tern_kernels::Team;
+use tern_kernels::{MemoryError, Team};
 
+use crate::clock::{Clock, Recorder, Times};
 use crate::error::{EngineError, StepError};
 use crate::forward::{Buffers, Pass, Row, forward};
 use crate::model::Model;
@@ -51,6 +53,7 @@ pub struct Engine {
     buffers: Buffers,
     pass: usize,
     observer: Option<Observer>,
+    recorder: Option<Recorder>,
     /// `[rows][vocab_size]` of the newest step.
     logits: Vec<f32>,
     /// Each work's rows in `logits`.
@@ -84,6 +87,7 @@ impl Engine {
             buffers: Buffers::default(),
             pass: PASS,
             observer: None,
+            recorder: None,
             logits: Vec::new(),
             ranges: Vec::new(),
             head_use: HeadUse::default(),
@@ -105,6 +109,16 @@ impl Engine {
     /// Calls `observer` for what later steps compute, or no longer.
     pub fn observe(&mut self, observer: Option<Observer>) {
         self.observer = observer;
+    }
+
+    /// Records where the time of later steps goes, from nothing on, or no longer. Recording takes about a hundredth of a step's time.
+    pub fn record_times(&mut self, is_on: bool) {
+        self.recorder = is_on.then(|| Recorder::new(self.team.threads()));
+    }
+
+    /// Where the time went of all steps since recording began; `None` if nothing is recorded.
+    pub fn times(&self) -> Option<Times> {
+        self.recorder.as_ref().map(Recorder::times)
     }
 
     /// The model.
@@ -129,6 +143,7 @@ impl Engine {
     /// [`StepError`] if a token, a length or a sequence is unfit for the model, or memory runs out;
     /// then no sequence has changed.
     pub fn step(&mut self, work: &mut [Work<'_>]) -> Result<StepOutput<'_>, StepError> {
+        let start = self.recorder.is_some().then(Instant::now);
         self.check(work)?;
         let rows = self.plan(work);
         self.reserve(&rows, work)?;
@@ -141,6 +156,7 @@ impl Engine {
             let (model, buffers) = (&self.model, &mut self.buffers);
             let head_use = &mut self.head_use;
             let observer = self.observer.as_mut();
+            let clock = Clock::new(self.recorder.as_ref());
             self.team
                 .session(|session| {
                     let mut pass = Pass {
@@ -148,14 +164,20 @@ impl Engine {
                         rows,
                         observer,
                         head_use,
+                        clock,
                     };
-                    forward(model, &mut pass, work, buffers, part)
+                    forward(model, &mut pass, work, buffers, part)?;
+                    pass.clock.finish();
+                    Ok(())
                 })
-                .map_err(|error| StepError::Memory(error.to_string()))?;
+                .map_err(|error: MemoryError| StepError::Memory(error.to_string()))?;
         }
         for work in work {
             let length = work.sequence.len() + work.tokens.len();
             work.sequence.advance_to(length);
+        }
+        if let (Some(recorder), Some(start)) = (&self.recorder, start) {
+            recorder.count_step(start);
         }
         Ok(StepOutput {
             logits: &self.logits,

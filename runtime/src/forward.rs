@@ -9,8 +9,9 @@
 
 use std::ops::Range;
 
-use tern_kernels::{MemoryError, Session};
+use tern_kernels::{Columns, MemoryError, Session, Split};
 
+use crate::clock::{Activity, Clock};
 use crate::config::Config;
 use crate::dense::DenseMatrix;
 use crate::engine::{HeadUse, Work};
@@ -21,7 +22,6 @@ use crate::ops::attention::{GROUP, attend};
 use crate::ops::head::{ROWS, logits};
 use crate::ops::rms_norm::{rms_norm, rms_norm_in_place};
 use crate::ops::rope::rotate;
-use crate::parallel::{columns, for_each, share};
 use crate::trace::{Event, Observer};
 
 /// One position to compute.
@@ -45,6 +45,8 @@ pub(crate) struct Pass<'p, 't> {
     pub rows: &'p [Row],
     pub observer: Option<&'p mut Observer>,
     pub head_use: &'p mut HeadUse,
+    /// The calling thread's clock.
+    pub clock: Clock<'p>,
 }
 
 /// Activations of all rows, and the workspaces of the projections. Grows to the largest pass.
@@ -115,6 +117,7 @@ pub(crate) fn forward(
 ) -> Result<(), MemoryError> {
     let config = &model.config;
     let eps = config.rms_norm_eps;
+    pass.clock.lap(Activity::Other);
     buffers.resize(config, pass.rows.len());
     let Buffers {
         x,
@@ -137,7 +140,7 @@ pub(crate) fn forward(
 
         // Attention: normalise, project, rotate, remember, attend, project back.
         norm(pass, x, &layer.attention_norm, eps, normed);
-        qkv.apply(pass, for_qkv, normed, &mut [q, k, v], Epilogue::Store)?;
+        qkv.apply(pass, for_qkv, normed, [q, k, v], Epilogue::Store)?;
         rotate_rows(pass, q, turns);
         rotate_rows(pass, k, turns);
         remember(pass, work, index, k, v);
@@ -145,16 +148,16 @@ pub(crate) fn forward(
         if let Some(weight) = &layer.attention_sub_norm {
             norm_in_place(pass, attended, weight, eps);
         }
-        output.apply(pass, for_output, attended, &mut [x], Epilogue::Add)?;
+        output.apply(pass, for_output, attended, [x], Epilogue::Add)?;
 
         // Feed-forward: normalise, project to gate and up, gate, project back.
         norm(pass, x, &layer.ffn_norm, eps, normed);
         let gated = Epilogue::Gate(config.activation);
-        gate_up.apply(pass, for_gate_up, normed, &mut [gate, up], gated)?;
+        gate_up.apply(pass, for_gate_up, normed, [gate, up], gated)?;
         if let Some(weight) = &layer.ffn_sub_norm {
             norm_in_place(pass, gate, weight, eps);
         }
-        down.apply(pass, for_down, gate, &mut [x], Epilogue::Add)?;
+        down.apply(pass, for_down, gate, [x], Epilogue::Add)?;
         show_residual(pass, index, x);
     }
 
@@ -169,17 +172,18 @@ fn embed(pass: &mut Pass<'_, '_>, model: &Model, x: &mut [f32], turns: &mut Vec<
         .rows
         .iter()
         .zip(x.chunks_exact_mut(model.config.hidden_size));
-    for_each(pass.session, rows, |(row, x)| {
+    pass.for_each(Activity::Embedding, rows, |(row, x)| {
         model.weights.embedding.read_row(row.token as usize, x);
     });
     turns.clear();
     for row in pass.rows {
         model.rope.push_turns(row.position, turns);
     }
+    pass.clock.lap(Activity::Embedding);
 }
 
 /// Gathers the rows whose logits are wanted, normalised.
-fn final_norm(pass: &Pass<'_, '_>, model: &Model, x: &[f32], out: &mut Vec<f32>) {
+fn final_norm(pass: &mut Pass<'_, '_>, model: &Model, x: &[f32], out: &mut Vec<f32>) {
     let weight = &model.weights.final_norm;
     out.clear();
     let rows = pass.rows.iter().zip(x.chunks_exact(weight.len()));
@@ -188,6 +192,7 @@ fn final_norm(pass: &Pass<'_, '_>, model: &Model, x: &[f32], out: &mut Vec<f32>)
         out.resize(start + x.len(), 0.0);
         rms_norm(x, weight, model.config.rms_norm_eps, &mut out[start..]);
     }
+    pass.clock.lap(Activity::Norm);
 }
 
 /// `out = norm(x)`, row by row.
@@ -195,13 +200,17 @@ fn norm(pass: &mut Pass<'_, '_>, x: &[f32], weight: &[f32], eps: f32, out: &mut 
     let rows = x
         .chunks_exact(weight.len())
         .zip(out.chunks_exact_mut(weight.len()));
-    for_each(pass.session, rows, |(x, out)| rms_norm(x, weight, eps, out));
+    pass.for_each(Activity::Norm, rows, |(x, out)| {
+        rms_norm(x, weight, eps, out);
+    });
 }
 
 /// `x = norm(x)`, row by row.
 fn norm_in_place(pass: &mut Pass<'_, '_>, x: &mut [f32], weight: &[f32], eps: f32) {
     let rows = x.chunks_exact_mut(weight.len());
-    for_each(pass.session, rows, |x| rms_norm_in_place(x, weight, eps));
+    pass.for_each(Activity::Norm, rows, |x| {
+        rms_norm_in_place(x, weight, eps);
+    });
 }
 
 /// Turns every head of every row by the row's position.
@@ -209,11 +218,11 @@ fn rotate_rows(pass: &mut Pass<'_, '_>, heads: &mut [f32], turns: &[(f32, f32)])
     let rows = pass.rows.len();
     let (width, pairs) = (heads.len() / rows, turns.len() / rows);
     let rows = heads.chunks_exact_mut(width).zip(turns.chunks_exact(pairs));
-    for_each(pass.session, rows, |(heads, turns)| rotate(heads, turns));
+    pass.for_each(Activity::Rope, rows, |(heads, turns)| rotate(heads, turns));
 }
 
 /// Writes every row's keys and values to its sequence's cache.
-fn remember(pass: &Pass<'_, '_>, work: &mut [Work<'_>], layer: usize, k: &[f32], v: &[f32]) {
+fn remember(pass: &mut Pass<'_, '_>, work: &mut [Work<'_>], layer: usize, k: &[f32], v: &[f32]) {
     let width = k.len() / pass.rows.len();
     for (row, (k, v)) in pass
         .rows
@@ -222,6 +231,7 @@ fn remember(pass: &Pass<'_, '_>, work: &mut [Work<'_>], layer: usize, k: &[f32],
     {
         work[row.work].sequence.write(layer, row.position, k, v);
     }
+    pass.clock.lap(Activity::Remember);
 }
 
 /// Attention of every head of every row over its sequence up to its own position.
@@ -237,19 +247,15 @@ fn attend_rows(
     out: &mut [f32],
 ) {
     let (heads, head_dim) = (config.heads, config.head_dim);
-    let (units, threads) = (pass.rows.len() * heads, pass.session.threads());
-    let mut parts = Vec::with_capacity(threads);
-    let mut rest = out;
-    for worker in 0..threads {
-        let units = share(units, threads, worker);
-        let (part, after) = rest.split_at_mut(units.len() * head_dim);
-        parts.push((units.start, part));
-        rest = after;
-    }
+    let threads = pass.session.threads();
+    let split = Split::even(out.len(), head_dim, threads);
     let rows = pass.rows;
     let group = heads / config.kv_heads;
-    pass.session.run_parts(&mut parts, |_, (first, out)| {
-        let (mut unit, mut rest) = (*first, &mut **out);
+    let mut parts = vec![(); threads];
+    let mut matrices = [Columns::new(out, &split)];
+    pass.region(&mut parts, &mut matrices, |worker, ()| {
+        let mut unit = split.range(worker.index).start / head_dim;
+        let mut rest = worker.strips.row(0, 0);
         while !rest.is_empty() {
             let (row, head) = (rows[unit / heads], unit % heads);
             // All heads of this part that share the row's key-value head.
@@ -260,6 +266,7 @@ fn attend_rows(
             attend(queries, head_dim, blocks, row.position + 1, out);
             (unit, rest) = (unit + count, after);
         }
+        worker.clock.lap(Activity::Attention);
     });
 }
 
@@ -269,29 +276,25 @@ fn head(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &mut [f32])
     if hidden.is_empty() {
         return;
     }
-    let threads = pass.session.threads();
-    let groups = head.rows().div_ceil(ROWS);
-    let ranges = (0..threads).map(|worker| {
-        let groups = share(groups, threads, worker);
-        (groups.start * ROWS).min(head.rows())..(groups.end * ROWS).min(head.rows())
-    });
+    let split = Split::even(head.rows(), ROWS, pass.session.threads());
     if pass.rows.iter().all(|row| row.best || !row.logits) {
         let positions = hidden.chunks_exact(head.cols());
         let each = positions.zip(out.chunks_exact_mut(head.rows()));
         for (hidden, out) in each {
-            match best_logits(pass, model, hidden, out, ranges.clone()) {
+            let ranges = (0..split.workers()).map(|worker| split.range(worker));
+            match best_logits(pass, model, hidden, out, ranges) {
                 Some(rows) => {
                     pass.head_use.screened += 1;
                     pass.head_use.rows += rows;
                 }
                 None => {
                     pass.head_use.full += 1;
-                    all_logits(pass, head, hidden, out, ranges.clone());
+                    all_logits(pass, head, hidden, out, &split);
                 }
             }
         }
     } else {
-        all_logits(pass, head, hidden, out, ranges);
+        all_logits(pass, head, hidden, out, &split);
     }
 }
 
@@ -301,12 +304,20 @@ fn all_logits(
     head: &DenseMatrix,
     hidden: &[f32],
     out: &mut [f32],
-    ranges: impl Iterator<Item = Range<usize>> + Clone,
+    split: &Split,
 ) {
-    let strips = columns(out, head.rows(), ranges.clone());
-    let mut parts: Vec<_> = ranges.zip(strips).collect();
-    pass.session.run_parts(&mut parts, |_, (range, out)| {
-        logits(head, range.clone(), hidden, out);
+    let mut parts = vec![(); split.workers()];
+    let mut matrices = [Columns::new(out, split)];
+    pass.region(&mut parts, &mut matrices, |worker, ()| {
+        let range = split.range(worker.index);
+        match hidden.len() == head.cols() {
+            true => logits(head, range, hidden, &mut [worker.strips.row(0, 0)]),
+            false => {
+                let mut out: Vec<_> = worker.strips.rows(0).collect();
+                logits(head, range, hidden, &mut out);
+            }
+        }
+        worker.clock.lap(Activity::Head);
     });
 }
 
@@ -326,6 +337,7 @@ fn best_logits(
     }
     let screen = model.weights.screen.as_ref()?;
     let query = screen.query(hidden)?;
+    pass.clock.lap(Activity::Screen);
     let head = model.weights.head();
     let mut parts = Vec::new();
     let mut rest = out;
@@ -339,15 +351,17 @@ fn best_logits(
             rows: 0,
         });
     }
-    pass.session.run_parts(&mut parts, |_, part| {
+    pass.region(&mut parts, &mut [], |worker, part| {
         part.best = screen.estimate(part.range.clone(), &query, part.out);
+        worker.clock.lap(Activity::Screen);
     });
     let best = parts
         .iter()
         .fold(f64::NEG_INFINITY, |a, part| a.max(part.best));
-    pass.session.run_parts(&mut parts, |_, part| {
+    pass.region(&mut parts, &mut [], |worker, part| {
         let range = part.range.clone();
         part.rows = screen.score(head, range, (hidden, &query), best, part.out);
+        worker.clock.lap(Activity::Head);
     });
     Some(parts.iter().map(|part| part.rows as u64).sum())
 }

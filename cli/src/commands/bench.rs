@@ -3,7 +3,9 @@
 mod print;
 mod system;
 mod test;
+mod times;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -25,6 +27,7 @@ use crate::progress::Bar;
 use print::{Format, Printer};
 use system::{Energy, cpu_seconds, peak_memory, reset_peak_memory};
 use test::{PromptAndText, Test};
+use times::TokenTime;
 
 /// Rounds of the streaming bandwidth before each repetition.
 const STREAM_ROUNDS: usize = 5;
@@ -42,6 +45,7 @@ Examples:
   tern bench ./model                            pp512 and tg128 with one thread and with all cores
   tern bench demo -p 128 -n 64                  the bundled model has room for 256 tokens
   tern bench ./model -t 1,2 -r 3 -o json        for machines
+  tern bench ./model -p 0 --profile-time        where the time of a written token goes
   tern bench ./model -p 0 -n 64 -d 0,1024       writing only, from the start and after 1024 tokens
   tern synth --shape llama3-8b-1.58 ./random && tern bench ./random")]
 pub struct Args {
@@ -71,6 +75,12 @@ pub struct Args {
     /// Do not run each test once before it counts
     #[arg(long)]
     no_warmup: bool,
+    /// Also say where a token's time goes: kernels by matrix, tables, norms, attention, head, barriers (one more repetition, recorded)
+    #[arg(long)]
+    profile_time: bool,
+    /// Draw that as well, as SVG; for several tests the last one's
+    #[arg(long, value_name = "FILE", requires = "profile_time")]
+    svg: Option<PathBuf>,
     #[command(flatten)]
     profile: ProfileArg,
     #[command(flatten)]
@@ -120,6 +130,8 @@ pub(super) struct Measured {
     peak_bytes: Option<u64>,
     /// Energy of the CPU's packages for a token, where the system tells it.
     joules_per_token: Option<f64>,
+    /// Where the time of a token goes, if that was asked for.
+    token_time: Option<TokenTime>,
 }
 
 /// Runs the command.
@@ -223,27 +235,41 @@ fn measure(
     let energy = Energy::of_system();
     let repetitions = args.repetitions as usize;
     let rounds = repetitions + usize::from(!args.no_warmup);
+    let all_rounds = rounds + usize::from(args.profile_time);
     let bar = Bar::rounds("measuring");
     // Before each sample the streaming bandwidth, 10^9 bytes a second.
     let (mut samples, mut stream) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        bar.set(round as u64, rounds as u64);
+        bar.set(round as u64, all_rounds as u64);
         let counts = round >= rounds - repetitions;
         if counts {
             let found = bandwidth(cpu, threads, Pages::Huge, STREAM_ROUNDS)?;
             stream.push(found.gb_per_s.median);
         }
-        let Some(sample) = repeat(loaded, test, &energy, watch)? else {
+        let Some(sample) = repeat(loaded, test, &energy, watch, false)? else {
             return Ok(None);
         };
         if counts {
             samples.push(sample);
         }
     }
+    let mut token_time = None;
+    if args.profile_time {
+        bar.set(rounds as u64, all_rounds as u64);
+        // Its own repetition: looking at the clock takes time.
+        if repeat(loaded, test, &energy, watch, true)?.is_none() {
+            return Ok(None);
+        }
+        let times = loaded.engine.times();
+        token_time = times.map(|times| TokenTime::of(&times, test.tokens()));
+        loaded.engine.record_times(false);
+    }
     drop(bar);
-    Ok(Some(summarize(
-        loaded, cpu, threads, test, &samples, stream,
-    )))
+    let measured = summarize(loaded, cpu, threads, test, &samples, stream);
+    Ok(Some(Measured {
+        token_time,
+        ..measured
+    }))
 }
 
 /// One repetition; `None` if the user stopped it.
@@ -252,6 +278,7 @@ fn repeat(
     test: &Test,
     energy: &Energy,
     watch: &Watch,
+    is_recorded: bool,
 ) -> anyhow::Result<Option<Sample>> {
     let vocab_size = loaded.model.config().vocab_size;
     // The same in every repetition.
@@ -267,6 +294,9 @@ fn repeat(
     }
     let (cores, joules) = (cpu_seconds(), energy.joules());
     let scored = loaded.engine.head_use();
+    if is_recorded {
+        loaded.engine.record_times(true);
+    }
     let start = Instant::now();
     if !read(loaded, &mut sequence, &prompt, watch)? {
         return Ok(None);
@@ -395,6 +425,7 @@ fn summarize(
         core_seconds_per_token: per_token(|sample| sample.core_seconds),
         peak_bytes: samples.iter().filter_map(|sample| sample.peak_bytes).max(),
         joules_per_token: per_token(|sample| sample.joules),
+        token_time: None,
     }
 }
 
