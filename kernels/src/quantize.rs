@@ -7,7 +7,7 @@
 //! torch computes `127 / a` as `a.reciprocal() * 127`, with two roundings).
 //!
 //! The loops run over fixed lanes and without calls, so that the compiler turns them into vector
-//! code on the baseline of every target.
+//! code, on the baseline of every target or, inlined, for what the caller is compiled for.
 
 /// The smallest magnitude that a scale is made from; keeps an all-zero row or matrix finite.
 const SMALLEST_MAGNITUDE: f32 = 1e-5;
@@ -29,6 +29,7 @@ const LANES: usize = 16;
 /// # Panics
 ///
 /// If `q` and `x` differ in length.
+#[inline(always)]
 pub fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
     assert_eq!(q.len(), x.len(), "one int8 for each activation");
     let largest = largest_magnitude(x);
@@ -49,6 +50,7 @@ pub fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
 ///
 /// Bit patterns of floats without their sign order as integers: numbers by size, then infinity, then
 /// NaN. So the result depends on no order and loses no NaN, unlike `f32::max`.
+#[inline(always)]
 fn largest_magnitude(x: &[f32]) -> f32 {
     let magnitude = |x: f32| x.abs().to_bits().cast_signed();
     let (chunks, rest) = x.as_chunks::<LANES>();
@@ -70,6 +72,7 @@ fn largest_magnitude(x: &[f32]) -> f32 {
 /// Adding 1.5 * 2^23 leaves no bits for a fraction, so the addition itself rounds, to even in a tie,
 /// and the low bits of the sum are the integer. Unlike `f32::round_ties_even` it needs no instruction
 /// beyond SSE2. Clamping first is the same as clamping last, since the bounds are integers.
+#[inline(always)]
 fn round_to_i8(v: f32) -> i8 {
     const SHIFT: f32 = 12_582_912.0;
     const _: () = assert!(SHIFT == 1.5 * (1 << 23) as f32 && SHIFT.to_bits() & 0xFF == 0);

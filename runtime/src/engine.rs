@@ -51,6 +51,8 @@ pub struct Engine {
     model: Arc<Model>,
     team: Team,
     buffers: Buffers,
+    /// The newest step's, kept for their memory.
+    rows: Vec<Row>,
     pass: usize,
     observer: Option<Observer>,
     recorder: Option<Recorder>,
@@ -85,6 +87,7 @@ impl Engine {
             model,
             team,
             buffers: Buffers::default(),
+            rows: Vec::new(),
             pass: PASS,
             observer: None,
             recorder: None,
@@ -145,11 +148,11 @@ impl Engine {
     pub fn step(&mut self, work: &mut [Work<'_>]) -> Result<StepOutput<'_>, StepError> {
         let start = self.recorder.is_some().then(Instant::now);
         self.check(work)?;
-        let rows = self.plan(work);
-        self.reserve(&rows, work)?;
+        self.plan(work);
+        self.reserve(work)?;
         let vocab_size = self.model.config.vocab_size;
         let mut out = self.logits.as_mut_slice();
-        for rows in rows.chunks(self.pass) {
+        for rows in self.rows.chunks(self.pass) {
             let wanted = rows.iter().filter(|row| row.logits).count();
             let (part, rest) = out.split_at_mut(wanted * vocab_size);
             out = rest;
@@ -220,9 +223,9 @@ impl Engine {
     }
 
     /// Lists all rows in order, and notes where each work's logits will lie.
-    fn plan(&mut self, work: &[Work<'_>]) -> Vec<Row> {
+    fn plan(&mut self, work: &[Work<'_>]) {
         self.ranges.clear();
-        let mut rows = Vec::new();
+        self.rows.clear();
         let mut wanted = 0;
         for (index, work) in work.iter().enumerate() {
             let last = work.tokens.len() - 1;
@@ -234,7 +237,7 @@ impl Engine {
                 };
                 let best = work.logits == Logits::Best;
                 let position = work.sequence.len() + offset;
-                rows.push(Row {
+                self.rows.push(Row {
                     work: index,
                     position,
                     token,
@@ -250,14 +253,13 @@ impl Engine {
             self.ranges.push(wanted..wanted + count);
             wanted += count;
         }
-        rows
     }
 
     /// Takes all memory whose size the model decides, before anything is computed.
-    fn reserve(&mut self, rows: &[Row], work: &mut [Work<'_>]) -> Result<(), StepError> {
-        self.reserve_logits(rows)?;
+    fn reserve(&mut self, work: &mut [Work<'_>]) -> Result<(), StepError> {
+        self.reserve_logits()?;
         self.buffers
-            .reserve(&self.model.config, rows.len().min(self.pass))?;
+            .reserve(&self.model.config, self.rows.len().min(self.pass))?;
         let room = work.iter_mut().try_for_each(|work| {
             let length = work.sequence.len() + work.tokens.len();
             work.sequence.reserve(length)
@@ -270,8 +272,8 @@ impl Engine {
         room
     }
 
-    fn reserve_logits(&mut self, rows: &[Row]) -> Result<(), StepError> {
-        let wanted = rows.iter().filter(|row| row.logits).count();
+    fn reserve_logits(&mut self) -> Result<(), StepError> {
+        let wanted = self.rows.iter().filter(|row| row.logits).count();
         let memory = |_| {
             let bytes = 4 * wanted as u64 * self.model.config.vocab_size as u64;
             StepError::Memory(format!(

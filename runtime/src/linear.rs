@@ -9,7 +9,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use tern_kernels::quantize::quantize_row;
 use tern_kernels::{
     Batch, BatchKernel, BatchRow, BlockOperand, Columns, Gemm, Gemv, Kernel, MemoryError, Operand,
     OperandPart, Planner, ScaleRule, Scratch, Shape, Stage, Tables, WeightScales,
@@ -19,6 +18,7 @@ use crate::clock::{self, Clock};
 use crate::config::Activation;
 use crate::forward::Pass;
 use crate::ops::activation::gate;
+use crate::ops::quantize::{add_scaled, quantize, store_scaled};
 use crate::ops::rms_norm::rms_norm;
 use crate::parallel::Worker;
 use crate::trace::Event;
@@ -103,6 +103,10 @@ pub(crate) struct Projection {
     /// For each linear layer, what its time is recorded as.
     activities: Vec<clock::Activity>,
 }
+
+/// Bytes of a single position's prepared forms up to which the calling thread prepares them: int8 in another order is written sooner
+/// than a team can be told to, tables (128 KiB for 2560 columns in groups of five) are not.
+const PREPARED_ALONE: usize = 16 << 10;
 
 /// Buffers of a [`Projection`], kept between tokens.
 #[derive(Default)]
@@ -319,11 +323,11 @@ impl Projection {
                 x.chunks_exact(cols).zip(inputs.iter_mut()),
                 |(x, input)| {
                     input.scale = match &linear.norm {
-                        None => quantize_row(x, &mut input.values),
+                        None => quantize(x, &mut input.values),
                         Some(norm) => {
                             input.normed.resize(cols, 0.0);
                             rms_norm(x, &norm.weight, norm.eps, &mut input.normed);
-                            quantize_row(&input.normed, &mut input.values)
+                            quantize(&input.normed, &mut input.values)
                         }
                     };
                 },
@@ -339,6 +343,9 @@ impl Projection {
             Row(BatchRow<'a>, &'a [i8]),
         }
         let threads = pass.session.threads();
+        let firsts = work.operands.iter().filter_map(|form| form.first());
+        let bytes: usize = firsts.map(Operand::bytes).sum();
+        let is_small = positions == 1 && bytes <= PREPARED_ALONE;
         let all_inputs = &work.inputs;
         let operands = (self.forms.iter().enumerate()).zip(&mut work.operands);
         let operands = operands.filter(|((form, _), _)| self.is_for_few(*form, positions));
@@ -366,13 +373,20 @@ impl Projection {
                 .unwrap_or_else(PoisonError::into_inner)
                 .next()
         };
-        pass.region(&mut vec![(); threads], &mut [], |worker, ()| {
+        let build = || {
             while let Some(piece) = next() {
                 match piece {
                     Piece::Operand(mut part, values) => part.build(values),
                     Piece::Row(mut row, values) => row.fill(values),
                 }
             }
+        };
+        if is_small {
+            build();
+            return pass.clock.lap(clock::Activity::Tables);
+        }
+        pass.region(&mut vec![(); threads], &mut [], |worker, ()| {
+            build();
             worker.clock.lap(clock::Activity::Tables);
         });
     }
@@ -468,8 +482,8 @@ impl Projection {
             let sums = &sums[position * len..][..len];
             let (s, rows) = (inputs[position].scale, rows.clone());
             match epilogue {
-                Epilogue::Add => scales.apply(rule, rows, sums, s, out, |out, y| *out += y),
-                _ => scales.apply(rule, rows, sums, s, out, |out, y| *out = y),
+                Epilogue::Add => add_scaled(scales, rule, rows, sums, s, out),
+                _ => store_scaled(scales, rule, rows, sums, s, out),
             }
         }
         worker.clock.lap(clock::Activity::Scale);
