@@ -632,3 +632,42 @@ fn shares(
     });
     shares.filter(|&(_, share)| share > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::kernels;
+
+    /// For every packing, heights that fill panels and strips or do not, and up to 256 workers, of which many may have nothing: parts are
+    /// ordered, cover all rows, and differ by a unit (a strip) at most.
+    #[test]
+    fn parts_are_even_for_any_number_of_workers() {
+        let mut packings: Vec<Packing> = kernels().map(|kernel| kernel.packing).collect();
+        packings.sort_by_key(ToString::to_string);
+        packings.dedup();
+        assert!(packings.len() > 1);
+        for packing in packings {
+            for rows in [1, 63, 640, 641, 2560, 6912, 17_001] {
+                let cols = packing.block_cols() + 1;
+                let layout = Layout {
+                    packing,
+                    rows,
+                    cols,
+                };
+                for workers in (1..=9).chain([16, 31, 64, 100, 255, 256]) {
+                    let parts = Parts::new(layout, workers);
+                    let ranges: Vec<_> = (0..workers).map(|worker| parts.rows(worker)).collect();
+                    assert_eq!((ranges[0].start, ranges[workers - 1].end), (0, rows));
+                    assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+                    let panels = (0..workers).map(|worker| parts.panels(worker).len());
+                    let (least, most) = (panels.clone().min(), panels.max());
+                    let unit = packing.panels;
+                    assert!(
+                        most <= least.map(|least| least + unit),
+                        "{packing}, {rows} rows, {workers} workers: {least:?} to {most:?} panels"
+                    );
+                }
+            }
+        }
+    }
+}

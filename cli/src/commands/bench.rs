@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 use tern_kernels::{Cpu, Pages};
 use tern_runtime::{Logits, Sequence, Work};
-use tern_tune::{Random, Spread, bandwidth};
+use tern_tune::{Random, Spread, bandwidth, check_writable, write_atomically};
 
 use crate::Ending;
 use crate::args::{
@@ -22,7 +22,7 @@ use crate::args::{
 };
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
-use crate::output::warn;
+use crate::output::{plural, remark, warn};
 use crate::progress::Bar;
 use print::{Format, Printer};
 use system::{Energy, cpu_seconds, peak_memory, reset_peak_memory};
@@ -78,7 +78,7 @@ pub struct Args {
     /// Also say where a token's time goes: kernels by matrix, tables, norms, attention, head, barriers (one more repetition, recorded)
     #[arg(long)]
     profile_time: bool,
-    /// Draw that as well, as SVG; for several tests the last one's
+    /// Draw that as well, as SVG
     #[arg(long, value_name = "FILE", requires = "profile_time")]
     svg: Option<PathBuf>,
     #[command(flatten)]
@@ -141,8 +141,13 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         let message = "nothing to do: -p and -n are 0 and there is no --pg";
         usage_error("bench", ErrorKind::ValueValidation, message);
     }
+    if let Some(svg) = &args.svg {
+        // Before anything is measured.
+        check_writable(svg)?;
+    }
     let cpu = args.isa.cpu();
     let mut printer = Printer::new(args.output);
+    let mut times = Vec::new();
     for threads in args.thread_counts(&cpu) {
         let setup = EngineArgs {
             threads: ThreadsArg::exactly(threads),
@@ -162,10 +167,21 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
                 printer.finish()?;
                 return Ok(Ending::Interrupted);
             };
+            if let Some(time) = &measured.token_time {
+                let name = format!("{}, {}", measured.test, plural(threads, "thread"));
+                times.push((name, time.clone()));
+            }
             printer.add(measured)?;
         }
     }
     printer.finish()?;
+    if let Some(svg) = &args.svg {
+        let times: Vec<_> = times.iter().map(|(name, time)| (name.clone(), time)).collect();
+        let model = format!("{} on {}", args.model.model, cpu.brand);
+        let figure = times::figure("Where a token's time goes".to_owned(), model, &times);
+        write_atomically(svg, &figure.to_svg())?;
+        remark(format_args!("wrote {}", svg.display()));
+    }
     Ok(Ending::Done)
 }
 

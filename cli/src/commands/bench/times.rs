@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use tern_runtime::{Activity, Times};
+use tern_tune::{Stack, StackPart};
 
 /// Where the time of a token went in one more repetition of a test.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -106,12 +107,83 @@ impl TokenTime {
     pub fn to_sentence(&self) -> String {
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         format!(
-            "{:.3} ms a token while recording, of which the rows other than `other` account for {}; {:.0} regions a token; barriers {} and table building {}",
+            "{:.2} ms a token, {} accounted for, {:.0} regions; barriers {}, table building {}",
             self.ms_per_token,
             percent(self.accounted),
             self.regions_per_token,
             percent(self.waiting),
             percent(self.tables),
         )
+    }
+}
+
+/// The tables of several tests as one figure, with a bar for each worker of each.
+pub(crate) fn figure(title: String, subtitle: String, tests: &[(String, &TokenTime)]) -> Stack {
+    let workers = |time: &TokenTime| time.rows.first().map_or(0, |row| row.worker_ms.len());
+    let bars = tests.iter().flat_map(|(name, time)| {
+        let workers = workers(time);
+        let names = (0..workers).map(move |worker| match workers {
+            1 => name.clone(),
+            _ => format!("{name}, worker {worker}"),
+        });
+        names.collect::<Vec<_>>()
+    });
+    let part = |activity: Activity| {
+        let ms = tests.iter().flat_map(|(_, time)| {
+            let row = time.rows.iter().find(|row| row.what == activity.name());
+            row.map_or_else(|| vec![0.0; workers(time)], |row| row.worker_ms.clone())
+        });
+        StackPart {
+            name: activity.name().to_owned(),
+            ms: ms.collect(),
+            is_idle: activity.is_waiting(),
+        }
+    };
+    let parts = Activity::ALL.into_iter().map(part);
+    Stack {
+        title,
+        subtitle,
+        bars: bars.collect(),
+        parts: parts
+            .filter(|part| part.ms.iter().any(|&ms| ms > 0.0))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(workers: usize, what: Activity) -> TokenTime {
+        TokenTime {
+            rows: vec![TimeRow {
+                what: what.name(),
+                is_waiting: what.is_waiting(),
+                worker_ms: vec![1.5; workers],
+                share: 1.0,
+            }],
+            ms_per_token: 1.5,
+            ..TokenTime::default()
+        }
+    }
+
+    #[test]
+    fn every_worker_of_every_test_has_a_bar() {
+        let (one, two) = (time(1, Activity::Norm), time(2, Activity::Slowest));
+        let tests = [("a".to_owned(), &one), ("b".to_owned(), &two)];
+        let figure = figure("t".to_owned(), "s".to_owned(), &tests);
+        assert_eq!(figure.bars, ["a", "b, worker 0", "b, worker 1"]);
+        let parts: Vec<_> = figure.parts.iter().map(|part| &part.ms[..]).collect();
+        assert_eq!(parts, [[1.5, 0.0, 0.0], [0.0, 1.5, 1.5]]);
+        assert!(figure.parts[1].is_idle);
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_activity_and_a_sum() {
+        let table = time(2, Activity::Norm).to_markdown();
+        assert_eq!(table.lines().count(), 4, "{table}");
+        assert!(table.contains("| sum "), "{table}");
+        let widths: Vec<usize> = table.lines().map(str::len).collect();
+        assert!(widths.iter().all(|&width| width == widths[0]), "{table}");
     }
 }
