@@ -364,8 +364,15 @@ fn splits_are_even_ordered_and_whole() {
             assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
             let units = ranges.iter().map(|range| range.len().div_ceil(size));
             let (least, most) = (units.clone().min(), units.max());
-            assert!(most <= least.map(|least| least + 1), "{len} {size} {workers}");
-            assert!(ranges.iter().all(|range| range.start == len || range.start % size == 0));
+            assert!(
+                most <= least.map(|least| least + 1),
+                "{len} {size} {workers}"
+            );
+            assert!(
+                ranges
+                    .iter()
+                    .all(|range| range.start == len || range.start % size == 0)
+            );
             assert!(split.range(workers).is_empty() && split.range(usize::MAX).is_empty());
         }
     }

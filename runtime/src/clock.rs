@@ -344,7 +344,9 @@ impl<'r> Region<'r> {
     /// The worker of `clock` ends with its last lap.
     pub fn end(self, clock: &Clock<'_>) {
         if let Some(recorder) = self.recorder {
-            recorder.workers[clock.worker].ended.store(clock.since, Relaxed);
+            recorder.workers[clock.worker]
+                .ended
+                .store(clock.since, Relaxed);
         }
     }
 }

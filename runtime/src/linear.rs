@@ -367,12 +367,7 @@ impl Projection {
         });
         // Whoever is free takes the next.
         let pieces = Mutex::new(operands.chain(batches));
-        let next = || {
-            pieces
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .next()
-        };
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
         let build = || {
             while let Some(piece) = next() {
                 match piece {

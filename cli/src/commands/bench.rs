@@ -176,7 +176,10 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     }
     printer.finish()?;
     if let Some(svg) = &args.svg {
-        let times: Vec<_> = times.iter().map(|(name, time)| (name.clone(), time)).collect();
+        let times: Vec<_> = times
+            .iter()
+            .map(|(name, time)| (name.clone(), time))
+            .collect();
         let model = format!("{} on {}", args.model.model, cpu.brand);
         let figure = times::figure("Where a token's time goes".to_owned(), model, &times);
         write_atomically(svg, &figure.to_svg())?;

@@ -40,8 +40,8 @@ const SWATCH: i32 = 14;
 const LIST_NAME: i32 = MARGIN + 26;
 /// Bars that have a column in the list, where the first column ends, and how wide one is.
 const LIST_BARS: usize = 4;
-const LIST_FIRST: i32 = 355;
-const LIST_COLUMN: i32 = 170;
+const LIST_FIRST: i32 = 330;
+const LIST_COLUMN: i32 = 183;
 
 /// Hues after Okabe and Ito and darker and lighter ones of them: neighbours differ in lightness.
 const COLOURS: [RGBColor; 14] = [

@@ -104,7 +104,10 @@ fn time_table(measured: &Measured) -> String {
         let (table, sentence) = (time.to_markdown(), time.to_sentence());
         format!("\n{test}, {threads}: {sentence}\n\n{table}")
     };
-    measured.token_time.as_ref().map_or_else(String::new, of_time)
+    measured
+        .token_time
+        .as_ref()
+        .map_or_else(String::new, of_time)
 }
 
 /// A line of the table; numbers to the right.
