@@ -170,3 +170,33 @@ fn what_cannot_be_timed_is_refused() {
     }
     world.fails(&["bench", "absent"], &["absent"]);
 }
+
+/// Where a token's time goes: in the table for people, in JSON, and as a figure only where one is asked for.
+#[test]
+fn the_time_of_a_token_is_accounted_for() {
+    let world = world();
+    let common = ["bench", "m", "-p", "0", "-n", "8", "-r", "1", "-t", "1,2"];
+    let shown = world.ok(&[&common[..], &["--profile-time"]].concat());
+    for what in ["q_proj", "attention", "barrier: slowest", "accounted for"] {
+        assert!(shown.contains(what), "{what}: {shown}");
+    }
+    let more = ["--profile-time", "-o", "json", "--svg", "time.svg"];
+    let shown = world.ok(&[&common[..], &more].concat());
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    for (threads, result) in shown.as_array().unwrap().iter().enumerate() {
+        let time = &result["token_time"];
+        // Five regions in each of two layers and one for the head, or more where tables are built.
+        assert!(time["regions_per_token"].as_f64().unwrap() >= 11.0);
+        let rows = time["rows"].as_array().unwrap();
+        let workers = rows[0]["worker_ms"].as_array().unwrap().len();
+        assert_eq!(workers, threads + 1);
+        let sum: f64 = rows.iter().map(|row| row["share"].as_f64().unwrap()).sum();
+        assert!(sum > 0.5 && sum < 1.001, "{sum}");
+    }
+    let svg = fs::read_to_string(world.path("time.svg")).unwrap();
+    assert!(svg.contains("tg8, 2 threads, worker 1"), "{svg}");
+    // Without being asked for, nothing is recorded.
+    let shown = world.ok(&[&common[..], &["-o", "json"]].concat());
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert!(shown[0]["token_time"].is_null());
+}

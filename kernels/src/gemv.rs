@@ -1,6 +1,7 @@
 //! The matrix-vector product: a packed matrix, the kernel and tile that the plan chose, and the split of its rows over the team.
 //! The only place that calls a generated matrix-vector kernel.
 
+use std::borrow::Borrow;
 use std::ops::Range;
 use std::ptr;
 
@@ -13,6 +14,7 @@ use crate::pack::{Layout, PackedMatrix};
 use crate::packing::Packing;
 use crate::plan::Choice;
 use crate::registry::{Kernel, Scales};
+use crate::team::Split;
 
 /// The part of a kernel's blocking that is decided at run time: it never changes the packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,6 +54,15 @@ impl Tables {
     pub fn is_shared(&self) -> bool {
         *self == Tables::Shared
     }
+}
+
+/// What [`Gemv::run_part_own`] has just done for a K block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Prepared its activations.
+    Prepared,
+    /// Added its products to the sums.
+    Multiplied,
 }
 
 /// Why a matrix and a kernel do not go together.
@@ -146,6 +157,11 @@ impl Gemv {
         self.parts.rows(worker)
     }
 
+    /// The split of the rows over the workers.
+    pub fn split(&self) -> &Split {
+        &self.parts.rows
+    }
+
     /// Panels of worker `worker`'s part.
     pub(crate) fn part_panels(&self, worker: usize) -> Range<usize> {
         self.parts.panels(worker)
@@ -164,7 +180,7 @@ impl Gemv {
     /// # Panics
     ///
     /// When a length is off, or an operand is of another packing or width.
-    pub fn run_part(&self, worker: usize, operands: &[&Operand], sums: &mut [i32]) {
+    pub fn run_part(&self, worker: usize, operands: &[impl Borrow<Operand>], sums: &mut [i32]) {
         let call = Call {
             choice: &self.choice,
             wider: &self.wider,
@@ -177,12 +193,20 @@ impl Gemv {
 
     /// As [`Gemv::run_part`] for one token, from its int8 activations `q`: prepares each K block in `own` just before it is used.
     ///
-    /// Where a chunk is not all of the worker's rows, a K block is prepared again for each chunk.
+    /// Where a chunk is not all of the worker's rows, a K block is prepared again for each chunk. `after` is called after each
+    /// preparation and each multiplication, for whoever times them apart.
     ///
     /// # Panics
     ///
     /// When a length is off, or `own` is of another packing.
-    pub fn run_part_own(&self, worker: usize, q: &[i8], own: &mut BlockOperand, sums: &mut [i32]) {
+    pub fn run_part_own(
+        &self,
+        worker: usize,
+        q: &[i8],
+        own: &mut BlockOperand,
+        sums: &mut [i32],
+        mut after: impl FnMut(Stage),
+    ) {
         assert_eq!(
             own.packing(),
             self.matrix.packing(),
@@ -205,7 +229,9 @@ impl Gemv {
         call.walk(self.parts.units(worker), |block, units, rows| {
             let start = block * block_cols;
             let prepared = own.build(&q[start..(start + block_cols).min(q.len())]);
+            after(Stage::Prepared);
             call.block(block, units, [(prepared, &mut sums[rows])].into_iter());
+            after(Stage::Multiplied);
         });
     }
 
@@ -385,6 +411,8 @@ struct Parts {
     layout: Layout,
     /// First unit of each worker's part, and the number of units: one entry more than there are workers.
     bounds: Vec<usize>,
+    /// The same in rows, without padding.
+    rows: Split,
 }
 
 impl Parts {
@@ -394,14 +422,22 @@ impl Parts {
         let (units, panels) = (layout.units(), layout.panels());
         let mut bounds = vec![0];
         for worker in 1..workers {
-            let target = panels * worker / workers;
             let from = bounds[worker - 1];
-            // The unit whose first panel is nearest to an even share.
-            let unit = (from..=units).min_by_key(|&u| layout.first_panel(u).abs_diff(target));
+            // The unit whose first panel is nearest to an even share, both times the number of workers.
+            let far = |unit| (workers * layout.first_panel(unit)).abs_diff(panels * worker);
+            let unit = (from..=units).min_by_key(|&unit| far(unit));
             bounds.push(unit.unwrap_or(units));
         }
         bounds.push(units);
-        Parts { layout, bounds }
+        let rows = bounds
+            .iter()
+            .map(|&unit| layout.first_row(unit).min(layout.rows));
+        let rows = Split::at(rows.collect::<Vec<_>>());
+        Parts {
+            layout,
+            bounds,
+            rows,
+        }
     }
 
     fn workers(&self) -> usize {
@@ -419,9 +455,7 @@ impl Parts {
     }
 
     fn rows(&self, worker: usize) -> Range<usize> {
-        let Range { start, end } = self.units(worker);
-        let row = |unit| self.layout.first_row(unit).min(self.layout.rows);
-        row(start)..row(end)
+        self.rows.range(worker)
     }
 
     fn len(&self, worker: usize) -> usize {
@@ -451,7 +485,12 @@ impl Output for f32 {}
 
 impl Call<'_> {
     /// Overwrites `sums`, for each token one output for each padded row of `units`.
-    fn run_part<T: Output>(&self, units: Range<usize>, operands: &[&Operand], sums: &mut [T]) {
+    fn run_part<T: Output>(
+        &self,
+        units: Range<usize>,
+        operands: &[impl Borrow<Operand>],
+        sums: &mut [T],
+    ) {
         let len = self.layout.first_row(units.end) - self.layout.first_row(units.start);
         assert_eq!(sums.len(), operands.len() * len, "outputs of the worker");
         sums.fill(T::default());
@@ -461,8 +500,14 @@ impl Call<'_> {
     }
 
     /// Adds all K blocks for all tokens.
-    fn run<T: Output>(&self, units: Range<usize>, operands: &[&Operand], sums: &mut [T]) {
+    fn run<T: Output>(
+        &self,
+        units: Range<usize>,
+        operands: &[impl Borrow<Operand>],
+        sums: &mut [T],
+    ) {
         for operand in operands {
+            let operand = operand.borrow();
             assert_eq!(
                 operand.packing(),
                 self.matrix.packing(),
@@ -477,7 +522,7 @@ impl Call<'_> {
                 .chunks(BATCH)
                 .zip(sums.chunks_mut(BATCH * token_len))
             {
-                let prepared = operands.iter().map(|operand| operand.block(block));
+                let prepared = operands.iter().map(|operand| operand.borrow().block(block));
                 let outs = sums.chunks_exact_mut(token_len);
                 let outs = outs.map(|sums| &mut sums[rows.clone()]);
                 self.block(block, units.clone(), prepared.zip(outs));
@@ -588,4 +633,43 @@ fn shares(
         (kernel, share)
     });
     shares.filter(|&(_, share)| share > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::kernels;
+
+    /// For every packing, heights that fill panels and strips or do not, and up to 256 workers, of which many may have nothing: parts are
+    /// ordered, cover all rows, and are less than a unit (a strip) away from an even share.
+    #[test]
+    fn parts_are_even_for_any_number_of_workers() {
+        let mut packings: Vec<Packing> = kernels().map(|kernel| kernel.packing).collect();
+        packings.sort_by_key(ToString::to_string);
+        packings.dedup();
+        assert!(packings.len() > 1);
+        for packing in packings {
+            for rows in [1, 63, 640, 641, 2560, 6912, 17_001] {
+                let cols = packing.block_cols() + 1;
+                let layout = Layout {
+                    packing,
+                    rows,
+                    cols,
+                };
+                for workers in (1..=9).chain([16, 31, 64, 100, 255, 256]) {
+                    let parts = Parts::new(layout, workers);
+                    let ranges: Vec<_> = (0..workers).map(|worker| parts.rows(worker)).collect();
+                    assert_eq!((ranges[0].start, ranges[workers - 1].end), (0, rows));
+                    assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+                    for worker in 0..workers {
+                        let (found, all) = (parts.panels(worker).len(), layout.panels());
+                        assert!(
+                            (workers * found).abs_diff(all) <= workers * packing.panels,
+                            "{packing}, {rows} rows: {found} of {all} panels for one of {workers}"
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

@@ -61,7 +61,7 @@ pub mod team;
 pub use cpu::{Caches, Cpu, Isa};
 pub use epilogue::{Granularity, ScaleRule, ScalesError, WeightScales};
 pub use gemm::{Batch, BatchRow, Gemm, GemmPart, Scratch};
-pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Tables, Tile};
+pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Stage, Tables, Tile};
 pub use generated::CONFIGS;
 pub use memory::{Buffer, MemoryError, Pages, Shared, Storage, available_memory};
 pub use operand::{BlockOperand, Operand, OperandPart};
@@ -76,4 +76,4 @@ pub use registry::{
     Family, GemmDesc, GemmKernel, Kernel, KernelDesc, Operation, Scales, UnpackDesc, UnpackKernel,
     gemms, group_kernels, kernels, unpacks,
 };
-pub use team::{Session, Team};
+pub use team::{Columns, Session, Split, Strips, Team};

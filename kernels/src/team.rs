@@ -26,6 +26,8 @@
 //! A `SeqCst` fence stands between the two steps on both sides, so at least one of the two threads
 //! sees what the other stored, and no wake-up is lost.
 
+mod columns;
+
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::hint;
@@ -38,6 +40,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
+
+pub use columns::{Columns, Split, Strips};
 
 /// How long a thread polls before it sleeps.
 ///

@@ -263,7 +263,7 @@ fn own_tables_change_nothing() {
             let mut own = BlockOperand::new(kernel, cols).unwrap();
             for worker in 0..gemv.workers() {
                 let mut sums = vec![i32::MIN; gemv.part_len(worker)];
-                gemv.run_part_own(worker, &case.tokens[0], &mut own, &mut sums);
+                gemv.run_part_own(worker, &case.tokens[0], &mut own, &mut sums, |_| ());
                 let part = gemv.part_rows(worker);
                 assert_eq!(
                     sums[..part.len()],

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use tern_kernels::team::{SPIN, Team};
+use tern_kernels::team::{Columns, SPIN, Split, Strips, Team};
 
 /// Fewer, as many and more threads than the cores of a small machine.
 const THREADS: [usize; 4] = [1, 2, 3, 8];
@@ -275,4 +275,162 @@ fn a_session_returns_the_callers_value() {
 fn a_team_without_threads_is_an_error() {
     let error = Team::try_new(0).err().expect("no team of nobody");
     assert_eq!(error.to_string(), "a team needs at least one thread");
+}
+
+/// Runs `f` on a thread of its own and fails if it takes longer than any loaded machine should need.
+fn in_bounded_time(what: &str, f: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let thread = thread::spawn(move || {
+        f();
+        // Nobody listens after the limit.
+        let _ = done.send(());
+    });
+    // A panic of `f` drops the sender, which is not a timeout; it arrives by `join`.
+    let late = is_done.recv_timeout(Duration::from_secs(120));
+    let is_late = late == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+    assert!(!is_late, "{what} does not end");
+    if let Err(payload) = thread.join() {
+        panic::resume_unwind(payload);
+    }
+}
+
+/// A number below `n` that looks random.
+fn scrambled(seed: usize, n: usize) -> usize {
+    let mixed = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33) as usize % n
+}
+
+/// Teams of up to 256 threads on however few cores: uneven cores are workers that take up to a hundred times as long as others, and
+/// workers that the system takes the core from, each at random places. Every region ends, and every worker runs once in each.
+#[test]
+fn regions_end_on_any_topology() {
+    for threads in [1, 2, 3, 5, 16, 61, 128, 256] {
+        in_bounded_time(&format!("a team of {threads}"), move || {
+            let mut team = Team::new(threads);
+            let mut ran = vec![0_usize; threads];
+            let regions = 30;
+            team.session(|session| {
+                for region in 0..regions {
+                    session.run_parts(&mut ran, |worker, ran| {
+                        *ran += 1;
+                        match scrambled(region * 1009 + worker, 20) {
+                            0 => thread::sleep(Duration::from_micros(300)),
+                            1..3 => thread::yield_now(),
+                            _ => {
+                                // Every fourth core is slow, and so is the caller's in every other region.
+                                let is_slow = worker % 4 == 3 || (worker == 0 && region % 2 == 0);
+                                let turns = if is_slow { 10_000 } else { 100 };
+                                (0..turns).for_each(|_| std::hint::spin_loop());
+                            }
+                        }
+                    });
+                }
+            });
+            assert!(ran.iter().all(|&ran| ran == regions), "{ran:?}");
+        });
+    }
+}
+
+/// Panics at random places of large teams: each arrives, and no later region hangs.
+#[test]
+fn large_teams_survive_panics() {
+    for threads in [2, 16, 256] {
+        in_bounded_time(&format!("a team of {threads}"), move || {
+            let mut team = Team::new(threads);
+            for region in 0..20 {
+                let culprit = scrambled(region * 31 + threads, 2 * threads);
+                let run = || {
+                    team.run(|worker| {
+                        if worker == scrambled(region, threads) {
+                            thread::sleep(Duration::from_micros(200));
+                        }
+                        assert_ne!(worker, culprit, "worker {worker} fails");
+                    });
+                };
+                let outcome = panic::catch_unwind(AssertUnwindSafe(run));
+                assert_eq!(outcome.is_err(), culprit < threads, "{region}");
+            }
+        });
+    }
+}
+
+#[test]
+fn splits_are_even_ordered_and_whole() {
+    for workers in 1..=256 {
+        for (len, size) in [(0, 1), (1, 1), (7, 4), (20, 128), (2560, 128), (128_257, 4)] {
+            let split = Split::even(len, size, workers);
+            let ranges: Vec<_> = (0..workers).map(|worker| split.range(worker)).collect();
+            assert_eq!((ranges[0].start, ranges[workers - 1].end), (0, len));
+            assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+            let units = ranges.iter().map(|range| range.len().div_ceil(size));
+            let (least, most) = (units.clone().min(), units.max());
+            assert!(
+                most <= least.map(|least| least + 1),
+                "{len} {size} {workers}"
+            );
+            assert!(
+                ranges
+                    .iter()
+                    .all(|range| range.start == len || range.start % size == 0)
+            );
+            assert!(split.range(workers).is_empty() && split.range(usize::MAX).is_empty());
+        }
+    }
+}
+
+/// Every worker writes its columns of every row, and nothing else.
+#[test]
+fn strips_are_a_workers_columns_of_every_row() {
+    for threads in [1, 2, 3, 8, 64] {
+        let mut team = Team::new(threads);
+        let bounds: Vec<usize> = (0..=threads).map(|w| w * w).collect();
+        let (uneven, even) = (Split::at(bounds), Split::even(40, 3, threads));
+        let mut first = vec![f32::NAN; 3 * uneven.len()];
+        let mut second = vec![f32::NAN; 2 * even.len()];
+        let mut matrices = [
+            Columns::new(&mut first, &uneven),
+            Columns::new(&mut second, &even),
+        ];
+        let mut parts = vec![(); threads];
+        team.session(|session| {
+            session.run_columns(&mut parts, &mut matrices, |worker, (), strips| {
+                strips.rows(0).for_each(|row| row.fill(worker as f32));
+                let [of_first, of_second] = strips.pair([0, 1], 1);
+                of_first.iter_mut().for_each(|x| *x += 0.5);
+                of_second.fill(worker as f32);
+                strips.row(1, 0).fill(-1.0);
+            });
+        });
+        for worker in 0..threads {
+            for (row, plus) in [0.0, 0.5, 0.0].into_iter().enumerate() {
+                let columns = &first[row * uneven.len()..][uneven.range(worker)];
+                assert!(columns.iter().all(|&x| x == worker as f32 + plus));
+            }
+            let columns = &second[even.len()..][even.range(worker)];
+            assert!(columns.iter().all(|&x| x == worker as f32));
+        }
+        assert!(second[..even.len()].iter().all(|&x| x == -1.0));
+    }
+}
+
+#[test]
+fn strips_beyond_a_matrix_and_one_strip_twice_are_refused() {
+    let mut team = Team::new(1);
+    let split = Split::even(4, 1, 1);
+    let mut refuse = |what: fn(&mut Strips<'_>)| {
+        let mut matrix = [0.0; 8];
+        let mut matrices = [Columns::new(&mut matrix, &split)];
+        panic_message(|| {
+            team.session(|session| {
+                session.run_columns(&mut [()], &mut matrices, |_, (), strips| what(strips));
+            });
+        })
+    };
+    refuse(|strips| strips.row(0, 2).fill(1.0));
+    refuse(|strips| strips.row(1, 0).fill(1.0));
+    refuse(|strips| strips.pair([0, 0], 0)[0].fill(1.0));
+    panic_message(|| drop(Columns::new(&mut [0.0; 7], &split)));
+    panic_message(|| drop(Split::at(vec![0, 3, 2])));
+    panic_message(|| drop(Split::at(vec![1, 3])));
+    panic_message(|| drop(Split::even(1, 1, 0)));
 }

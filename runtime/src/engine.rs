@@ -6,9 +6,11 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
-use tern_kernels::Team;
+use tern_kernels::{MemoryError, Team};
 
+use crate::clock::{Clock, Recorder, Times};
 use crate::error::{EngineError, StepError};
 use crate::forward::{Buffers, Pass, Row, forward};
 use crate::model::Model;
@@ -49,8 +51,11 @@ pub struct Engine {
     model: Arc<Model>,
     team: Team,
     buffers: Buffers,
+    /// The newest step's, kept for their memory.
+    rows: Vec<Row>,
     pass: usize,
     observer: Option<Observer>,
+    recorder: Option<Recorder>,
     /// `[rows][vocab_size]` of the newest step.
     logits: Vec<f32>,
     /// Each work's rows in `logits`.
@@ -82,8 +87,10 @@ impl Engine {
             model,
             team,
             buffers: Buffers::default(),
+            rows: Vec::new(),
             pass: PASS,
             observer: None,
+            recorder: None,
             logits: Vec::new(),
             ranges: Vec::new(),
             head_use: HeadUse::default(),
@@ -105,6 +112,16 @@ impl Engine {
     /// Calls `observer` for what later steps compute, or no longer.
     pub fn observe(&mut self, observer: Option<Observer>) {
         self.observer = observer;
+    }
+
+    /// Records where the time of later steps goes, from nothing on, or no longer. Recording takes about a hundredth of a step's time.
+    pub fn record_times(&mut self, is_on: bool) {
+        self.recorder = is_on.then(|| Recorder::new(self.team.threads()));
+    }
+
+    /// Where the time went of all steps since recording began; `None` if nothing is recorded.
+    pub fn times(&self) -> Option<Times> {
+        self.recorder.as_ref().map(Recorder::times)
     }
 
     /// The model.
@@ -129,18 +146,20 @@ impl Engine {
     /// [`StepError`] if a token, a length or a sequence is unfit for the model, or memory runs out;
     /// then no sequence has changed.
     pub fn step(&mut self, work: &mut [Work<'_>]) -> Result<StepOutput<'_>, StepError> {
+        let start = self.recorder.is_some().then(Instant::now);
         self.check(work)?;
-        let rows = self.plan(work);
-        self.reserve(&rows, work)?;
+        self.plan(work);
+        self.reserve(work)?;
         let vocab_size = self.model.config.vocab_size;
         let mut out = self.logits.as_mut_slice();
-        for rows in rows.chunks(self.pass) {
+        for rows in self.rows.chunks(self.pass) {
             let wanted = rows.iter().filter(|row| row.logits).count();
             let (part, rest) = out.split_at_mut(wanted * vocab_size);
             out = rest;
             let (model, buffers) = (&self.model, &mut self.buffers);
             let head_use = &mut self.head_use;
             let observer = self.observer.as_mut();
+            let clock = Clock::new(self.recorder.as_ref());
             self.team
                 .session(|session| {
                     let mut pass = Pass {
@@ -148,14 +167,20 @@ impl Engine {
                         rows,
                         observer,
                         head_use,
+                        clock,
                     };
-                    forward(model, &mut pass, work, buffers, part)
+                    forward(model, &mut pass, work, buffers, part)?;
+                    pass.clock.finish();
+                    Ok(())
                 })
-                .map_err(|error| StepError::Memory(error.to_string()))?;
+                .map_err(|error: MemoryError| StepError::Memory(error.to_string()))?;
         }
         for work in work {
             let length = work.sequence.len() + work.tokens.len();
             work.sequence.advance_to(length);
+        }
+        if let (Some(recorder), Some(start)) = (&self.recorder, start) {
+            recorder.count_step(start);
         }
         Ok(StepOutput {
             logits: &self.logits,
@@ -198,9 +223,9 @@ impl Engine {
     }
 
     /// Lists all rows in order, and notes where each work's logits will lie.
-    fn plan(&mut self, work: &[Work<'_>]) -> Vec<Row> {
+    fn plan(&mut self, work: &[Work<'_>]) {
         self.ranges.clear();
-        let mut rows = Vec::new();
+        self.rows.clear();
         let mut wanted = 0;
         for (index, work) in work.iter().enumerate() {
             let last = work.tokens.len() - 1;
@@ -212,7 +237,7 @@ impl Engine {
                 };
                 let best = work.logits == Logits::Best;
                 let position = work.sequence.len() + offset;
-                rows.push(Row {
+                self.rows.push(Row {
                     work: index,
                     position,
                     token,
@@ -228,14 +253,13 @@ impl Engine {
             self.ranges.push(wanted..wanted + count);
             wanted += count;
         }
-        rows
     }
 
     /// Takes all memory whose size the model decides, before anything is computed.
-    fn reserve(&mut self, rows: &[Row], work: &mut [Work<'_>]) -> Result<(), StepError> {
-        self.reserve_logits(rows)?;
+    fn reserve(&mut self, work: &mut [Work<'_>]) -> Result<(), StepError> {
+        self.reserve_logits()?;
         self.buffers
-            .reserve(&self.model.config, rows.len().min(self.pass))?;
+            .reserve(&self.model.config, self.rows.len().min(self.pass))?;
         let room = work.iter_mut().try_for_each(|work| {
             let length = work.sequence.len() + work.tokens.len();
             work.sequence.reserve(length)
@@ -248,8 +272,8 @@ impl Engine {
         room
     }
 
-    fn reserve_logits(&mut self, rows: &[Row]) -> Result<(), StepError> {
-        let wanted = rows.iter().filter(|row| row.logits).count();
+    fn reserve_logits(&mut self) -> Result<(), StepError> {
+        let wanted = self.rows.iter().filter(|row| row.logits).count();
         let memory = |_| {
             let bytes = 4 * wanted as u64 * self.model.config.vocab_size as u64;
             StepError::Memory(format!(

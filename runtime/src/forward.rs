@@ -9,8 +9,10 @@
 
 use std::ops::Range;
 
-use tern_kernels::{MemoryError, Session};
+use smallvec::SmallVec;
+use tern_kernels::{Columns, MemoryError, Session, Split};
 
+use crate::clock::{Activity, Clock};
 use crate::config::Config;
 use crate::dense::DenseMatrix;
 use crate::engine::{HeadUse, Work};
@@ -21,7 +23,7 @@ use crate::ops::attention::{BLOCK, Query, TILE};
 use crate::ops::head::{ROWS, logits};
 use crate::ops::rms_norm::{rms_norm, rms_norm_in_place};
 use crate::ops::rope::rotate;
-use crate::parallel::{balanced, columns, for_each, share};
+use crate::parallel::balanced;
 use crate::sequence::RecordMut;
 use crate::trace::{Event, Observer};
 
@@ -46,6 +48,8 @@ pub(crate) struct Pass<'p, 't> {
     pub rows: &'p [Row],
     pub observer: Option<&'p mut Observer>,
     pub head_use: &'p mut HeadUse,
+    /// The calling thread's clock.
+    pub clock: Clock<'p>,
 }
 
 /// Activations of all rows, and the workspaces of the projections. Grows to the largest pass.
@@ -116,6 +120,7 @@ pub(crate) fn forward(
 ) -> Result<(), MemoryError> {
     let config = &model.config;
     let eps = config.rms_norm_eps;
+    pass.clock.lap(Activity::Other);
     buffers.resize(config, pass.rows.len());
     let Buffers {
         x,
@@ -138,22 +143,30 @@ pub(crate) fn forward(
 
         // Attention: normalise, project, rotate and remember, rotate and attend, project back.
         norm(pass, x, &layer.attention_norm, eps, normed);
-        qkv.apply(pass, for_qkv, normed, &mut [q, k, v], Epilogue::Store)?;
-        remember(pass, work, config, index, (k, v), turns);
-        attend_rows(pass, work, config, index, (q, attended), turns);
+        qkv.apply(pass, for_qkv, normed, [q, k, v], Epilogue::Store)?;
+        match pass.rows.len() {
+            1 => {
+                remember_one(pass, work, config, index, (k, v), turns);
+                attend_one(pass, work, config, index, (q, attended), turns);
+            }
+            _ => {
+                remember(pass, work, config, index, (k, v), turns);
+                attend_rows(pass, work, config, index, (q, attended), turns);
+            }
+        }
         if let Some(weight) = &layer.attention_sub_norm {
             norm_in_place(pass, attended, weight, eps);
         }
-        output.apply(pass, for_output, attended, &mut [x], Epilogue::Add)?;
+        output.apply(pass, for_output, attended, [x], Epilogue::Add)?;
 
         // Feed-forward: normalise, project to gate and up, gate, project back.
         norm(pass, x, &layer.ffn_norm, eps, normed);
         let gated = Epilogue::Gate(config.activation);
-        gate_up.apply(pass, for_gate_up, normed, &mut [gate, up], gated)?;
+        gate_up.apply(pass, for_gate_up, normed, [gate, up], gated)?;
         if let Some(weight) = &layer.ffn_sub_norm {
             norm_in_place(pass, gate, weight, eps);
         }
-        down.apply(pass, for_down, gate, &mut [x], Epilogue::Add)?;
+        down.apply(pass, for_down, gate, [x], Epilogue::Add)?;
         show_residual(pass, index, x);
     }
 
@@ -168,17 +181,18 @@ fn embed(pass: &mut Pass<'_, '_>, model: &Model, x: &mut [f32], turns: &mut Vec<
         .rows
         .iter()
         .zip(x.chunks_exact_mut(model.config.hidden_size));
-    for_each(pass.session, rows, |(row, x)| {
+    pass.for_each(Activity::Embedding, rows, |(row, x)| {
         model.weights.embedding.read_row(row.token as usize, x);
     });
     turns.clear();
     for row in pass.rows {
         model.rope.push_turns(row.position, turns);
     }
+    pass.clock.lap(Activity::Embedding);
 }
 
 /// Gathers the rows whose logits are wanted, normalised.
-fn final_norm(pass: &Pass<'_, '_>, model: &Model, x: &[f32], out: &mut Vec<f32>) {
+fn final_norm(pass: &mut Pass<'_, '_>, model: &Model, x: &[f32], out: &mut Vec<f32>) {
     let weight = &model.weights.final_norm;
     out.clear();
     let rows = pass.rows.iter().zip(x.chunks_exact(weight.len()));
@@ -187,6 +201,7 @@ fn final_norm(pass: &Pass<'_, '_>, model: &Model, x: &[f32], out: &mut Vec<f32>)
         out.resize(start + x.len(), 0.0);
         rms_norm(x, weight, model.config.rms_norm_eps, &mut out[start..]);
     }
+    pass.clock.lap(Activity::Norm);
 }
 
 /// `out = norm(x)`, row by row.
@@ -194,13 +209,17 @@ fn norm(pass: &mut Pass<'_, '_>, x: &[f32], weight: &[f32], eps: f32, out: &mut 
     let rows = x
         .chunks_exact(weight.len())
         .zip(out.chunks_exact_mut(weight.len()));
-    for_each(pass.session, rows, |(x, out)| rms_norm(x, weight, eps, out));
+    pass.for_each(Activity::Norm, rows, |(x, out)| {
+        rms_norm(x, weight, eps, out);
+    });
 }
 
 /// `x = norm(x)`, row by row.
 fn norm_in_place(pass: &mut Pass<'_, '_>, x: &mut [f32], weight: &[f32], eps: f32) {
     let rows = x.chunks_exact_mut(weight.len());
-    for_each(pass.session, rows, |x| rms_norm_in_place(x, weight, eps));
+    pass.for_each(Activity::Norm, rows, |x| {
+        rms_norm_in_place(x, weight, eps);
+    });
 }
 
 /// Turns every row's keys by its position, and writes them and the values to its sequence's cache.
@@ -262,11 +281,71 @@ fn remember(
             records[row.position / BLOCK - block].write(row.position % BLOCK, key, value);
         }
     };
-    match pass.rows.len() {
-        // One row is written sooner than others are called.
-        1 => units.into_iter().for_each(write),
-        _ => for_each(pass.session, units.into_iter(), write),
+    pass.for_each(Activity::Remember, units.into_iter(), write);
+}
+
+/// The same for a pass of one row: it is written sooner than others are called, and without lists.
+fn remember_one(
+    pass: &mut Pass<'_, '_>,
+    work: &mut [Work<'_>],
+    config: &Config,
+    layer: usize,
+    (k, v): (&mut [f32], &[f32]),
+    turns: &[(f32, f32)],
+) {
+    let row = pass.rows[0];
+    let block = row.position / BLOCK;
+    let records = work[row.work].sequence.records_mut(layer, block..block + 1);
+    let keys = k.chunks_exact_mut(config.head_dim);
+    let heads = keys.zip(v.chunks_exact(config.head_dim));
+    for (mut record, (key, value)) in records.flatten().zip(heads) {
+        rotate(key, turns);
+        record.write(row.position % BLOCK, key, value);
     }
+    pass.clock.lap(Activity::Remember);
+}
+
+/// Attention of every head of a pass of one row: see [`attend_rows`], whose lists it does without.
+fn attend_one(
+    pass: &mut Pass<'_, '_>,
+    work: &[Work<'_>],
+    config: &Config,
+    layer: usize,
+    (q, out): (&mut [f32], &mut [f32]),
+    turns: &[(f32, f32)],
+) {
+    let (head_dim, group) = (config.head_dim, config.heads / config.kv_heads);
+    let row = pass.rows[0];
+    let sequence = &work[row.work].sequence;
+    let threads = pass.session.threads();
+    let split = Split::even(out.len(), head_dim, threads);
+    let mut matrices = [Columns::new(q, &split), Columns::new(out, &split)];
+    pass.region(&mut vec![(); threads], &mut matrices, |worker, ()| {
+        let mut head = split.range(worker.index).start / head_dim;
+        let [mut q, mut out] = worker.strips.pair([0, 1], 0);
+        while !q.is_empty() {
+            // All heads of this part that share a key-value head.
+            let count = (group - head % group).min(q.len() / head_dim).min(TILE);
+            let (queries, outs);
+            (queries, q) = q.split_at_mut(count * head_dim);
+            (outs, out) = out.split_at_mut(count * head_dim);
+            let heads = queries.chunks_exact_mut(head_dim);
+            let heads = heads.zip(outs.chunks_exact_mut(head_dim));
+            let mut tile: SmallVec<[Query<'_>; TILE]> = heads
+                .map(|(query, out)| {
+                    rotate(query, turns);
+                    Query {
+                        positions: row.position + 1,
+                        query,
+                        out,
+                    }
+                })
+                .collect();
+            sequence.attend(layer, head / group, &mut tile);
+            head += count;
+        }
+        worker.clock.lap(Activity::Attention);
+    });
 }
 
 /// A query head of a row.
@@ -296,7 +375,7 @@ fn attend_rows(
     let cost = |unit: &Unit<'_>| rows[unit.row].position + 1;
     let mut parts = balanced(&mut units, pass.session.threads(), cost);
     let pairs = config.head_dim / 2;
-    pass.session.run_parts(&mut parts, |_, units| {
+    pass.region(&mut parts, &mut [], |worker, units| {
         let same = |a: &Unit<'_>, b: &Unit<'_>| {
             rows[a.row].work == rows[b.row].work && a.kv_head == b.kv_head
         };
@@ -316,6 +395,7 @@ fn attend_rows(
                 sequence.attend(layer, kv_head, &mut queries);
             }
         }
+        worker.clock.lap(Activity::Attention);
     });
 }
 
@@ -345,29 +425,25 @@ fn head(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &mut [f32])
     if hidden.is_empty() {
         return;
     }
-    let threads = pass.session.threads();
-    let groups = head.rows().div_ceil(ROWS);
-    let ranges = (0..threads).map(|worker| {
-        let groups = share(groups, threads, worker);
-        (groups.start * ROWS).min(head.rows())..(groups.end * ROWS).min(head.rows())
-    });
+    let split = Split::even(head.rows(), ROWS, pass.session.threads());
     if pass.rows.iter().all(|row| row.best || !row.logits) {
         let positions = hidden.chunks_exact(head.cols());
         let each = positions.zip(out.chunks_exact_mut(head.rows()));
         for (hidden, out) in each {
-            match best_logits(pass, model, hidden, out, ranges.clone()) {
+            let ranges = (0..split.workers()).map(|worker| split.range(worker));
+            match best_logits(pass, model, hidden, out, ranges) {
                 Some(rows) => {
                     pass.head_use.screened += 1;
                     pass.head_use.rows += rows;
                 }
                 None => {
                     pass.head_use.full += 1;
-                    all_logits(pass, head, hidden, out, ranges.clone());
+                    all_logits(pass, head, hidden, out, &split);
                 }
             }
         }
     } else {
-        all_logits(pass, head, hidden, out, ranges);
+        all_logits(pass, head, hidden, out, &split);
     }
 }
 
@@ -377,12 +453,20 @@ fn all_logits(
     head: &DenseMatrix,
     hidden: &[f32],
     out: &mut [f32],
-    ranges: impl Iterator<Item = Range<usize>> + Clone,
+    split: &Split,
 ) {
-    let strips = columns(out, head.rows(), ranges.clone());
-    let mut parts: Vec<_> = ranges.zip(strips).collect();
-    pass.session.run_parts(&mut parts, |_, (range, out)| {
-        logits(head, range.clone(), hidden, out);
+    let mut parts = vec![(); split.workers()];
+    let mut matrices = [Columns::new(out, split)];
+    pass.region(&mut parts, &mut matrices, |worker, ()| {
+        let range = split.range(worker.index);
+        match hidden.len() == head.cols() {
+            true => logits(head, range, hidden, &mut [worker.strips.row(0, 0)]),
+            false => {
+                let mut out: Vec<_> = worker.strips.rows(0).collect();
+                logits(head, range, hidden, &mut out);
+            }
+        }
+        worker.clock.lap(Activity::Head);
     });
 }
 
@@ -402,6 +486,7 @@ fn best_logits(
     }
     let screen = model.weights.screen.as_ref()?;
     let query = screen.query(hidden)?;
+    pass.clock.lap(Activity::Screen);
     let head = model.weights.head();
     let mut parts = Vec::new();
     let mut rest = out;
@@ -415,15 +500,17 @@ fn best_logits(
             rows: 0,
         });
     }
-    pass.session.run_parts(&mut parts, |_, part| {
+    pass.region(&mut parts, &mut [], |worker, part| {
         part.best = screen.estimate(part.range.clone(), &query, part.out);
+        worker.clock.lap(Activity::Screen);
     });
     let best = parts
         .iter()
         .fold(f64::NEG_INFINITY, |a, part| a.max(part.best));
-    pass.session.run_parts(&mut parts, |_, part| {
+    pass.region(&mut parts, &mut [], |worker, part| {
         let range = part.range.clone();
         part.rows = screen.score(head, range, (hidden, &query), best, part.out);
+        worker.clock.lap(Activity::Head);
     });
     Some(parts.iter().map(|part| part.rows as u64).sum())
 }

@@ -53,6 +53,7 @@
 //! planner say.
 
 mod checkpoint;
+mod clock;
 pub mod config;
 mod dense;
 mod element;
@@ -79,6 +80,7 @@ mod trace;
 mod trits;
 mod weights;
 
+pub use clock::{Activity, Times};
 pub use config::Config;
 pub use engine::{Engine, HeadUse, Logits, StepOutput, Work};
 pub use error::{

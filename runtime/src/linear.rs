@@ -7,17 +7,20 @@
 //! The arithmetic is that of `transformers`' `BitLinear` and `AutoBitLinear` in `f32`:
 //! `tern_kernels::epilogue` makes outputs of the exact sums.
 
-use tern_kernels::quantize::quantize_row;
+use std::sync::{Mutex, PoisonError};
+
 use tern_kernels::{
-    Batch, BatchKernel, BatchRow, BlockOperand, Gemm, Gemv, Kernel, MemoryError, Operand,
-    OperandPart, Planner, ScaleRule, Scratch, Session, Shape, Tables, WeightScales,
+    Batch, BatchKernel, BatchRow, BlockOperand, Columns, Gemm, Gemv, Kernel, MemoryError, Operand,
+    OperandPart, Planner, ScaleRule, Scratch, Shape, Stage, Tables, WeightScales,
 };
 
+use crate::clock::{self, Clock};
 use crate::config::Activation;
 use crate::forward::Pass;
 use crate::ops::activation::gate;
+use crate::ops::quantize::{add_scaled, quantize, store_scaled};
 use crate::ops::rms_norm::rms_norm;
-use crate::parallel::{columns, for_each};
+use crate::parallel::Worker;
 use crate::trace::Event;
 
 /// One ternary matrix with its scale.
@@ -97,7 +100,13 @@ pub(crate) struct Projection {
     forms: Vec<(usize, Kernel)>,
     /// For each linear layer, the form that it reads.
     form_of: Vec<usize>,
+    /// For each linear layer, what its time is recorded as.
+    activities: Vec<clock::Activity>,
 }
+
+/// Bytes of a single position's prepared forms up to which the calling thread prepares them: int8 in another order is written sooner
+/// than a team can be told to, tables (128 KiB for 2560 columns in groups of five) are not.
+const PREPARED_ALONE: usize = 16 << 10;
 
 /// Buffers of a [`Projection`], kept between tokens.
 #[derive(Default)]
@@ -108,12 +117,19 @@ pub(crate) struct Workspace {
     operands: Vec<Vec<Operand>>,
     /// `[form]`: all positions for batched products, where those are used.
     batches: Vec<Option<Batch>>,
-    /// For each worker, room for the weights that it unpacks for batched products.
-    scratch: Vec<Option<Scratch>>,
-    /// For each worker, `[form]`: room for a K block of its own, where no operand is shared.
-    own: Vec<Vec<BlockOperand>>,
-    /// Integer sums, one buffer for each worker.
-    sums: Vec<Vec<i32>>,
+    /// What each worker has for itself.
+    rooms: Vec<Room>,
+}
+
+/// One worker's memory.
+#[derive(Default)]
+struct Room {
+    /// For the weights that it unpacks for batched products.
+    scratch: Option<Scratch>,
+    /// `[form]`: for a K block of its own, where no operand is shared.
+    own: Vec<BlockOperand>,
+    /// Integer sums.
+    sums: Vec<i32>,
 }
 
 /// One position's activations as int8.
@@ -150,7 +166,9 @@ impl Projection {
                 forms.len() - 1
             }));
         }
+        let activity = |linear: &Linear| clock::Activity::of_linear(&linear.name);
         Projection {
+            activities: linears.iter().map(activity).collect(),
             linears,
             forms,
             form_of,
@@ -170,24 +188,23 @@ impl Projection {
     /// Applies every linear layer to each row of `x` (`[positions][cols]`).
     ///
     /// `outputs` are `[positions][rows]` of each linear layer.
-    pub fn apply(
+    pub fn apply<const N: usize>(
         &self,
         pass: &mut Pass<'_, '_>,
         work: &mut Workspace,
         x: &[f32],
-        outputs: &mut [&mut [f32]],
+        outputs: [&mut [f32]; N],
         epilogue: Epilogue,
     ) -> Result<(), MemoryError> {
         let positions = pass.rows.len();
         assert_eq!(x.len(), positions * self.cols());
-        self.quantize(pass.session, work, x);
+        self.quantize(pass, work, x);
         self.show_inputs(pass, work, x);
-        if self.workers_prepare(positions) {
-            self.make_room(pass.session, work)?;
-        } else {
-            self.prepare(pass.session, work, positions)?;
+        self.make_room(pass.session.threads(), work, positions)?;
+        if !self.workers_prepare(positions) {
+            self.prepare(pass, work, positions);
         }
-        self.multiply(pass.session, work, positions, outputs, epilogue);
+        self.multiply(pass, work, positions, outputs, epilogue);
         Ok(())
     }
 
@@ -198,12 +215,61 @@ impl Projection {
         positions == 1 && self.linears.iter().all(own)
     }
 
-    /// Room for what workers prepare for themselves.
-    fn make_room(&self, session: &Session<'_>, work: &mut Workspace) -> Result<(), MemoryError> {
-        work.own.resize_with(session.threads(), Vec::new);
-        for own in &mut work.own {
-            for &(_, kernel) in &self.forms[own.len()..] {
-                own.push(BlockOperand::new(kernel, self.cols())?);
+    /// The linear layers that read a form of the input.
+    fn readers(&self, form: usize) -> impl Iterator<Item = &Linear> {
+        let linears = self.linears.iter().zip(&self.form_of);
+        let of_form = linears.filter(move |&(_, &of)| of == form);
+        of_form.map(|(linear, _)| linear)
+    }
+
+    /// Whether so many positions of a form are read by kernels for one position or a few.
+    fn is_for_few(&self, form: usize, positions: usize) -> bool {
+        self.readers(form)
+            .any(|linear| linear.batched.at(positions).is_none())
+    }
+
+    /// Whether so many positions of a form are read by batched products.
+    fn is_for_many(&self, form: usize, positions: usize) -> bool {
+        self.readers(form)
+            .any(|linear| linear.batched.at(positions).is_some())
+    }
+
+    /// Room for all forms of the input, and for what workers have for themselves. What was there is kept.
+    fn make_room(
+        &self,
+        threads: usize,
+        work: &mut Workspace,
+        positions: usize,
+    ) -> Result<(), MemoryError> {
+        let forms = self.forms.len();
+        let workers_prepare = self.workers_prepare(positions);
+        work.operands.resize_with(forms, Vec::new);
+        work.batches.resize_with(forms, || None);
+        work.rooms.resize_with(threads, Room::default);
+        for (form, &(_, kernel)) in self.forms.iter().enumerate() {
+            let operands = &mut work.operands[form];
+            let needed = self.is_for_few(form, positions) && !workers_prepare;
+            while needed && operands.len() < positions {
+                operands.push(Operand::new(kernel, self.cols())?);
+            }
+            let batch = &mut work.batches[form];
+            let has_room = batch.as_ref().is_some_and(|b| b.tokens() >= positions);
+            if self.is_for_many(form, positions) && !has_room {
+                *batch = Some(Batch::new(kernel.packing, self.cols(), positions)?);
+            }
+            for room in &mut work.rooms {
+                if workers_prepare && room.own.len() <= form {
+                    room.own.push(BlockOperand::new(kernel, self.cols())?);
+                }
+            }
+        }
+        let is_batched = (0..forms).any(|form| self.is_for_many(form, positions));
+        for room in &mut work.rooms {
+            if is_batched && room.scratch.is_none() {
+                // All that any number of positions may need, so that this is done once.
+                let gemms = self.linears.iter().flat_map(|linear| &linear.batched.steps);
+                let gemms = gemms.filter_map(|(_, gemm)| gemm.as_ref());
+                room.scratch = Some(Scratch::new(gemms)?);
             }
         }
         Ok(())
@@ -234,7 +300,7 @@ impl Projection {
     }
 
     /// Activations to int8, once, or once for each linear layer where each has its own norm.
-    fn quantize(&self, session: &mut Session<'_>, work: &mut Workspace, x: &[f32]) {
+    fn quantize(&self, pass: &mut Pass<'_, '_>, work: &mut Workspace, x: &[f32]) {
         let cols = self.cols();
         let rows = x.len() / cols;
         work.inputs.resize_with(self.linears.len(), Vec::new);
@@ -252,16 +318,16 @@ impl Projection {
                     },
                 );
             }
-            for_each(
-                session,
+            pass.for_each(
+                clock::Activity::Quantize,
                 x.chunks_exact(cols).zip(inputs.iter_mut()),
                 |(x, input)| {
                     input.scale = match &linear.norm {
-                        None => quantize_row(x, &mut input.values),
+                        None => quantize(x, &mut input.values),
                         Some(norm) => {
                             input.normed.resize(cols, 0.0);
                             rms_norm(x, &norm.weight, norm.eps, &mut input.normed);
-                            quantize_row(&input.normed, &mut input.values)
+                            quantize(&input.normed, &mut input.values)
                         }
                     };
                 },
@@ -269,193 +335,163 @@ impl Projection {
         }
     }
 
-    /// Which forms of the input are needed for so many positions, for each: whether by kernels for one position, and whether by batched
-    /// products.
-    fn needs(&self, positions: usize) -> Vec<(bool, bool)> {
-        let mut needs = vec![(false, false); self.forms.len()];
-        for (linear, &form) in self.linears.iter().zip(&self.form_of) {
-            match linear.batched.at(positions) {
-                None => needs[form].0 = true,
-                Some(_) => needs[form].1 = true,
-            }
-        }
-        needs
-    }
-
     /// Int8 activations to the forms that the kernels read.
-    fn prepare(
-        &self,
-        session: &mut Session<'_>,
-        work: &mut Workspace,
-        positions: usize,
-    ) -> Result<(), MemoryError> {
+    fn prepare(&self, pass: &mut Pass<'_, '_>, work: &mut Workspace, positions: usize) {
         /// One piece of work, and the activations that it is for.
         enum Piece<'a> {
             Operand(OperandPart<'a>, &'a [i8]),
             Row(BatchRow<'a>, &'a [i8]),
         }
-        let needs = self.needs(positions);
-        work.operands.resize_with(self.forms.len(), Vec::new);
-        work.batches.resize_with(self.forms.len(), || None);
-        for (form, &(_, kernel)) in self.forms.iter().enumerate() {
-            let (for_one, for_many) = needs[form];
-            let operands = &mut work.operands[form];
-            while for_one && operands.len() < positions {
-                operands.push(Operand::new(kernel, self.cols())?);
-            }
-            let batch = &mut work.batches[form];
-            if for_many && batch.as_ref().is_none_or(|b| b.tokens() < positions) {
-                *batch = Some(Batch::new(kernel.packing, self.cols(), positions)?);
-            }
-        }
-        self.make_room_to_unpack(session, work, positions)?;
-        let threads = session.threads();
+        let threads = pass.session.threads();
+        let firsts = work.operands.iter().filter_map(|form| form.first());
+        let bytes: usize = firsts.map(Operand::bytes).sum();
+        let is_small = positions == 1 && bytes <= PREPARED_ALONE;
+        let all_inputs = &work.inputs;
+        let operands = (self.forms.iter().enumerate()).zip(&mut work.operands);
+        let operands = operands.filter(|((form, _), _)| self.is_for_few(*form, positions));
         // Few positions are split inside, so that all workers have something to do.
         let pieces = if positions < threads { threads } else { 1 };
-        let mut parts: Vec<Vec<Piece<'_>>> = (0..threads).map(|_| Vec::new()).collect();
-        let forms = work.operands.iter_mut().zip(&mut work.batches);
-        for ((form, &(input, _)), (operands, batch)) in self.forms.iter().enumerate().zip(forms) {
-            let (for_one, for_many) = needs[form];
-            let inputs = &work.inputs[input][..positions];
-            if for_one {
-                for (position, (operand, input)) in operands.iter_mut().zip(inputs).enumerate() {
-                    for (piece, part) in operand.parts(pieces).enumerate() {
-                        let piece = (position + piece) % threads;
-                        parts[piece].push(Piece::Operand(part, &input.values));
-                    }
-                }
-            }
-            let rows = batch.iter_mut().filter(|_| for_many).flat_map(Batch::rows);
-            for (position, (row, input)) in rows.zip(inputs).enumerate() {
-                parts[position % threads].push(Piece::Row(row, &input.values));
-            }
-        }
-        session.run_parts(&mut parts, |_, parts| {
-            for piece in parts {
-                match piece {
-                    Piece::Operand(part, values) => part.build(values),
-                    Piece::Row(row, values) => row.fill(values),
-                }
-            }
+        let operands = operands.flat_map(|((_, &(input, _)), operands)| {
+            let each = operands.iter_mut().zip(&all_inputs[input][..positions]);
+            each.flat_map(move |(operand, input)| {
+                let parts = operand.parts(pieces);
+                parts.map(|part| Piece::Operand(part, &input.values))
+            })
         });
-        Ok(())
-    }
-
-    /// Room for each worker to unpack weights in, if batched products are used.
-    fn make_room_to_unpack(
-        &self,
-        session: &Session<'_>,
-        work: &mut Workspace,
-        positions: usize,
-    ) -> Result<(), MemoryError> {
-        work.scratch.resize_with(session.threads(), || None);
-        for scratch in work.scratch.iter_mut().filter(|scratch| scratch.is_none()) {
-            // All that any number of positions may need, so that this is done once.
-            let gemms = self.linears.iter().flat_map(|linear| &linear.batched.steps);
-            let mut gemms = gemms.filter_map(|(_, gemm)| gemm.as_ref()).peekable();
-            let is_used = self
-                .linears
-                .iter()
-                .any(|l| l.batched.at(positions).is_some());
-            if is_used && gemms.peek().is_some() {
-                *scratch = Some(Scratch::new(gemms)?);
+        let batches = (self.forms.iter().enumerate()).zip(&mut work.batches);
+        let batches = batches.filter(|((form, _), _)| self.is_for_many(*form, positions));
+        let batches = batches.flat_map(|((_, &(input, _)), batch)| {
+            let rows = batch.iter_mut().flat_map(Batch::rows);
+            let each = rows.zip(&all_inputs[input][..positions]);
+            each.map(|(row, input)| Piece::Row(row, &input.values))
+        });
+        // Whoever is free takes the next.
+        let pieces = Mutex::new(operands.chain(batches));
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let build = || {
+            while let Some(piece) = next() {
+                match piece {
+                    Piece::Operand(mut part, values) => part.build(values),
+                    Piece::Row(mut row, values) => row.fill(values),
+                }
             }
+        };
+        if is_small {
+            build();
+            return pass.clock.lap(clock::Activity::Tables);
         }
-        Ok(())
+        pass.region(&mut vec![(); threads], &mut [], |worker, ()| {
+            build();
+            worker.clock.lap(clock::Activity::Tables);
+        });
     }
 
     /// The products: one region, each worker on its own rows of every matrix.
-    fn multiply(
+    fn multiply<const N: usize>(
         &self,
-        session: &mut Session<'_>,
+        pass: &mut Pass<'_, '_>,
         work: &mut Workspace,
         positions: usize,
-        outputs: &mut [&mut [f32]],
+        outputs: [&mut [f32]; N],
         epilogue: Epilogue,
     ) {
-        /// What one worker writes: its sums, its rows of `[linear][position]`, and what it prepares or unpacks for itself.
-        struct Part<'a> {
-            sums: &'a mut Vec<i32>,
-            own: &'a mut [BlockOperand],
-            scratch: &'a mut Option<Scratch>,
-            rows: Vec<Vec<&'a mut [f32]>>,
-        }
-        assert_eq!(outputs.len(), self.linears.len());
-        let threads = session.threads();
-        work.sums.resize_with(threads, Vec::new);
-        let workers_prepare = self.workers_prepare(positions);
-        work.own.resize_with(threads, Vec::new);
-        work.scratch.resize_with(threads, || None);
-        let shared = if workers_prepare { 0 } else { positions };
-        // A form that only batched products read has no operands.
-        let operands: Vec<Vec<&Operand>> = work
-            .operands
-            .iter()
-            .map(|form| form.iter().take(shared).collect())
-            .collect();
-        let batches = &work.batches;
-        let mut parts: Vec<Part<'_>> = work
-            .sums
-            .iter_mut()
-            .zip(&mut work.own)
-            .zip(&mut work.scratch)
-            .map(|((sums, own), scratch)| Part {
-                sums,
-                own,
-                scratch,
-                rows: Vec::new(),
-            })
-            .collect();
-        for (linear, output) in self.linears.iter().zip(outputs) {
-            let gemv = &linear.gemv;
-            let ranges = (0..threads).map(|worker| gemv.part_rows(worker));
-            for (part, rows) in parts
-                .iter_mut()
-                .zip(columns(output, gemv.matrix().rows(), ranges))
-            {
-                part.rows.push(rows);
+        assert_eq!(N, self.linears.len());
+        let mut linears = self.linears.iter();
+        let mut matrices = outputs.map(|output| {
+            let linear = linears.next().expect("as many outputs as linear layers");
+            Columns::new(output, linear.gemv.split())
+        });
+        let input = Input {
+            positions,
+            inputs: &work.inputs,
+            operands: &work.operands,
+            batches: &work.batches,
+        };
+        pass.region(&mut work.rooms, &mut matrices, |worker, room| {
+            for index in 0..N {
+                self.multiply_part(index, &input, worker.index, room, &mut worker.clock);
+                self.scale(index, &input, worker, &room.sums, epilogue);
             }
-        }
-        let inputs = &work.inputs;
-        session.run_parts(&mut parts, |worker, part| {
-            for (index, linear) in self.linears.iter().enumerate() {
-                let form = self.form_of[index];
-                let gemm = linear.batched.at(positions);
-                let len = match gemm {
-                    Some(gemm) => gemm.part_len(worker),
-                    None => linear.gemv.part_len(worker),
-                };
-                part.sums.resize(positions * len, 0);
-                let inputs = &inputs[self.forms[form].0];
-                if let Some(gemm) = gemm {
-                    let (batch, scratch) = (batches[form].as_ref(), part.scratch.as_mut());
-                    let (batch, scratch) = batch.zip(scratch).expect("made room before");
-                    let matrix = linear.gemv.matrix();
-                    gemm.run_part(matrix, worker, batch, positions, scratch, part.sums);
-                } else if workers_prepare {
-                    let (own, values) = (&mut part.own[form], &inputs[0].values);
-                    linear.gemv.run_part_own(worker, values, own, part.sums);
-                } else {
-                    linear.gemv.run_part(worker, &operands[form], part.sums);
-                }
-                let (scales, rule) = (&linear.scales, linear.rule);
-                for (position, out) in part.rows[index].iter_mut().enumerate() {
-                    let sums = &part.sums[position * len..][..len];
-                    let s = inputs[position].scale;
-                    let rows = linear.gemv.part_rows(worker);
-                    match epilogue {
-                        Epilogue::Add => {
-                            scales.apply(rule, rows, sums, s, out, |out, y| *out += y);
-                        }
-                        _ => scales.apply(rule, rows, sums, s, out, |out, y| *out = y),
-                    }
-                }
-            }
-            if let (Epilogue::Gate(activation), [first, second]) = (epilogue, &mut part.rows[..]) {
-                for (first, second) in first.iter_mut().zip(second) {
+            if let (Epilogue::Gate(activation), 2) = (epilogue, N) {
+                for position in 0..positions {
+                    let [first, second] = worker.strips.pair([0, 1], position);
                     gate(activation, first, second);
                 }
+                worker.clock.lap(clock::Activity::Activate);
             }
         });
     }
+
+    /// The exact sums of a worker's rows of linear layer `index`, for all positions.
+    fn multiply_part(
+        &self,
+        index: usize,
+        input: &Input<'_>,
+        worker: usize,
+        room: &mut Room,
+        clock: &mut Clock<'_>,
+    ) {
+        let (linear, form, positions) =
+            (&self.linears[index], self.form_of[index], input.positions);
+        let Linear { gemv, batched, .. } = linear;
+        let gemm = batched.at(positions);
+        let len = match gemm {
+            Some(gemm) => gemm.part_len(worker),
+            None => gemv.part_len(worker),
+        };
+        let Room { scratch, own, sums } = room;
+        sums.resize(positions * len, 0);
+        if let Some(gemm) = gemm {
+            let (batch, scratch) = (input.batches[form].as_ref(), scratch.as_mut());
+            let (batch, scratch) = batch.zip(scratch).expect("made room before");
+            gemm.run_part(gemv.matrix(), worker, batch, positions, scratch, sums);
+        } else if self.workers_prepare(positions) {
+            let values = &input.inputs[self.forms[form].0][0].values;
+            gemv.run_part_own(worker, values, &mut own[form], sums, |stage| {
+                clock.lap(match stage {
+                    Stage::Prepared => clock::Activity::Tables,
+                    Stage::Multiplied => self.activities[index],
+                });
+            });
+        } else {
+            gemv.run_part(worker, &input.operands[form][..positions], sums);
+        }
+        clock.lap(self.activities[index]);
+    }
+
+    /// What becomes of a worker's sums of linear layer `index`.
+    fn scale(
+        &self,
+        index: usize,
+        input: &Input<'_>,
+        worker: &mut Worker<'_, '_>,
+        sums: &[i32],
+        epilogue: Epilogue,
+    ) {
+        let linear = &self.linears[index];
+        let (scales, rule) = (&linear.scales, linear.rule);
+        let rows = linear.gemv.part_rows(worker.index);
+        let len = sums.len() / input.positions;
+        let inputs = &input.inputs[self.forms[self.form_of[index]].0];
+        for (position, out) in worker.strips.rows(index).enumerate() {
+            let sums = &sums[position * len..][..len];
+            let (s, rows) = (inputs[position].scale, rows.clone());
+            match epilogue {
+                Epilogue::Add => add_scaled(scales, rule, rows, sums, s, out),
+                _ => store_scaled(scales, rule, rows, sums, s, out),
+            }
+        }
+        worker.clock.lap(clock::Activity::Scale);
+    }
+}
+
+/// What all workers of a product read.
+struct Input<'a> {
+    positions: usize,
+    /// `[input][position]`.
+    inputs: &'a [Vec<Quantized>],
+    /// `[form][position]`.
+    operands: &'a [Vec<Operand>],
+    /// `[form]`.
+    batches: &'a [Option<Batch>],
 }

@@ -4,14 +4,19 @@
 //! they write. A region costs about a microsecond, so what concerns a single position (one row to
 //! normalise) is done by the calling thread.
 
-use std::ops::Range;
+use tern_kernels::{Columns, Strips};
 
-use tern_kernels::Session;
+use crate::clock::{Activity, Clock};
+use crate::forward::Pass;
 
-/// The share of worker `part` when `len` things are split over `parts` workers as evenly as
-/// possible, in order.
-pub(crate) fn share(len: usize, parts: usize, part: usize) -> Range<usize> {
-    len * part / parts..len * (part + 1) / parts
+/// What one worker has in a region beside its part.
+pub(crate) struct Worker<'r, 'm> {
+    /// Its number; 0 is the calling thread.
+    pub index: usize,
+    /// Its columns of the region's matrices.
+    pub strips: &'r mut Strips<'m>,
+    /// Its clock.
+    pub clock: Clock<'r>,
 }
 
 /// Cuts `items` into at most `parts` runs, in order, whose costs are as even as whole items allow.
@@ -45,59 +50,56 @@ pub(crate) fn balanced<T>(
     runs
 }
 
-/// Runs `f` on every item: on the calling thread if there is one, else split over the team.
-pub(crate) fn for_each<T: Send>(
-    session: &mut Session<'_>,
-    items: impl ExactSizeIterator<Item = T>,
-    f: impl Fn(T) + Sync,
-) {
-    if items.len() <= 1 || session.threads() == 1 {
-        return items.for_each(f);
+impl Pass<'_, '_> {
+    /// One region: calls `f` on the worker of each part, which writes its columns of `matrices`.
+    pub fn region<P: Send>(
+        &mut self,
+        parts: &mut [P],
+        matrices: &mut [Columns<'_>],
+        f: impl Fn(&mut Worker<'_, '_>, &mut P) + Sync,
+    ) {
+        let region = self.clock.order();
+        self.session
+            .run_columns(parts, matrices, |index, part, strips| {
+                let mut worker = Worker {
+                    index,
+                    strips,
+                    clock: region.begin(index),
+                };
+                f(&mut worker, part);
+                region.end(&worker.clock);
+            });
+        self.clock.join();
     }
-    let size = items.len().div_ceil(session.threads());
-    let mut items: Vec<Option<T>> = items.map(Some).collect();
-    let mut parts: Vec<&mut [Option<T>]> = items.chunks_mut(size).collect();
-    session.run_parts(&mut parts, |_, part| {
-        part.iter_mut().filter_map(Option::take).for_each(&f);
-    });
-}
 
-/// Cuts a row-major matrix of `width` columns into vertical strips, one for each range of columns.
-///
-/// The ranges are ordered, disjoint and cover the width. Strip `s` holds its piece of every row.
-pub(crate) fn columns(
-    matrix: &mut [f32],
-    width: usize,
-    ranges: impl Iterator<Item = Range<usize>> + Clone,
-) -> Vec<Vec<&mut [f32]>> {
-    let rows = matrix.len() / width;
-    let mut strips: Vec<Vec<_>> = ranges.clone().map(|_| Vec::with_capacity(rows)).collect();
-    for mut row in matrix.chunks_exact_mut(width) {
-        for (strip, range) in strips.iter_mut().zip(ranges.clone()) {
-            let (piece, rest) = row.split_at_mut(range.len());
-            strip.push(piece);
-            row = rest;
+    /// Runs `f` on every item: on the calling thread if there is one, else split over the team.
+    pub fn for_each<T: Send>(
+        &mut self,
+        activity: Activity,
+        items: impl ExactSizeIterator<Item = T>,
+        f: impl Fn(T) + Sync,
+    ) {
+        let threads = self.session.threads();
+        if items.len() <= 1 || threads == 1 {
+            items.for_each(f);
+            return self.clock.lap(activity);
         }
-        assert!(row.is_empty(), "the ranges cover the row");
+        let size = items.len().div_ceil(threads);
+        let mut items: Vec<Option<T>> = items.map(Some).collect();
+        let mut parts: Vec<&mut [Option<T>]> = items.chunks_mut(size).collect();
+        self.region(&mut parts, &mut [], |worker, part| {
+            part.iter_mut().filter_map(Option::take).for_each(&f);
+            worker.clock.lap(activity);
+        });
     }
-    strips
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::HeadUse;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tern_kernels::Team;
-
-    #[test]
-    fn shares_cover_everything_once() {
-        for (len, parts) in [(0, 3), (1, 3), (20, 3), (64, 7)] {
-            let all: Vec<usize> = (0..parts)
-                .flat_map(|part| share(len, parts, part))
-                .collect();
-            assert_eq!(all, (0..len).collect::<Vec<_>>());
-        }
-    }
 
     #[test]
     fn runs_are_even_by_cost() {
@@ -132,7 +134,14 @@ mod tests {
         for (threads, len) in [(1, 5), (3, 1), (3, 2), (3, 10)] {
             let visits: Vec<AtomicUsize> = (0..len).map(|_| AtomicUsize::new(0)).collect();
             Team::new(threads).session(|session| {
-                for_each(session, visits.iter(), |visit| {
+                let mut pass = Pass {
+                    session,
+                    rows: &[],
+                    observer: None,
+                    head_use: &mut HeadUse::default(),
+                    clock: Clock::new(None),
+                };
+                pass.for_each(Activity::Other, visits.iter(), |visit| {
                     visit.fetch_add(1, Ordering::Relaxed);
                 });
             });
@@ -142,14 +151,5 @@ mod tests {
                     .all(|visit| visit.load(Ordering::Relaxed) == 1)
             );
         }
-    }
-
-    #[test]
-    fn strips_hold_their_columns_of_every_row() {
-        let mut matrix: Vec<f32> = (0..15).map(|i| i as f32).collect();
-        let strips = columns(&mut matrix, 5, [0..2, 2..2, 2..5].into_iter());
-        assert_eq!(strips[0], [&[0.0, 1.0][..], &[5.0, 6.0], &[10.0, 11.0]]);
-        assert!(strips[1].iter().all(|piece| piece.is_empty()));
-        assert_eq!(strips[2][2], [12.0, 13.0, 14.0]);
     }
 }

@@ -1,13 +1,14 @@
 //! What all figures share: sizes, pens, texts, axes, and the page that a figure is drawn on.
 //!
 //! Figures are as wide as a README shows them, so that nothing is scaled and letters stay legible. All coordinates are
-//! pixels. Each figure is in a file of its own: [`speeds`], [`roofline`], [`bits`], [`caps`], [`tiles`].
+//! pixels. Each figure is in a file of its own: [`speeds`], [`roofline`], [`bits`], [`caps`], [`tiles`], [`stacked`].
 
 pub(crate) mod bits;
 pub(crate) mod caps;
 pub(crate) mod roofline;
 pub(crate) mod scatter;
 pub(crate) mod speeds;
+pub(crate) mod stacked;
 pub(crate) mod style;
 pub(crate) mod tiles;
 

@@ -82,6 +82,7 @@ pub use compare::{CompareOptions, Comparison, ComparisonRow, compare};
 pub use effort::{default_budget, default_threads};
 pub use environment::Environment;
 pub use error::TuneError;
+pub use figure::stacked::{Stack, StackPart};
 pub use host::now_utc;
 pub use job::{Job, Trial};
 pub use log::{Log, LogError};

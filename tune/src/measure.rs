@@ -162,7 +162,7 @@ fn multiply(gemv: &Gemv, index: usize, worker: &mut Worker, operand: &Operand, q
         Tables::Own => {
             let own = worker.own.get_mut(&gemv.matrix().packing());
             let own = own.expect("a candidate is prepared before it is timed");
-            gemv.run_part_own(index, q, own, &mut worker.sums);
+            gemv.run_part_own(index, q, own, &mut worker.sums, |_| ());
         }
     }
 }

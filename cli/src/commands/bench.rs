@@ -3,7 +3,9 @@
 mod print;
 mod system;
 mod test;
+mod times;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -11,7 +13,7 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 use tern_kernels::{Cpu, Pages};
 use tern_runtime::{KvType, Logits, Sequence, Work};
-use tern_tune::{Random, Spread, bandwidth, dot_peak};
+use tern_tune::{Random, Spread, bandwidth, check_writable, dot_peak, write_atomically};
 
 use crate::Ending;
 use crate::args::{
@@ -20,11 +22,12 @@ use crate::args::{
 };
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
-use crate::output::warn;
+use crate::output::{plural, remark, warn};
 use crate::progress::Bar;
 use print::{Format, Printer};
 use system::{Energy, cpu_seconds, major_faults, peak_memory, reset_peak_memory};
 use test::{PromptAndText, Test};
+use times::TokenTime;
 
 /// Rounds of the streaming bandwidth before each repetition.
 const STREAM_ROUNDS: usize = 5;
@@ -46,6 +49,7 @@ Examples:
   tern bench ./model                            pp512 and tg128 with one thread and with all cores
   tern bench demo -p 128 -n 64                  the bundled model has room for 256 tokens
   tern bench ./model -t 1,2 -r 3 -o json        for machines
+  tern bench ./model -p 0 --profile-time        where the time of a written token goes
   tern bench ./model -p 0 -n 64 -d 0,1024       writing only, from the start and after 1024 tokens
   tern synth --shape llama3-8b-1.58 ./random && tern bench ./random")]
 pub struct Args {
@@ -75,6 +79,12 @@ pub struct Args {
     /// Do not run each test once before it counts
     #[arg(long)]
     no_warmup: bool,
+    /// Also say where a token's time goes: kernels by matrix, tables, norms, attention, head, barriers (one more repetition, recorded)
+    #[arg(long)]
+    profile_time: bool,
+    /// Draw that as well, as SVG
+    #[arg(long, value_name = "FILE", requires = "profile_time")]
+    svg: Option<PathBuf>,
     #[command(flatten)]
     profile: ProfileArg,
     #[command(flatten)]
@@ -139,6 +149,8 @@ pub(super) struct Measured {
     major_faults_per_token: Option<f64>,
     /// Energy of the CPU's packages for a token, where the system tells it.
     joules_per_token: Option<f64>,
+    /// Where the time of a token goes, if that was asked for.
+    token_time: Option<TokenTime>,
 }
 
 /// Runs the command.
@@ -148,8 +160,13 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         let message = "nothing to do: -p and -n are 0 and there is no --pg";
         usage_error("bench", ErrorKind::ValueValidation, message);
     }
+    if let Some(svg) = &args.svg {
+        // Before anything is measured.
+        check_writable(svg)?;
+    }
     let cpu = args.isa.cpu();
     let mut printer = Printer::new(args.output);
+    let mut times = Vec::new();
     for threads in args.thread_counts(&cpu) {
         let setup = EngineArgs {
             threads: ThreadsArg::exactly(threads),
@@ -171,10 +188,24 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
                 printer.finish()?;
                 return Ok(Ending::Interrupted);
             };
+            if let Some(time) = &measured.token_time {
+                let name = format!("{}, {}", measured.test, plural(threads, "thread"));
+                times.push((name, time.clone()));
+            }
             printer.add(measured)?;
         }
     }
     printer.finish()?;
+    if let Some(svg) = &args.svg {
+        let times: Vec<_> = times
+            .iter()
+            .map(|(name, time)| (name.clone(), time))
+            .collect();
+        let model = format!("{} on {}", args.model.model, cpu.brand);
+        let figure = times::figure("Where a token's time goes".to_owned(), model, &times);
+        write_atomically(svg, &figure.to_svg())?;
+        remark(format_args!("wrote {}", svg.display()));
+    }
     Ok(Ending::Done)
 }
 
@@ -245,26 +276,40 @@ fn measure(
     let energy = Energy::of_system();
     let repetitions = args.repetitions as usize;
     let rounds = repetitions + usize::from(!args.no_warmup);
+    let all_rounds = rounds + usize::from(args.profile_time);
     let bar = Bar::rounds("measuring");
     let mut samples = Vec::new();
     let mut limits = Limits::default();
     for round in 0..rounds {
-        bar.set(round as u64, rounds as u64);
+        bar.set(round as u64, all_rounds as u64);
         let counts = round >= rounds - repetitions;
         if counts {
             limits.measure(cpu, threads, test)?;
         }
-        let Some(sample) = repeat(loaded, test, &energy, watch)? else {
+        let Some(sample) = repeat(loaded, test, &energy, watch, false)? else {
             return Ok(None);
         };
         if counts {
             samples.push(sample);
         }
     }
+    let mut token_time = None;
+    if args.profile_time {
+        bar.set(rounds as u64, all_rounds as u64);
+        // Its own repetition: looking at the clock takes time.
+        if repeat(loaded, test, &energy, watch, true)?.is_none() {
+            return Ok(None);
+        }
+        let times = loaded.engine.times();
+        token_time = times.map(|times| TokenTime::of(&times, test.tokens()));
+        loaded.engine.record_times(false);
+    }
     drop(bar);
-    Ok(Some(summarize(
-        loaded, cpu, threads, test, &samples, limits,
-    )))
+    let measured = summarize(loaded, cpu, threads, test, &samples, limits);
+    Ok(Some(Measured {
+        token_time,
+        ..measured
+    }))
 }
 
 /// What the machine can do at most, measured before each sample.
@@ -294,6 +339,7 @@ fn repeat(
     test: &Test,
     energy: &Energy,
     watch: &Watch,
+    is_recorded: bool,
 ) -> anyhow::Result<Option<Sample>> {
     let vocab_size = loaded.model.config().vocab_size;
     // The same in every repetition.
@@ -309,6 +355,9 @@ fn repeat(
     }
     let (cores, faults, joules) = (cpu_seconds(), major_faults(), energy.joules());
     let scored = loaded.engine.head_use();
+    if is_recorded {
+        loaded.engine.record_times(true);
+    }
     let start = Instant::now();
     if !read(loaded, &mut sequence, &prompt, watch)? {
         return Ok(None);
@@ -449,6 +498,7 @@ fn summarize(
         peak_bytes: samples.iter().filter_map(|sample| sample.peak_bytes).max(),
         major_faults_per_token: per_token(|sample| sample.major_faults),
         joules_per_token: per_token(|sample| sample.joules),
+        token_time: None,
     }
 }
 

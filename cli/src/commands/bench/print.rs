@@ -3,7 +3,8 @@
 use clap::ValueEnum;
 
 use super::Measured;
-use crate::output::{bytes, print, print_json};
+use super::times::TokenTime;
+use crate::output::{bytes, plural, print, print_json};
 
 /// `--output`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,6 +65,7 @@ impl Printer {
                     ))?;
                 }
                 print(row(cells(&measured).into_iter()))?;
+                self.results.push(measured);
             }
             Format::Csv => {
                 let fields = fields(&measured)?;
@@ -84,10 +86,29 @@ impl Printer {
     /// Prints what waits for the end.
     pub fn finish(&mut self) -> anyhow::Result<()> {
         match self.format {
-            Format::Json => print_json(&self.results),
-            _ => Ok(()),
+            Format::Json => print_json(&self.results)?,
+            Format::Md => {
+                for measured in &self.results {
+                    print(time_table(measured))?;
+                }
+            }
+            _ => {}
         }
+        Ok(())
     }
+}
+
+/// Where a token's time goes, if that was asked for.
+fn time_table(measured: &Measured) -> String {
+    let of_time = |time: &TokenTime| {
+        let (test, threads) = (&measured.test, plural(measured.n_threads, "thread"));
+        let (table, sentence) = (time.to_markdown(), time.to_sentence());
+        format!("\n{test}, {threads}: {sentence}\n\n{table}")
+    };
+    measured
+        .token_time
+        .as_ref()
+        .map_or_else(String::new, of_time)
 }
 
 /// A line of the table; numbers to the right.
@@ -136,7 +157,7 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
 }
 
 /// A result's names, in the order of the columns.
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 32] = [
     "model_filename",
     "model_size",
     "model_n_params",
@@ -168,6 +189,7 @@ const NAMES: [&str; 31] = [
     "samples_ts",
     "stream_samples",
     "dot_samples",
+    "token_time",
 ];
 
 /// Names and values of a result, lists in quotes, as a spreadsheet reads them.
