@@ -7,21 +7,19 @@
 //! The model is BitNet b1.58 (arXiv:2402.17764, arXiv:2504.12285), or Llama with ternary linear
 //! layers, which is the same without sub-norms and with SiLU for squared ReLU.
 
-use std::ops::Range;
-
 use tern_kernels::{MemoryError, Session};
 
 use crate::config::Config;
-use crate::dense::DenseMatrix;
 use crate::engine::{HeadUse, Work};
 use crate::error::StepError;
+use crate::head;
 use crate::linear::{Epilogue, Workspace};
 use crate::model::Model;
 use crate::ops::attention::{GROUP, attend};
-use crate::ops::head::{ROWS, logits};
 use crate::ops::rms_norm::{rms_norm, rms_norm_in_place};
 use crate::ops::rope::rotate;
-use crate::parallel::{columns, for_each, share};
+use crate::ops::screen::Keep;
+use crate::parallel::{for_each, share};
 use crate::trace::{Event, Observer};
 
 /// One position to compute.
@@ -35,8 +33,8 @@ pub(crate) struct Row {
     pub token: u32,
     /// Whether its logits are wanted.
     pub logits: bool,
-    /// Whether only the best of them are.
-    pub best: bool,
+    /// Which of them, if not all.
+    pub keep: Option<Keep>,
 }
 
 /// What every operation of a pass needs.
@@ -159,7 +157,7 @@ pub(crate) fn forward(
     }
 
     final_norm(pass, model, x, normed);
-    head(pass, model, normed, out);
+    head::run(pass, model, normed, out);
     Ok(())
 }
 
@@ -261,95 +259,6 @@ fn attend_rows(
             (unit, rest) = (unit + count, after);
         }
     });
-}
-
-/// Logits of the normalised rows `hidden`, the head's rows split over the team.
-fn head(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &mut [f32]) {
-    let head = model.weights.head();
-    if hidden.is_empty() {
-        return;
-    }
-    let threads = pass.session.threads();
-    let groups = head.rows().div_ceil(ROWS);
-    let ranges = (0..threads).map(|worker| {
-        let groups = share(groups, threads, worker);
-        (groups.start * ROWS).min(head.rows())..(groups.end * ROWS).min(head.rows())
-    });
-    if pass.rows.iter().all(|row| row.best || !row.logits) {
-        let positions = hidden.chunks_exact(head.cols());
-        let each = positions.zip(out.chunks_exact_mut(head.rows()));
-        for (hidden, out) in each {
-            match best_logits(pass, model, hidden, out, ranges.clone()) {
-                Some(rows) => {
-                    pass.head_use.screened += 1;
-                    pass.head_use.rows += rows;
-                }
-                None => {
-                    pass.head_use.full += 1;
-                    all_logits(pass, head, hidden, out, ranges.clone());
-                }
-            }
-        }
-    } else {
-        all_logits(pass, head, hidden, out, ranges);
-    }
-}
-
-/// The logits of all rows of the head, for any number of positions.
-fn all_logits(
-    pass: &mut Pass<'_, '_>,
-    head: &DenseMatrix,
-    hidden: &[f32],
-    out: &mut [f32],
-    ranges: impl Iterator<Item = Range<usize>> + Clone,
-) {
-    let strips = columns(out, head.rows(), ranges.clone());
-    let mut parts: Vec<_> = ranges.zip(strips).collect();
-    pass.session.run_parts(&mut parts, |_, (range, out)| {
-        logits(head, range.clone(), hidden, out);
-    });
-}
-
-/// The largest logit of one position and those that might have been it; returns how many rows were scored, or `None` if bounds do not help.
-fn best_logits(
-    pass: &mut Pass<'_, '_>,
-    model: &Model,
-    hidden: &[f32],
-    out: &mut [f32],
-    ranges: impl Iterator<Item = Range<usize>>,
-) -> Option<u64> {
-    struct Part<'a> {
-        range: Range<usize>,
-        out: &'a mut [f32],
-        best: f64,
-        rows: usize,
-    }
-    let screen = model.weights.screen.as_ref()?;
-    let query = screen.query(hidden)?;
-    let head = model.weights.head();
-    let mut parts = Vec::new();
-    let mut rest = out;
-    for range in ranges {
-        let (out, after) = rest.split_at_mut(range.len());
-        rest = after;
-        parts.push(Part {
-            range,
-            out,
-            best: f64::NEG_INFINITY,
-            rows: 0,
-        });
-    }
-    pass.session.run_parts(&mut parts, |_, part| {
-        part.best = screen.estimate(part.range.clone(), &query, part.out);
-    });
-    let best = parts
-        .iter()
-        .fold(f64::NEG_INFINITY, |a, part| a.max(part.best));
-    pass.session.run_parts(&mut parts, |_, part| {
-        let range = part.range.clone();
-        part.rows = screen.score(head, range, (hidden, &query), best, part.out);
-    });
-    Some(parts.iter().map(|part| part.rows as u64).sum())
 }
 
 /// Shows the residual stream to the observer, if there is one.

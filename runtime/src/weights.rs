@@ -13,9 +13,9 @@ use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::{Config, WeightSource};
 use crate::dense::DenseMatrix;
 use crate::error::{CheckpointError, LoadError};
+use crate::head::HeadCopy;
 use crate::linear::{Batched, Linear, Norm, Projection};
-use crate::model::{HeadMode, LoadOptions, Progress};
-use crate::ops::screen::Screen;
+use crate::model::{LoadOptions, Progress};
 use crate::trits::Trits;
 
 /// Why a bias is refused.
@@ -26,14 +26,14 @@ pub(crate) struct Weights {
     pub embedding: DenseMatrix,
     pub layers: Vec<Layer>,
     pub final_norm: Vec<f32>,
-    /// The head, where it is not the embedding.
+    /// The head, where it is not the embedding and nothing takes its place.
     pub head: Option<DenseMatrix>,
-    /// Bounds of its logits, where they are wanted and pay.
-    pub screen: Option<Screen>,
+    /// A copy of the head in few bits, where one is wanted and pays.
+    pub head_copy: Option<HeadCopy>,
 }
 
 impl Weights {
-    /// The head, which may be the embedding.
+    /// The head, which may be the embedding. Not to be asked for where a quantized copy takes its place.
     pub fn head(&self) -> &DenseMatrix {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
@@ -224,11 +224,13 @@ pub(crate) fn load(
         layers,
         final_norm,
         head,
-        screen: None,
+        head_copy: None,
     };
-    if options.head == HeadMode::Exact {
-        let screen = Screen::new(weights.head(), options.pages);
-        weights.screen = screen.map_err(|error| pack_error("lm_head", &error))?;
+    let cpu = options.planner.cpu();
+    let copy = HeadCopy::new(options.head, weights.head(), cpu, options.pages);
+    weights.head_copy = copy.map_err(|error| pack_error("lm_head", &error))?;
+    if let Some(HeadCopy::Quantized(_)) = weights.head_copy {
+        weights.head = None;
     }
     Ok(weights)
 }

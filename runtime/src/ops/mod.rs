@@ -15,6 +15,7 @@ pub(crate) mod attention;
 pub(crate) mod exp;
 pub(crate) mod head;
 pub(crate) mod lanes;
+pub(crate) mod planes;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod screen;

@@ -132,7 +132,7 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
 }
 
 /// A result's names, in the order of the columns.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "model_filename",
     "model_size",
     "model_n_params",
@@ -152,6 +152,7 @@ const NAMES: [&str; 25] = [
     "stream_gb_per_s",
     "bandwidth_share",
     "head_rows_per_token",
+    "head_bytes_per_token",
     "core_seconds_per_token",
     "peak_bytes",
     "joules_per_token",
