@@ -64,12 +64,13 @@ pub enum ProfileUse {
 }
 
 impl Setup {
-    /// The same for work that wants all logits: a copy of the head that bounds the best one would only take time and memory.
+    /// The same for work that wants all logits: a copy of the head that finds the largest would only take time and memory.
     pub fn for_all_logits(self) -> Setup {
-        Setup {
-            head: HeadMode::Full,
-            ..self
-        }
+        let head = match self.head {
+            HeadMode::Exact | HeadMode::Screened4 | HeadMode::Full => HeadMode::Full,
+            HeadMode::Q8 | HeadMode::Q6 => self.head,
+        };
+        Setup { head, ..self }
     }
 
     /// The same with another type of cache.

@@ -10,6 +10,7 @@
 //! * [`operand`] prepares a token's activations for the kernels of a packing.
 //! * [`plan`] chooses a kernel and tile for a shape, from a [`profile`] or by a closed form.
 //! * [`gemv`] multiplies, [`gemm`] many tokens at once from the same packed weights; [`team`] keeps the threads that share the rows.
+//! * [`codebook`] multiplies rows of short codes, of matrices that are not ternary.
 //! * [`proof`] runs all kernels of an instruction set, for whoever does not take the CPU's word for it.
 //! * [`mod@quantize`] makes int8 activations and their scale, [`epilogue`] outputs of the sums.
 //!
@@ -36,6 +37,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod codebook;
 mod codes;
 mod contract;
 pub mod cpu;
@@ -58,6 +60,7 @@ pub mod registry;
 pub mod stream;
 pub mod team;
 
+pub use codebook::{CodeBits, Codebook, DigitVector};
 pub use cpu::{Caches, Cpu, Isa};
 pub use epilogue::{Granularity, ScaleRule, ScalesError, WeightScales};
 pub use gemm::{Batch, BatchRow, Gemm, GemmPart, Scratch};

@@ -4,7 +4,7 @@
 //! one, a batch a step of several sequences. Steps of many tokens are done in passes of at most 128
 //! positions, which bounds the buffers without changing a bit of the result.
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use crate::clock::{Clock, Recorder, Times};
 use crate::error::{EngineError, StepError};
 use crate::forward::{Buffers, Pass, Row, forward};
 use crate::model::Model;
+use crate::ops::screen::Keep;
 use crate::sequence::Sequence;
 use crate::trace::Observer;
 
@@ -22,18 +23,35 @@ use crate::trace::Observer;
 /// times as long.)
 const PASS: usize = 128;
 
-/// Which of a work's positions need logits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which of a work's positions need logits, and which logits.
+///
+/// Where only the largest are wanted, others may be negative infinity, and what is there is exact: they are found without reading all of the
+/// head (see [`HeadMode`](crate::HeadMode)).
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Logits {
     /// None: fill the cache only.
     None,
     /// The last one, to continue the text.
     Last,
-    /// The last one, of which only the largest logit and those that might have been it are wanted: exact, the others negative infinity. To
-    /// continue the text greedily without reading all of the head.
+    /// The last one, of which only the largest logit is wanted: to continue the text greedily.
     Best,
+    /// The last one, of which only so many of the largest logits are wanted, ties among them included; 0 wants all.
+    Top(usize),
+    /// The last one, of which only the logits are wanted that are at most so far below the largest.
+    Within(f32),
     /// Every one, to score the tokens.
     All,
+}
+
+impl Logits {
+    fn keep(self) -> Option<Keep> {
+        match self {
+            Logits::None | Logits::Last | Logits::All | Logits::Top(0) => None,
+            Logits::Best => Some(Keep::Top(1)),
+            Logits::Top(count) => Some(Keep::Top(count)),
+            Logits::Within(distance) => Some(Keep::Within(distance)),
+        }
+    }
 }
 
 /// Tokens to append to one sequence.
@@ -63,15 +81,29 @@ pub struct Engine {
     head_use: HeadUse,
 }
 
-/// How much of the head was read for logits of which only the best are wanted ([`Logits::Best`]).
+/// How the head was used and what it cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadUse {
-    /// Positions whose best logit was found by bounds.
+    /// Positions whose largest logits were found by bounds.
     pub screened: u64,
     /// Rows of the head that were scored for them.
     pub rows: u64,
-    /// Positions for which the whole head was read all the same.
+    /// Positions for which the whole head was read.
     pub full: u64,
+    /// Positions whose logits come from a quantized head.
+    pub quantized: u64,
+    /// Bytes of the head and its copy that were read; those of a pass count once for all of its positions that share them.
+    pub bytes: u64,
+}
+
+impl AddAssign for HeadUse {
+    fn add_assign(&mut self, other: HeadUse) {
+        self.screened += other.screened;
+        self.rows += other.rows;
+        self.full += other.full;
+        self.quantized += other.quantized;
+        self.bytes += other.bytes;
+    }
 }
 
 impl Engine {
@@ -129,7 +161,7 @@ impl Engine {
         &self.model
     }
 
-    /// What [`Logits::Best`] has cost so far.
+    /// What the head has cost so far.
     pub fn head_use(&self) -> HeadUse {
         self.head_use
     }
@@ -232,23 +264,23 @@ impl Engine {
             for (offset, &token) in work.tokens.iter().enumerate() {
                 let logits = match work.logits {
                     Logits::None => false,
-                    Logits::Last | Logits::Best => offset == last,
                     Logits::All => true,
+                    _ => offset == last,
                 };
-                let best = work.logits == Logits::Best;
+                let keep = work.logits.keep();
                 let position = work.sequence.len() + offset;
                 self.rows.push(Row {
                     work: index,
                     position,
                     token,
                     logits,
-                    best,
+                    keep,
                 });
             }
             let count = match work.logits {
                 Logits::None => 0,
-                Logits::Last | Logits::Best => 1,
                 Logits::All => work.tokens.len(),
+                _ => 1,
             };
             self.ranges.push(wanted..wanted + count);
             wanted += count;

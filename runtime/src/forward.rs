@@ -7,22 +7,20 @@
 //! The model is BitNet b1.58 (arXiv:2402.17764, arXiv:2504.12285), or Llama with ternary linear
 //! layers, which is the same without sub-norms and with SiLU for squared ReLU.
 
-use std::ops::Range;
-
 use smallvec::SmallVec;
 use tern_kernels::{Columns, MemoryError, Session, Split};
 
 use crate::clock::{Activity, Clock};
 use crate::config::Config;
-use crate::dense::DenseMatrix;
 use crate::engine::{HeadUse, Work};
 use crate::error::StepError;
+use crate::head;
 use crate::linear::{Epilogue, Workspace};
 use crate::model::Model;
 use crate::ops::attention::{BLOCK, Query, TILE};
-use crate::ops::head::{ROWS, logits};
 use crate::ops::rms_norm::{rms_norm, rms_norm_in_place};
 use crate::ops::rope::rotate;
+use crate::ops::screen::Keep;
 use crate::parallel::balanced;
 use crate::sequence::RecordMut;
 use crate::trace::{Event, Observer};
@@ -38,8 +36,8 @@ pub(crate) struct Row {
     pub token: u32,
     /// Whether its logits are wanted.
     pub logits: bool,
-    /// Whether only the best of them are.
-    pub best: bool,
+    /// Which of them, if not all.
+    pub keep: Option<Keep>,
 }
 
 /// What every operation of a pass needs.
@@ -171,7 +169,7 @@ pub(crate) fn forward(
     }
 
     final_norm(pass, model, x, normed);
-    head(pass, model, normed, out);
+    head::run(pass, model, normed, out);
     Ok(())
 }
 
@@ -417,102 +415,6 @@ fn units<'a>(rows: &[Row], config: &Config, q: &'a mut [f32], out: &'a mut [f32]
         units.sort_by_key(|unit| (rows[unit.row].work, unit.kv_head));
     }
     units
-}
-
-/// Logits of the normalised rows `hidden`, the head's rows split over the team.
-fn head(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &mut [f32]) {
-    let head = model.weights.head();
-    if hidden.is_empty() {
-        return;
-    }
-    let split = Split::even(head.rows(), ROWS, pass.session.threads());
-    if pass.rows.iter().all(|row| row.best || !row.logits) {
-        let positions = hidden.chunks_exact(head.cols());
-        let each = positions.zip(out.chunks_exact_mut(head.rows()));
-        for (hidden, out) in each {
-            let ranges = (0..split.workers()).map(|worker| split.range(worker));
-            match best_logits(pass, model, hidden, out, ranges) {
-                Some(rows) => {
-                    pass.head_use.screened += 1;
-                    pass.head_use.rows += rows;
-                }
-                None => {
-                    pass.head_use.full += 1;
-                    all_logits(pass, head, hidden, out, &split);
-                }
-            }
-        }
-    } else {
-        all_logits(pass, head, hidden, out, &split);
-    }
-}
-
-/// The logits of all rows of the head, for any number of positions.
-fn all_logits(
-    pass: &mut Pass<'_, '_>,
-    head: &DenseMatrix,
-    hidden: &[f32],
-    out: &mut [f32],
-    split: &Split,
-) {
-    let mut parts = vec![(); split.workers()];
-    let mut matrices = [Columns::new(out, split)];
-    pass.region(&mut parts, &mut matrices, |worker, ()| {
-        let range = split.range(worker.index);
-        match hidden.len() == head.cols() {
-            true => logits(head, range, hidden, &mut [worker.strips.row(0, 0)]),
-            false => {
-                let mut out: Vec<_> = worker.strips.rows(0).collect();
-                logits(head, range, hidden, &mut out);
-            }
-        }
-        worker.clock.lap(Activity::Head);
-    });
-}
-
-/// The largest logit of one position and those that might have been it; returns how many rows were scored, or `None` if bounds do not help.
-fn best_logits(
-    pass: &mut Pass<'_, '_>,
-    model: &Model,
-    hidden: &[f32],
-    out: &mut [f32],
-    ranges: impl Iterator<Item = Range<usize>>,
-) -> Option<u64> {
-    struct Part<'a> {
-        range: Range<usize>,
-        out: &'a mut [f32],
-        best: f64,
-        rows: usize,
-    }
-    let screen = model.weights.screen.as_ref()?;
-    let query = screen.query(hidden)?;
-    pass.clock.lap(Activity::Screen);
-    let head = model.weights.head();
-    let mut parts = Vec::new();
-    let mut rest = out;
-    for range in ranges {
-        let (out, after) = rest.split_at_mut(range.len());
-        rest = after;
-        parts.push(Part {
-            range,
-            out,
-            best: f64::NEG_INFINITY,
-            rows: 0,
-        });
-    }
-    pass.region(&mut parts, &mut [], |worker, part| {
-        part.best = screen.estimate(part.range.clone(), &query, part.out);
-        worker.clock.lap(Activity::Screen);
-    });
-    let best = parts
-        .iter()
-        .fold(f64::NEG_INFINITY, |a, part| a.max(part.best));
-    pass.region(&mut parts, &mut [], |worker, part| {
-        let range = part.range.clone();
-        part.rows = screen.score(head, range, (hidden, &query), best, part.out);
-        worker.clock.lap(Activity::Head);
-    });
-    Some(parts.iter().map(|part| part.rows as u64).sum())
 }
 
 /// Shows the residual stream to the observer, if there is one.

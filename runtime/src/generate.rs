@@ -140,11 +140,7 @@ pub fn generate(
     let mut tokens = Vec::new();
 
     let start = Instant::now();
-    // A greedy text needs no more than the best logit.
-    let wanted = match options.sampling.temperature == 0.0 {
-        true => Logits::Best,
-        false => Logits::Last,
-    };
+    let wanted = options.sampling.logits();
     let mut logits = process_prompt(engine, sequence, prompt, wanted, cancel)?;
     stats.prompt_tokens = prompt.len();
     stats.prompt_seconds = start.elapsed().as_secs_f64();

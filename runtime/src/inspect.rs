@@ -12,9 +12,9 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::element::Element;
 use crate::error::LoadError;
-use crate::model::{Files, Model};
+use crate::head::{HeadCopy, copy_bytes};
+use crate::model::{Files, HeadMode, Model};
 use crate::ops::attention::BLOCK;
-use crate::ops::screen::Screen;
 use crate::packed::Packed;
 use crate::sequence::{Dimensions, KvType};
 use crate::weights::{self, layer_norms, layer_shapes};
@@ -68,24 +68,24 @@ pub struct Bytes {
     pub embedding: u64,
     /// The head, where it is not the embedding.
     pub head: u64,
-    /// The copy of the head that bounds its logits; 0 where there is none.
-    pub head_bounds: u64,
+    /// The copy of the head in few bits, which finds the largest logits or takes the head's place; 0 where there is none.
+    pub head_copy: u64,
     /// Norms, as `f32`.
     pub norms: u64,
     /// The type of the cache's keys and values.
     pub kv_type: KvType,
     /// The cache of one position in all layers.
     pub cache_per_position: u64,
-    /// What decoding one token reads besides the cache: ternary matrices, all of the head, and norms.
+    /// What decoding one token reads besides the cache: ternary matrices, all of the head or of what takes its place, and norms.
     pub read_per_token: u64,
-    /// The same where only the best logit is wanted: bounds in place of the head, but for the rows that are scored.
+    /// The same where only the largest logit is wanted, without the rows that bounds do not exclude.
     pub read_per_greedy_token: u64,
 }
 
 impl Bytes {
     /// All weights, with the copy of the head.
     pub fn weights(&self) -> u64 {
-        self.ternary + self.embedding + self.head + self.head_bounds + self.norms
+        self.ternary + self.embedding + self.head + self.head_copy + self.norms
     }
 }
 
@@ -158,7 +158,8 @@ pub fn inspect(
         dense("lm_head.weight")?
     };
     let scored = if config.tied_head { embedding } else { head };
-    let bounds = Screen::bytes_for(config.vocab_size, config.hidden_size, scored);
+    let shape = (config.vocab_size, config.hidden_size);
+    let copy = copy_bytes(HeadMode::default(), shape, scored, planner.cpu());
     let matrices = layer_shapes(&config).map(|(name, shape)| {
         let choice = planner.choose(shape, threads);
         let packed = choice.kernel.packing.matrix_bytes(shape.rows, shape.cols);
@@ -174,7 +175,13 @@ pub fn inspect(
         names.model.clone(),
         &config,
         (threads, kv),
-        (embedding, head, bounds),
+        Head {
+            embedding,
+            head,
+            copy: copy.0,
+            read: scored,
+            read_greedy: if copy.1 > 0 { copy.1 } else { scored },
+        },
         matrices.into(),
     );
     Ok(Summary {
@@ -222,23 +229,41 @@ impl Model {
                 gemv.matrix().bytes(),
             )
         });
-        let embedding = self.weights.embedding.bytes() as u64;
-        let head = self
-            .weights
-            .head
-            .as_ref()
-            .map_or(0, |head| head.bytes() as u64);
-        let bounds = self.weights.screen.as_ref();
-        let bounds = bounds.map_or(0, |screen| screen.bytes() as u64);
+        let weights = &self.weights;
+        let head = weights.head.as_ref();
+        let copy = weights.head_copy.as_ref();
+        let copy_bytes = copy.map_or(0, |copy| copy.planes().bytes() as u64);
+        let read = match copy {
+            Some(HeadCopy::Quantized(_)) => copy_bytes,
+            _ => weights.head().bytes() as u64,
+        };
+        let head = Head {
+            embedding: weights.embedding.bytes() as u64,
+            head: head.map_or(0, |head| head.bytes() as u64),
+            copy: copy_bytes,
+            read,
+            read_greedy: copy.map_or(read, HeadCopy::bytes_read),
+        };
         let matrices = matrices.collect();
         Summary::new(
             self.name.clone(),
             config,
             (self.threads(), self.kv()),
-            (embedding, head, bounds),
+            head,
             matrices,
         )
     }
+}
+
+/// Bytes of what makes logits.
+struct Head {
+    embedding: u64,
+    head: u64,
+    copy: u64,
+    /// What all logits of a token read.
+    read: u64,
+    /// What the largest reads at least.
+    read_greedy: u64,
 }
 
 impl Summary {
@@ -246,7 +271,7 @@ impl Summary {
         model: String,
         config: &Config,
         (threads, kv): (usize, KvType),
-        (embedding, head, head_bounds): (u64, u64, u64),
+        head: Head,
         matrices: Vec<Matrix>,
     ) -> Summary {
         let dense = config.vocab_size as u64 * config.hidden_size as u64;
@@ -258,12 +283,6 @@ impl Summary {
                 .sum::<u64>()
         };
         let ternary_bytes = ternary(|m| m.bytes);
-        let read_head = if config.tied_head { embedding } else { head };
-        let best_head = if head_bounds > 0 {
-            head_bounds
-        } else {
-            read_head
-        };
         Summary {
             packed: None,
             model,
@@ -276,14 +295,14 @@ impl Summary {
             },
             bytes: Bytes {
                 ternary: ternary_bytes,
-                embedding,
-                head,
-                head_bounds,
+                embedding: head.embedding,
+                head: head.head,
+                head_copy: head.copy,
                 norms: 4 * norms,
                 kv_type: kv,
                 cache_per_position: Dimensions::of(config, kv).position_bytes() as u64,
-                read_per_token: ternary_bytes + read_head + 4 * norms,
-                read_per_greedy_token: ternary_bytes + best_head + 4 * norms,
+                read_per_token: ternary_bytes + head.read + 4 * norms,
+                read_per_greedy_token: ternary_bytes + head.read_greedy + 4 * norms,
             },
             matrices,
         }

@@ -62,6 +62,7 @@ pub mod error;
 mod expansion;
 mod forward;
 mod generate;
+mod head;
 mod header;
 mod inspect;
 mod json;

@@ -29,7 +29,7 @@ pub struct LoadOptions<'a> {
     pub threads: usize,
     /// Pages of the packed weights.
     pub pages: Pages,
-    /// How the best logit is found.
+    /// How logits are made.
     pub head: HeadMode,
     /// Whether the weights of a packed model stay in its file.
     pub residence: Residence,
@@ -39,14 +39,21 @@ pub struct LoadOptions<'a> {
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
 
-/// How the best logit is found where only that is wanted ([`Logits::Best`](crate::Logits::Best)). The result is the same.
+/// How logits are made of the final hidden state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeadMode {
-    /// Bounds from a copy of the head in eight bits, half of its bytes more to hold, say which rows are scored with the head's own weights.
+    /// By the head itself. Where only the largest logits are wanted ([`Logits::Best`](crate::Logits::Best) and its like) bounds
+    /// from a copy in few bits say which of its rows are read. The result is that of [`HeadMode::Full`], to the bit.
     #[default]
     Exact,
-    /// All rows are scored: nothing more to hold, twice as much to read.
+    /// By the head itself, all of it: no copy to hold, four times as much to read.
     Full,
+    /// As [`HeadMode::Exact`], but within six standard deviations instead of bounds: less to hold, and the largest logit may be missed, if seldom.
+    Screened4,
+    /// By a copy in eight bits that takes the head's place: approximate.
+    Q8,
+    /// By a copy in six bits that takes the head's place: approximate.
+    Q6,
 }
 
 /// Where the weights of a packed model are (see [`pack`](crate::pack)). Those of a folder are always packed to memory.

@@ -8,7 +8,7 @@
 //!
 //! * `tern.config.json`, `tern.generation_config.json`, `tern.tokenizer.json`: the model's files as they were, where it has them;
 //! * norms and scales by the names of the checkpoint, as `f32`;
-//! * embedding and head, as bf16 or `f32`, and `tern.screen.*`, the copy that bounds the head's logits;
+//! * embedding and head, as bf16 or `f32`, and `tern.head_copy.*`, the copy of the head that bounds its logits;
 //! * ternary matrices by the names of the checkpoint, as bytes in the packing that the metadata names for each;
 //! * `tern.checksums`: of the header, and of each tensor in order.
 //!
@@ -48,7 +48,7 @@ pub(crate) const CONFIG: &str = "tern.config.json";
 pub(crate) const GENERATION: &str = "tern.generation_config.json";
 pub(crate) const TOKENIZER: &str = "tern.tokenizer.json";
 /// Begin the names of the parts of the head's copy, and of padding.
-const SCREEN: &str = "tern.screen.";
+const HEAD_COPY: &str = "tern.head_copy.";
 const PAD: &str = "tern.pad.";
 const CHECKSUMS: &str = "tern.checksums";
 /// Where large tensors begin.
@@ -181,6 +181,11 @@ impl<'a> Packed<'a> {
         }
     }
 
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.tensor(name).is_ok()
+    }
+
     /// A small part, compared with its checksum; `None` if there is none of this name.
     ///
     /// # Errors
@@ -207,6 +212,16 @@ impl<'a> Packed<'a> {
         {
             return Ok(Storage::Shared(shared));
         }
+        self.buffer(name, pages).map(Storage::Own)
+    }
+
+    /// The same in memory, wherever the weights are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packed::storage`].
+    pub fn buffer(&self, name: &str, pages: Pages) -> Result<Buffer, LoadError> {
+        let source = self.find(name)?;
         let mut buffer = Buffer::zeroed(source.len(), pages).map_err(|error| LoadError::Pack {
             matrix: name.to_owned(),
             reason: error.to_string(),
@@ -225,7 +240,7 @@ impl<'a> Packed<'a> {
             source,
         })?;
         self.compare(name, of_chunks(&sums))?;
-        Ok(Storage::Own(buffer))
+        Ok(buffer)
     }
 
     /// A ternary matrix in the packing that it has in the file.
@@ -262,9 +277,12 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// The tensor that holds part `part` of the head's copy in layout `layout`.
-pub(crate) fn screen_part(layout: &str, part: &str) -> String {
-    format!("{SCREEN}{layout}.{part}")
+/// What the parts of the head's copy mean: another name for each other way to make one.
+const HEAD_COPY_LAYOUT: &str = "planes_4_2";
+
+/// The tensor that holds part `part` of the head's copy.
+pub(crate) fn head_copy_part(part: usize) -> String {
+    format!("{HEAD_COPY}{HEAD_COPY_LAYOUT}.{part}")
 }
 
 /// Compares everything in a packed model with its checksums, and looks at the code of every ternary weight. Loading checks

@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 
+use crate::engine::Logits;
 use crate::error::SamplingError;
 use crate::ops::exp::exp;
 use crate::random::Xoshiro256PlusPlus;
@@ -81,6 +82,38 @@ impl Sampling {
             (0.0..=1.0).contains(&min_p),
             "from 0 (off) to 1",
         )
+    }
+}
+
+/// Below it `min_p` keeps what [`exp`] cannot tell from nothing.
+const MIN_P_LEAST: f32 = 1e-30;
+
+impl Sampling {
+    /// The logits that [`Sampler::sample`] needs to choose the token that it would choose from all of them.
+    ///
+    /// `top_p` without `top_k` needs all, since it asks for the weight of all tokens together.
+    pub fn logits(&self) -> Logits {
+        let Sampling {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            ..
+        } = *self;
+        if temperature == 0.0 {
+            return Logits::Best;
+        }
+        if top_k > 0 {
+            // One more, so that the sampler sees that it leaves something out, and sorts.
+            return Logits::Top(top_k.saturating_add(1));
+        }
+        // What is kept has (logit - highest) / temperature of ln(min_p) at least; a thousandth more is far above the rounding of that.
+        let distance = f64::from(temperature) * (1e-3 - f64::from(min_p).ln());
+        let distance = (distance as f32).max(f32::MIN_POSITIVE);
+        match top_p >= 1.0 && min_p >= MIN_P_LEAST && distance.is_finite() {
+            true => Logits::Within(distance),
+            false => Logits::Last,
+        }
     }
 }
 

@@ -452,7 +452,9 @@ fn config_json(shape: &SynthShape, seed: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Engine, HeadMode, LoadOptions, Logits, Model, ModelBytes, Work};
+    use crate::{
+        Engine, HeadMode, LoadOptions, Logits, Model, ModelBytes, Sampler, Sampling, Work,
+    };
     use std::sync::Arc;
     use tern_kernels::{Cpu, Planner};
 
@@ -592,6 +594,94 @@ mod tests {
             assert_eq!(found, expected);
             assert_eq!((used.screened, used.full), (300, 0));
             assert!(used.rows < 300 * 3300, "{used:?}");
+        }
+    }
+
+    /// The same for sampled texts, whatever the filters: the same tokens for the same seeds, from fewer bytes where bounds help.
+    #[test]
+    fn sampled_tokens_by_bounds_are_those_of_the_full_head() {
+        let shape = SynthShape {
+            vocab_size: 33_000,
+            max_position_embeddings: 512,
+            ..tiny("bitnet", false)
+        };
+        let synth = Synth::new(shape, 4, 6.0).unwrap();
+        let (config, weights) = (synth.config(), bytes(&synth));
+        let sampling = |temperature, top_k, top_p, min_p, seed| Sampling {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            seed,
+        };
+        let draws = |head, threads, sampling: &Sampling| {
+            let mut engine = engine(&config, &weights, head, threads);
+            let model = Arc::clone(engine.model());
+            let mut sequence = model.sequence();
+            let mut sampler = Sampler::new(sampling.clone()).unwrap();
+            let (mut token, mut found) = (1, Vec::new());
+            for _ in 0..60 {
+                let work = Work {
+                    sequence: &mut sequence,
+                    tokens: &[token],
+                    logits: sampling.logits(),
+                };
+                token = sampler
+                    .sample(engine.step(&mut [work]).unwrap().last(0))
+                    .unwrap();
+                found.push(token);
+            }
+            (found, engine.head_use())
+        };
+        for seed in 0..5 {
+            for (sampling, helps) in [
+                (sampling(1.0, 40, 1.0, 0.0, seed), true),
+                (sampling(0.7, 5, 0.9, 0.0, seed), true),
+                (sampling(1.5, 100, 0.95, 0.02, seed), true),
+                (sampling(1.0, 1, 1.0, 0.0, seed), true),
+                (sampling(1.0, 0, 1.0, 0.05, seed), true),
+                (sampling(2.0, 0, 1.0, 0.3, seed), true),
+                (sampling(1.0, 0, 0.9, 0.05, seed), false),
+                (sampling(1.0, 20_000, 1.0, 0.0, seed), false),
+                (sampling(1.0, 0, 1.0, 0.0, seed), false),
+            ] {
+                let (expected, full) = draws(HeadMode::Full, 2, &sampling);
+                let (found, used) = draws(HeadMode::Exact, 1 + seed as usize % 3, &sampling);
+                assert_eq!(found, expected, "{sampling:?}");
+                assert_eq!(used.screened, if helps { 60 } else { 0 }, "{sampling:?}");
+                assert_eq!(used.bytes < full.bytes, helps, "{sampling:?} {used:?}");
+            }
+        }
+    }
+
+    /// Logits of a quantized head are close to those of the head, for all positions of a prompt, and the same bits whatever the threads.
+    #[test]
+    fn a_quantized_head_is_close_and_does_not_depend_on_threads() {
+        let synth = Synth::new(tiny("bitnet", false), 5, 6.0).unwrap();
+        let (config, weights) = (synth.config(), bytes(&synth));
+        let all = |head, threads| {
+            let mut engine = engine(&config, &weights, head, threads);
+            let mut sequence = engine.model().sequence();
+            let tokens: Vec<u32> = (0..30).map(|i| i * 37 % 1000).collect();
+            let work = Work {
+                sequence: &mut sequence,
+                tokens: &tokens,
+                logits: Logits::All,
+            };
+            let found = engine.step(&mut [work]).unwrap().rows(0).to_vec();
+            (found, engine.model().summary().bytes)
+        };
+        let (exact, full_bytes) = all(HeadMode::Full, 2);
+        let size = exact.iter().map(|x| x * x).sum::<f32>();
+        for (head, most) in [(HeadMode::Q8, 0.013), (HeadMode::Q6, 0.036)] {
+            let (found, found_bytes) = all(head, 1);
+            assert_eq!(found, all(head, 3).0);
+            let rest = found.iter().zip(&exact).map(|(a, b)| (a - b).powi(2));
+            let error = (rest.sum::<f32>() / size).sqrt();
+            assert!(error > most / 4.0 && error < most, "{head:?}: {error}");
+            // The head itself is not kept beside it.
+            assert_eq!(found_bytes.head, 0);
+            assert!(found_bytes.weights() < full_bytes.weights());
         }
     }
 

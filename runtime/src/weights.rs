@@ -7,16 +7,16 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tern_kernels::{Choice, Gemv, PackError, PackedMatrix, Pages, Shape, WeightScales};
+use tern_kernels::{Buffer, Choice, Gemv, PackError, PackedMatrix, Pages, Shape, WeightScales};
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::{Config, WeightSource};
 use crate::dense::DenseMatrix;
 use crate::error::{CheckpointError, LoadError};
+use crate::head::HeadCopy;
 use crate::linear::{Batched, Linear, Norm, Projection};
 use crate::model::{HeadMode, LoadOptions, Progress};
-use crate::ops::screen::Screen;
-use crate::packed::{Packed, screen_part};
+use crate::packed::{Packed, head_copy_part};
 use crate::trits::Trits;
 
 /// Why a bias is refused.
@@ -27,16 +27,16 @@ pub(crate) struct Weights {
     pub embedding: DenseMatrix,
     pub layers: Vec<Layer>,
     pub final_norm: Vec<f32>,
-    /// The head, where it is not the embedding.
+    /// The head, where it is not the embedding and nothing takes its place.
     pub head: Option<DenseMatrix>,
-    /// Bounds of its logits, where they are wanted and pay.
-    pub screen: Option<Screen>,
+    /// A copy of the head in few bits, where one is wanted and pays.
+    pub head_copy: Option<HeadCopy>,
     /// Matrices that a packed model had in another packing than the plan's.
     pub converted: usize,
 }
 
 impl Weights {
-    /// The head, which may be the embedding.
+    /// The head, which may be the embedding. Not to be asked for where a quantized copy takes its place.
     pub fn head(&self) -> &DenseMatrix {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
@@ -283,10 +283,9 @@ pub(crate) fn load(
         true => None,
         false => Some(loader.dense("lm_head.weight")?),
     };
-    let screen = match options.head {
-        HeadMode::Exact => loader.screen(head.as_ref().unwrap_or(&embedding))?,
-        HeadMode::Full => None,
-    };
+    let head_copy = loader.head_copy(head.as_ref().unwrap_or(&embedding))?;
+    // A copy that takes the head's place leaves nothing for it to do.
+    let head = head.filter(|_| !matches!(head_copy, Some(HeadCopy::Quantized(_))));
     let layers = (0..config.layers)
         .map(|index| loader.layer(index))
         .collect::<Result<_, _>>()?;
@@ -295,7 +294,7 @@ pub(crate) fn load(
         layers,
         final_norm,
         head,
-        screen,
+        head_copy,
         converted: loader.converted.into_inner(),
     })
 }
@@ -378,20 +377,28 @@ impl Loader<'_> {
         Ok(matrix)
     }
 
-    /// The copy that bounds the head's logits: from a packed model that has one in this program's layout, or made anew.
-    fn screen(&self, head: &DenseMatrix) -> Result<Option<Screen>, LoadError> {
-        let (rows, cols) = (head.rows(), head.cols());
-        let stored = |part: &str| screen_part(Screen::LAYOUT, part);
+    /// The copy of the head that the options ask for: from a packed model that has it as this program makes it, or made anew.
+    fn head_copy(&self, head: &DenseMatrix) -> Result<Option<HeadCopy>, LoadError> {
+        let (mode, pages, cpu) = (
+            self.options.head,
+            self.options.pages,
+            self.options.planner.cpu(),
+        );
         if let Some(packed) = self.packed
-            && Screen::bytes_for(rows, cols, head.bytes() as u64) > 0
-            && let Some(bounds) = packed.part(&stored("bounds"))?
+            && mode == HeadMode::Exact
+            && HeadCopy::pays(mode, head, cpu)
         {
-            let values = packed.storage(&stored("values"), self.options.pages)?;
-            if let Some(screen) = Screen::from_parts(rows, cols, values, bounds) {
-                return Ok(Some(screen));
+            let names = (0..).map(head_copy_part);
+            let stored = names.take_while(|name| packed.has(name));
+            let parts: Vec<Buffer> = stored
+                .map(|name| packed.buffer(&name, pages))
+                .collect::<Result<_, _>>()?;
+            let shape = (head.rows(), head.cols());
+            if let Some(copy) = HeadCopy::from_parts(mode, shape, cpu, parts) {
+                return Ok(Some(copy));
             }
         }
-        Screen::new(head, self.options.pages).map_err(|error| pack_error("lm_head", &error))
+        HeadCopy::new(mode, head, cpu, pages).map_err(|error| pack_error("lm_head", &error))
     }
 
     fn linear(&self, name: String, shape: Shape) -> Result<Linear, LoadError> {

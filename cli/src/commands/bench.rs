@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::error::ErrorKind;
 use serde::Serialize;
 use tern_kernels::{Cpu, Pages};
-use tern_runtime::{KvType, Logits, Sequence, Work};
+use tern_runtime::{HeadUse, KvType, Logits, Sequence, Work};
 use tern_tune::{Random, Spread, bandwidth, check_writable, dot_peak, write_atomically};
 
 use crate::Ending;
@@ -133,6 +133,8 @@ pub(super) struct Measured {
     stream_samples: Vec<f64>,
     /// Rows of the head that were scored for a token where bounds were used.
     head_rows_per_token: Option<f64>,
+    /// Bytes of the head and its copy that a token read, part of `bytes_per_token`.
+    head_bytes_per_token: u64,
     /// Bytes a second over the streaming bandwidth: the median over the repetitions.
     bandwidth_share: Option<f64>,
     /// For prompts, the peak of the dot product of bytes in the same rounds, 10^9 products a second: median and all rounds; none where the
@@ -258,6 +260,8 @@ struct Sample {
     seconds: f64,
     /// Rows of the head that were scored where bounds were used, for each token.
     head_rows: f64,
+    /// Bytes of the head and its copy that were read, for each token.
+    head_bytes: f64,
     peak_bytes: Option<u64>,
     core_seconds: Option<f64>,
     major_faults: Option<f64>,
@@ -370,11 +374,13 @@ fn repeat(
     }
     let seconds = start.elapsed().as_secs_f64();
     let used = loaded.engine.head_use();
-    let positions = (used.screened - scored.screened).max(1);
+    let positions = |used: HeadUse| used.screened + used.full + used.quantized;
+    let positions = (positions(used) - positions(scored)).max(1) as f64;
     let spent = |before: Option<f64>, after: Option<f64>| Some(after? - before?);
     Ok(Some(Sample {
         seconds,
-        head_rows: (used.rows - scored.rows) as f64 / positions as f64,
+        head_rows: (used.rows - scored.rows) as f64 / positions,
+        head_bytes: (used.bytes - scored.bytes) as f64 / positions,
         peak_bytes: peak_memory().filter(|_| is_reset),
         core_seconds: spent(cores, cpu_seconds()),
         major_faults: spent(faults, major_faults()),
@@ -451,11 +457,12 @@ fn summarize(
     };
     // On average a token sees the cache of half the text.
     let positions = (test.depth as f64) + (test.text as f64 + 1.0) / 2.0;
-    let row_bytes = summary.config.hidden_size as f64 * 2.0;
-    let scored = mean_and_deviation(samples.iter().map(|sample| sample.head_rows)).0;
-    let head_rows_per_token = (bytes.head_bounds > 0).then_some(scored);
-    let read = bytes.read_per_greedy_token as f64
-        + head_rows_per_token.unwrap_or(0.0) * row_bytes
+    let mean = |of: fn(&Sample) -> f64| mean_and_deviation(samples.iter().map(of)).0;
+    let is_screened = bytes.read_per_greedy_token < bytes.read_per_token;
+    let head_rows_per_token = is_screened.then(|| mean(|sample| sample.head_rows));
+    let head_bytes = mean(|sample| sample.head_bytes);
+    let read = (bytes.ternary + bytes.norms) as f64
+        + head_bytes
         + bytes.cache_per_position as f64 * positions;
     let bytes_per_token = (test.prompt == 0).then_some(read as u64);
     let gb_per_s = bytes_per_token.map(|bytes| bytes as f64 * avg_ts / 1e9);
@@ -494,6 +501,7 @@ fn summarize(
         dot_share: of_some(&dot_shares),
         dot_samples: dot,
         head_rows_per_token,
+        head_bytes_per_token: head_bytes as u64,
         core_seconds_per_token: per_token(|sample| sample.core_seconds),
         peak_bytes: samples.iter().filter_map(|sample| sample.peak_bytes).max(),
         major_faults_per_token: per_token(|sample| sample.major_faults),

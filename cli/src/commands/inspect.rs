@@ -166,13 +166,13 @@ fn sizes(summary: &Summary) -> String {
     if parts.head > 0 {
         row("head", parts.head);
     }
-    if parts.head_bounds > 0 {
-        row("bounds of the head", parts.head_bounds);
+    if parts.head_copy > 0 {
+        row("copy of the head in few bits", parts.head_copy);
     }
     row("norms", parts.norms);
     row("all weights", parts.weights());
     row("read for each token", parts.read_per_token);
-    if parts.head_bounds > 0 {
+    if parts.read_per_greedy_token < parts.read_per_token {
         row("read for each greedy token", parts.read_per_greedy_token);
     }
     let kv = parts.kv_type;

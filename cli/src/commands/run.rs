@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::error::ErrorKind;
 use serde::Serialize;
-use tern_runtime::{Finish, GenerateOptions, Generated, Sampling, generate};
+use tern_runtime::{Finish, GenerateOptions, Generated, Logits, Sampling, generate};
 
 use crate::Ending;
 use crate::args::{EngineArgs, JsonArg, usage_error};
@@ -131,9 +131,9 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         );
     }
     let setup = args.engine.setup()?;
-    let setup = match sampling.temperature == 0.0 {
-        true => setup,
-        false => setup.for_all_logits(),
+    let setup = match sampling.logits() {
+        Logits::Last => setup.for_all_logits(),
+        _ => setup,
     };
     let mut loaded = args.model.model.load(setup)?;
     let ids = loaded.model.tokenizer()?.encode(&prompt, true)?;

@@ -16,6 +16,7 @@ pub(crate) mod exp;
 pub(crate) mod half;
 pub(crate) mod head;
 pub(crate) mod lanes;
+pub(crate) mod planes;
 pub(crate) mod quantize;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;

@@ -1,487 +1,331 @@
-//! The best logit without reading all of the head.
+//! The largest logits without reading all of the head.
 //!
-//! A greedy text needs only the row of the head with the largest logit. A copy of the head in eight bits, half of its bytes, says for each
-//! row between which bounds its logit lies; only rows whose upper bound reaches the best lower bound can have the largest one, and these are
-//! scored with the head's own weights, by the very additions of `head.rs`. So the result is that of the full head, to the bit, whatever the
-//! weights are: bounds decide how many rows are scored, never which row wins. (Screening by bounds is the old idea of exact
-//! maximum-inner-product search; the bound is that of Cauchy and Schwarz.)
+//! A greedy text needs only the row of the head with the largest logit, a sampled one only those that its filters keep. A copy of the head
+//! in few bits ([`Planes`]) says between which bounds each row's logit lies; what the bounds cannot exclude is scored with the head's own
+//! weights, by the very additions of `head.rs`. So the result is that of the full head, to the bit, whatever the weights are: bounds decide
+//! how many rows are scored, never which row wins. (Screening by bounds is the old idea of exact maximum-inner-product search; the bound
+//! is that of Cauchy and Schwarz.)
 //!
-//! With a row `w = s q + e` (`q` its int8 copy, `s` its scale) and a hidden state `h = t p + d` (`p` integers):
+//! 1. The first plane, four bits, is read for all rows. The row with the largest estimate is scored: its logit is one that the
+//!    largest is not below, the *floor*. Scoring it first is what makes four bits enough: what can win need only reach the
+//!    floor with its own upper bound, not with the width of two.
+//! 2. Of rows that reach it, those that the second plane, two bits more, is likely to exclude are looked at with it.
+//! 3. Rows that still reach the floor are scored.
+//!
+//! How wide the bounds are, in standard deviations of the logits of a head of 2560 columns whose weights are normally distributed: 4.9
+//! for one plane, 1.5 for both. So with 128256 rows, where 656 MB are all of the head and 330 MB what a single plane of eight bits reads:
+//!
+//! | largest logit | first plane | second plane | scored rows | together |
+//! |---|---|---|---|---|
+//! | at 8 deviations, as in trained models | 165 MB | 0.1 MB | 1 MB | 167 MB |
+//! | at 6 | 165 MB | 10 MB | 1 MB | 176 MB |
+//! | at 4.4, as in random ones | 165 MB | 60 MB | 2 MB | 227 MB |
+//!
+//! Three bits would bound by 9.4 deviations and exclude nothing; a fifth bit for all rows costs 41 MB and saves less, but for random heads.
+//! Where bounds exclude nothing at all, the rows are scored without the second plane: 1.25 times the bytes of the full head.
+//!
+//! # The bounds
+//!
+//! With a row `w = v + e` (`v` what its planes say, `e` what they leave out) and a hidden state `h = t p + d` (`p` whole numbers):
 //!
 //! ```text
-//! w h = s t (q p) + e h + s q d,   |e h| <= |e| |h|,   |s q d| <= (|w| + |e|) |d|
+//! w h = t (v p) + e h + v d,   |e h| <= |e| |h|,   |v d| <= (|w| + |e|) |d|
 //! ```
 //!
-//! `q p` is exact in integers. What `head.rs` computes differs from `w h` by the rounding of its additions, at most as many in a row as a
-//! lane has and the tree: [`Screen::rounding`]` |w| |h|`. All bounds are computed in `f64`, and widened by more than their own rounding.
+//! `v p` is a sum of products of whole numbers, exact, times a scale for each plane. What `head.rs` computes differs from `w h` by the
+//! rounding of its additions, at most as many in a row as a lane has and the tree. Bounds are computed in `f64`, and widened by more
+//! than their own rounding.
 
-use std::borrow::Cow;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use multiversion::multiversion;
-use rayon::prelude::*;
-use tern_kernels::{Buffer, MemoryError, Pages, Storage};
+use tern_kernels::{Codebook, Cpu};
 
 use super::head::logits;
 use super::lanes::LANES;
+use super::planes::{CHUNK, Planes, Query, WIDEN};
 use crate::dense::DenseMatrix;
-
-/// Largest size of an integer of the hidden state: twelve bits, with which its own error is a thirtieth of that of a row's eight.
-const HIDDEN_MAX: i64 = 2047;
-
-/// Largest size of a row's integers.
-const ROW_MAX: i64 = 127;
-
-/// Bounds are widened by this share, which is far above the rounding of some thousand `f64` operations.
-const WIDEN: f64 = 1.0 + 1e-6;
+use crate::engine::HeadUse;
 
 /// Smaller heads stay in the caches: nothing would be gained.
 const BYTES_MIN: u64 = 8 << 20;
 
-/// The copy of a head that bounds its logits.
+/// Standard deviations of an estimate's error within which rows are scored where bounds are statistical.
+pub(crate) const DEVIATIONS: f64 = 6.0;
+
+/// Which logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Keep {
+    /// So many of the largest, at least one.
+    Top(usize),
+    /// Those that lie at most so far below the largest.
+    Within(f32),
+}
+
+impl Keep {
+    /// Rows that are scored to find the floor.
+    pub fn first(self) -> usize {
+        match self {
+            Keep::Top(count) => count,
+            Keep::Within(_) => 1,
+        }
+    }
+
+    /// What a kept logit reaches at least, by the logits of the rows with the largest estimates; `None` if these are not finite.
+    pub fn floor(self, first: &[f32]) -> Option<f64> {
+        let least = first.iter().fold(f32::INFINITY, |a, &x| a.min(x));
+        let are_finite = first.iter().all(|x| x.is_finite());
+        are_finite.then(|| match self {
+            Keep::Top(_) => f64::from(least),
+            Keep::Within(distance) => f64::from(least) - f64::from(distance),
+        })
+    }
+}
+
+/// Finds the largest logits of a head by a copy of it.
 pub(crate) struct Screen {
-    rows: usize,
-    cols: usize,
-    /// `[rows][cols]` as int8.
-    values: Storage,
-    bounds: Vec<Bounds>,
+    planes: Planes,
+    /// The part of `|e| |h|` that `e h` may take: 1 for what is proven.
+    reach: f64,
 }
 
-/// What is known of a row.
-#[derive(Clone, Copy, Default)]
-struct Bounds {
-    /// What its integers are multiplied with.
-    scale: f32,
-    /// Length of what its integers leave out, at most; infinite where the row holds a number that is not finite.
-    error: f32,
-    /// Length of the row, at most.
-    norm: f32,
+/// A row and the estimate of its logit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    pub estimate: f32,
+    pub row: usize,
 }
 
-/// A hidden state, ready to be screened with.
-pub(crate) struct Query {
-    values: Vec<i16>,
-    /// What its integers are multiplied with.
-    step: f64,
-    /// Its length, at most, and the length of what its integers leave out.
-    norm: f64,
-    rest: f64,
+/// By estimate, then lower rows first: a total order, since rows differ.
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_estimate = self.estimate.total_cmp(&other.estimate);
+        by_estimate.then(other.row.cmp(&self.row))
+    }
 }
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Candidate {}
 
 impl Screen {
-    /// The copy of `head`; `None` for one that is so small that it stays in the caches.
+    /// A screen with proven bounds.
+    pub fn exact(planes: Planes) -> Screen {
+        Screen { planes, reach: 1.0 }
+    }
+
+    /// A screen that scores rows within [`DEVIATIONS`] standard deviations of their estimates' errors: it may miss the largest logit, if
+    /// seldom.
     ///
-    /// # Errors
-    ///
-    /// No memory.
-    pub fn new(head: &DenseMatrix, pages: Pages) -> Result<Option<Screen>, MemoryError> {
-        match Screen::bytes_for(head.rows(), head.cols(), head.bytes() as u64) {
-            0 => Ok(None),
-            _ => Screen::of(head, pages).map(Some),
+    /// The deviation is that of the product of `e` with a hidden state that has nothing to do with it, which is as good as a random
+    /// direction: `|e| |h|` over the square root of the columns.
+    pub fn statistical(planes: Planes) -> Screen {
+        let reach = DEVIATIONS / (planes.cols() as f64).sqrt();
+        Screen {
+            planes,
+            reach: reach.min(1.0),
         }
     }
 
-    /// Bytes of the copy of a head of `bytes` bytes; 0 where none is made.
-    pub fn bytes_for(rows: usize, cols: usize, bytes: u64) -> u64 {
-        match bytes < BYTES_MIN {
-            true => 0,
-            false => rows as u64 * (cols as u64 + size_of::<Bounds>() as u64),
-        }
+    /// Whether it is faster than the full head of `bytes` bytes: not for one that stays in the caches, nor on a CPU without the kernels.
+    pub fn pays(cols: usize, bytes: u64, cpu: &Cpu) -> bool {
+        bytes >= BYTES_MIN && Planes::can_hold(cols) && Codebook::is_fast_on(cpu)
     }
 
-    fn of(head: &DenseMatrix, pages: Pages) -> Result<Screen, MemoryError> {
-        let (rows, cols) = (head.rows(), head.cols());
-        let mut values = Buffer::zeroed(rows * cols, pages)?;
-        let mut bounds = vec![Bounds::default(); rows];
-        let bytes: &mut [u8] = &mut values;
-        bytes
-            .par_chunks_mut(cols)
-            .zip(&mut bounds)
-            .enumerate()
-            .for_each_init(
-                || vec![0.0; cols],
-                |row, (index, (out, bounds))| {
-                    head.read_row(index, row);
-                    *bounds = quantize(row, bytemuck::cast_slice_mut(out));
-                },
-            );
-        Ok(Screen {
-            rows,
-            cols,
-            values: Storage::Own(values),
-            bounds,
-        })
+    /// What it looks at.
+    pub fn planes(&self) -> &Planes {
+        &self.planes
     }
 
-    /// What its parts mean; others of this name are never anything else.
-    pub const LAYOUT: &'static str = "q8_rows";
-
-    /// Its parts, by name, to be stored.
-    pub fn parts(&self) -> Vec<(&'static str, Cow<'_, [u8]>)> {
-        let bounds = self.bounds.iter();
-        let bounds = bounds.flat_map(|bounds| [bounds.scale, bounds.error, bounds.norm]);
-        let bounds: Vec<u8> = bounds.flat_map(f32::to_le_bytes).collect();
-        vec![
-            ("values", Cow::Borrowed(&self.values)),
-            ("bounds", Cow::Owned(bounds)),
-        ]
-    }
-
-    /// The copy of a head of `rows x cols` from its stored parts; `None` if they are of other lengths.
-    pub fn from_parts(rows: usize, cols: usize, values: Storage, bounds: &[u8]) -> Option<Screen> {
-        let (numbers, rest) = bounds.as_chunks::<12>();
-        let is_sound = rest.is_empty() && numbers.len() == rows;
-        if !is_sound || rows.checked_mul(cols) != Some(values.len()) {
-            return None;
-        }
-        let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        let bounds = numbers.iter().map(|bytes| Bounds {
-            scale: number(&bytes[..4]),
-            error: number(&bytes[4..8]),
-            norm: number(&bytes[8..]),
-        });
-        Some(Screen {
-            rows,
-            cols,
-            values,
-            bounds: bounds.collect(),
-        })
-    }
-
-    /// Bytes that it holds, all of which are read for each hidden state.
-    pub fn bytes(&self) -> usize {
-        self.values.len() + size_of_val(&*self.bounds)
-    }
-
-    /// Makes a hidden state ready; `None` if it holds a number that is not finite, or is too large for its length to be one.
-    pub fn query(&self, hidden: &[f32]) -> Option<Query> {
-        assert_eq!(hidden.len(), self.cols);
-        let largest = hidden.iter().fold(0.0, |a: f32, x| a.max(x.abs()));
-        // `max` passes over NaN, the length does not.
-        let norm = length(hidden.iter().map(|&x| f64::from(x)));
-        if !norm.is_finite() || norm > f64::from(f32::MAX) {
-            return None;
-        }
-        // Such that no sum of products leaves 31 bits.
-        let most = i64::from(i32::MAX) / (ROW_MAX * self.cols as i64);
-        let most = most.clamp(1, HIDDEN_MAX) as f64;
-        let step = f64::from(largest) / most;
-        let integer = |x: f32| match step > 0.0 {
-            true => (f64::from(x) / step).round_ties_even() as i16,
-            false => 0,
-        };
-        let values: Vec<i16> = hidden.iter().map(|&x| integer(x)).collect();
-        let rest = hidden.iter().zip(&values);
-        let rest = length(rest.map(|(&x, &p)| f64::from(x) - step * f64::from(p)));
-        Some(Query {
-            values,
-            step,
-            norm,
-            rest,
-        })
+    /// Bytes that are read for every hidden state.
+    pub fn bytes_read(&self) -> u64 {
+        Planes::bytes_for(self.planes.rows(), self.planes.cols(), 1)
     }
 
     /// Relative rounding error of `head.rs`: one for a product, one for each addition to a lane and in the tree, each `2^-24`, and a
     /// little for products of errors.
     fn rounding(&self) -> f64 {
-        let additions = self.cols.div_ceil(LANES) + LANES.ilog2() as usize + 2;
+        let additions = self.planes.cols().div_ceil(LANES) + LANES.ilog2() as usize + 2;
         1.01 * additions as f64 * f64::from(f32::EPSILON) / 2.0
     }
 
-    /// The most that a row's logit may differ from its estimate.
-    fn error(&self, bounds: &Bounds, query: &Query, estimate: f32) -> f64 {
-        let Bounds { error, norm, .. } = *bounds;
-        let (error, norm) = (f64::from(error), f64::from(norm));
-        let quantized = error * query.norm + (norm + error) * query.rest;
-        let rounded = self.rounding() * norm * query.norm;
-        // The estimate is rounded to `f32`; tiny logits may be subnormal.
-        let kept =
-            f64::from(estimate.abs()) * f64::from(f32::EPSILON) + f64::from(f32::MIN_POSITIVE);
-        (quantized + rounded) * WIDEN + kept
-    }
-
-    /// Writes estimates of the logits of the rows of `range` to `out` and returns the best lower bound.
-    pub fn estimate(&self, range: Range<usize>, query: &Query, out: &mut [f32]) -> f64 {
-        assert!(range.end <= self.rows && out.len() == range.len());
-        let bytes: &[u8] = &self.values;
-        let values: &[i8] = bytemuck::cast_slice(bytes);
-        let values = &values[range.start * self.cols..range.end * self.cols];
-        let bounds = &self.bounds[range];
-        products(values, &query.values, out);
-        let mut best = f64::NEG_INFINITY;
-        for (out, bounds) in out.iter_mut().zip(bounds) {
-            // `products` leaves the integer's bits there.
-            let sum = out.to_bits().cast_signed();
-            *out = (f64::from(sum) * query.step * f64::from(bounds.scale)) as f32;
-            let lower = f64::from(*out) - self.error(bounds, query, *out);
-            // An estimate that is not a number bounds nothing.
-            best = if lower > best { lower } else { best };
+    /// What a row's error and its length are multiplied with to bound how far its logit may be from its estimate.
+    fn weights(&self, query: &Query) -> Weights {
+        Weights {
+            error: (self.reach * query.norm + query.rest) * WIDEN,
+            norm: (self.rounding() * query.norm + query.rest) * WIDEN,
         }
-        best
     }
 
-    /// Scores the rows of `range` that can have the largest logit, given the best lower bound of all rows; `out` holds the estimates and gets
-    /// the logits, negative infinity for rows that cannot win. Returns the number of rows that were scored.
+    /// Writes estimates of the logits of the rows of `range` to `out` and returns the `count` rows with the largest, in any order.
+    pub fn estimate(
+        &self,
+        range: Range<usize>,
+        query: &Query,
+        count: usize,
+        out: &mut [f32],
+    ) -> Vec<Candidate> {
+        assert_eq!(out.len(), range.len());
+        let mut best = Largest::new(count);
+        for (index, out) in out.chunks_mut(CHUNK).enumerate() {
+            let first = range.start + index * CHUNK;
+            let mut products = [0.0; CHUNK];
+            let products = &mut products[..out.len()];
+            self.planes
+                .add_products(0, first..first + out.len(), query, products);
+            for (out, product) in out.iter_mut().zip(products) {
+                *out = *product as f32;
+            }
+            best.add(first, out);
+        }
+        best.found.into_iter().map(|Reverse(found)| found).collect()
+    }
+
+    /// Scores the rows of `range` that may reach `floor`; `out` holds the estimates and gets the logits, negative infinity for rows that do not.
     pub fn score(
         &self,
         head: &DenseMatrix,
         range: Range<usize>,
         (hidden, query): (&[f32], &Query),
-        best: f64,
+        floor: f64,
         out: &mut [f32],
-    ) -> usize {
-        let mut scored = 0;
-        for (row, out) in range.zip(out) {
-            let upper = f64::from(*out) + self.error(&self.bounds[row], query, *out);
-            // Whatever is not known to be below may win.
-            let loses = upper < best;
-            if loses {
-                *out = f32::NEG_INFINITY;
-            } else {
-                logits(head, row..row + 1, hidden, &mut [std::slice::from_mut(out)]);
-                scored += 1;
+    ) -> HeadUse {
+        let weights = self.weights(query);
+        let (norms, errors) = (self.planes.norms(), self.planes.errors(0));
+        let mut read = HeadUse::default();
+        for (index, out) in out.chunks_mut(CHUNK).enumerate() {
+            let first = range.start + index * CHUNK;
+            let rows = first..first + out.len();
+            let mut uppers = [0.0; CHUNK];
+            let uppers = &mut uppers[..out.len()];
+            weights.uppers(out, &errors[rows.clone()], &norms[rows], uppers);
+            for ((offset, out), upper) in out.iter_mut().enumerate().zip(uppers) {
+                let row = first + offset;
+                // Whatever is not known to be below may win.
+                let loses = *upper < floor
+                    || self.loses_in_second(row, query, &weights, floor, *out, &mut read);
+                if loses {
+                    *out = f32::NEG_INFINITY;
+                } else {
+                    logits(head, row..row + 1, hidden, &mut [std::slice::from_mut(out)]);
+                    read.rows += 1;
+                    read.bytes += (head.bytes() / head.rows()) as u64;
+                }
             }
         }
-        scored
+        read
+    }
+
+    /// Whether the second plane excludes a row. It is not looked at where it would not if the estimate stayed.
+    fn loses_in_second(
+        &self,
+        row: usize,
+        query: &Query,
+        weights: &Weights,
+        floor: f64,
+        estimate: f32,
+        read: &mut HeadUse,
+    ) -> bool {
+        if self.planes.count() < 2 {
+            return false;
+        }
+        let (error, norm) = (self.planes.errors(1)[row], self.planes.norms()[row]);
+        let might = weights.upper(estimate, error, norm) < floor;
+        if !might {
+            return false;
+        }
+        let mut product = [f64::from(estimate)];
+        self.planes
+            .add_products(1, row..row + 1, query, &mut product);
+        read.bytes += self.planes.row_bytes(1) as u64;
+        // The first plane's part is still the rounded one, and its rounding part of what `upper` allows for.
+        let [estimate_now] = product;
+        let slack = f64::from(estimate.abs()) * f64::from(f32::EPSILON);
+        weights.upper(estimate_now as f32, error, norm) + slack < floor
     }
 }
 
-/// A row as integers, and what they leave out.
+/// What bounds are made of, for one hidden state.
+struct Weights {
+    error: f64,
+    norm: f64,
+}
+
+impl Weights {
+    /// The most that a row's logit can be.
+    #[inline(always)]
+    fn upper(&self, estimate: f32, error: f32, norm: f32) -> f64 {
+        // Estimates are rounded to `f32`; tiny logits may be subnormal.
+        let kept =
+            f64::from(estimate.abs()) * f64::from(f32::EPSILON) + f64::from(f32::MIN_POSITIVE);
+        let error = f64::from(error) * self.error + f64::from(norm) * self.norm;
+        f64::from(estimate) + (error + kept)
+    }
+
+    fn uppers(&self, estimates: &[f32], errors: &[f32], norms: &[f32], out: &mut [f64]) {
+        uppers(self, estimates, errors, norms, out);
+    }
+}
+
 #[multiversion(targets("x86_64+avx2"))]
-fn quantize(row: &[f32], out: &mut [i8]) -> Bounds {
-    let largest = row.iter().fold(0.0, |a: f32, x| a.max(x.abs()));
-    let norm = length(row.iter().map(|&x| f64::from(x)));
-    let scale = largest / ROW_MAX as f32;
-    if !norm.is_finite() || norm * WIDEN > f64::from(f32::MAX) {
-        // Nothing is known of it: it is always scored.
-        return Bounds {
-            scale: 0.0,
-            error: f32::INFINITY,
-            norm: f32::INFINITY,
-        };
-    }
-    let by = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-    // A scale that is subnormal has no inverse; the error says what that costs.
-    let by = if by.is_finite() { by } else { 0.0 };
-    for (out, &x) in out.iter_mut().zip(row) {
-        *out = (x * by).round_ties_even().clamp(-127.0, 127.0) as i8;
-    }
-    let rest = row.iter().zip(&*out);
-    let rest = rest.map(|(&x, &q)| f64::from(x) - f64::from(scale) * f64::from(q));
-    Bounds {
-        scale,
-        error: above(length(rest)),
-        norm: above(norm),
+fn uppers(weights: &Weights, estimates: &[f32], errors: &[f32], norms: &[f32], out: &mut [f64]) {
+    let rows = estimates.iter().zip(errors).zip(norms);
+    for (out, ((&estimate, &error), &norm)) in out.iter_mut().zip(rows) {
+        *out = weights.upper(estimate, error, norm);
     }
 }
 
-/// An `f32` that is no smaller.
-fn above(x: f64) -> f32 {
-    ((x * WIDEN) as f32).next_up()
+/// The rows with the largest estimates so far.
+struct Largest {
+    count: usize,
+    /// The least of them is on top.
+    found: BinaryHeap<Reverse<Candidate>>,
 }
 
-/// Euclidean length, widened by more than its rounding.
-fn length(x: impl Iterator<Item = f64>) -> f64 {
-    x.map(|x| x * x).sum::<f64>().sqrt() * WIDEN
-}
+impl Largest {
+    fn new(count: usize) -> Largest {
+        Largest {
+            count,
+            found: BinaryHeap::with_capacity(count + 1),
+        }
+    }
 
-/// The bits of the exact sums `values[row] · x`, as `out[row]`.
-#[multiversion(targets("x86_64+avx2"))]
-fn products(values: &[i8], x: &[i16], out: &mut [f32]) {
-    for (row, out) in values.chunks_exact(x.len()).zip(out) {
-        let products = row.iter().zip(x);
-        // The compiler makes multiplications and additions of pairs of this, whose order does not matter for integers.
-        let sum: i32 = products.map(|(&q, &p)| i32::from(q) * i32::from(p)).sum();
-        *out = f32::from_bits(sum.cast_unsigned());
+    /// Adds the rows from `first` on.
+    fn add(&mut self, first: usize, estimates: &[f32]) {
+        let mut least = self.least();
+        for (offset, &estimate) in estimates.iter().enumerate() {
+            // Later rows lose ties, and so does what is not a number.
+            if estimate > least || self.found.len() < self.count {
+                let row = first + offset;
+                self.found.push(Reverse(Candidate { estimate, row }));
+                if self.found.len() > self.count {
+                    self.found.pop();
+                }
+                least = self.least();
+            }
+        }
+    }
+
+    fn least(&self) -> f32 {
+        match self.found.peek() {
+            Some(Reverse(least)) if self.found.len() == self.count => least.estimate,
+            _ => f32::NEG_INFINITY,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checkpoint::Floats;
-    use crate::element::Element;
-    use crate::random::Xoshiro256PlusPlus;
-    use crate::sample::argmax;
-
-    fn head(rows: &[Vec<f32>]) -> DenseMatrix {
-        let cols = rows[0].len();
-        let data: Vec<u8> = rows
-            .iter()
-            .flatten()
-            .flat_map(|x| x.to_le_bytes())
-            .collect();
-        let tensor = Floats {
-            element: Element::F32,
-            data: &data,
-        };
-        DenseMatrix::copy(tensor, rows.len(), cols, Pages::Small).unwrap()
-    }
-
-    /// The logits by the screen in two parts, and how many rows were scored; the full ones beside them.
-    fn both(rows: &[Vec<f32>], hidden: &[f32]) -> (Vec<f32>, usize, Vec<f32>) {
-        let head = head(rows);
-        let screen = Screen::of(&head, Pages::Small).unwrap();
-        let mut full = vec![0.0; rows.len()];
-        logits(&head, 0..rows.len(), hidden, &mut [&mut full]);
-        let query = screen.query(hidden).expect("finite");
-        let mut out = vec![0.0; rows.len()];
-        let middle = rows.len() / 3;
-        let (first, second) = out.split_at_mut(middle);
-        let best = screen.estimate(0..middle, &query, first);
-        let best = best.max(screen.estimate(middle..rows.len(), &query, second));
-        let scored = screen.score(&head, 0..middle, (hidden, &query), best, first)
-            + screen.score(&head, middle..rows.len(), (hidden, &query), best, second);
-        (out, scored, full)
-    }
-
-    fn check(rows: &[Vec<f32>], hidden: &[f32]) -> usize {
-        let (screened, scored, full) = both(rows, hidden);
-        assert_eq!(argmax(&screened), argmax(&full));
-        for (row, (&screened, &full)) in screened.iter().zip(&full).enumerate() {
-            let is_same = screened.to_bits() == full.to_bits();
-            assert!(
-                is_same || screened == f32::NEG_INFINITY,
-                "row {row}: {screened} {full}"
-            );
-        }
-        scored
-    }
-
-    fn random_rows(rows: usize, cols: usize, seed: u64) -> Vec<Vec<f32>> {
-        let mut random = Xoshiro256PlusPlus::new(seed);
-        let mut normal = || (0..12).map(|_| random.next_unit()).sum::<f64>() as f32 - 6.0;
-        (0..rows)
-            .map(|_| (0..cols).map(|_| normal()).collect())
-            .collect()
-    }
-
-    #[test]
-    fn the_best_logit_is_that_of_the_full_head_to_the_bit() {
-        for (rows, cols) in [(1, 1), (7, 3), (500, 37), (300, 256), (2000, 128)] {
-            for seed in 0..20 {
-                let weights = random_rows(rows, cols, seed);
-                let hidden = &random_rows(1, cols, seed + 100)[0];
-                check(&weights, hidden);
-            }
-        }
-    }
-
-    #[test]
-    fn a_row_that_stands_out_is_the_only_one_that_is_scored() {
-        let mut weights = random_rows(3000, 512, 1);
-        let hidden = random_rows(1, 512, 2).remove(0);
-        // Eight standard deviations of the logits, the square root of 512.
-        let along = 8.0 / 512f32.sqrt();
-        weights[1234] = hidden
-            .iter()
-            .zip(&weights[1234])
-            .map(|(h, w)| h * along + w * 0.9)
-            .collect();
-        let scored = check(&weights, &hidden);
-        assert!(scored < 30, "{scored}");
-    }
-
-    #[test]
-    fn adversarial_heads_change_no_result() {
-        let hidden = random_rows(1, 96, 3).remove(0);
-        // All rows equal: all are scored, and the first wins.
-        let same = vec![hidden.clone(); 50];
-        assert_eq!(check(&same, &hidden), 50);
-        // Near-ties: rows that differ in the last bits only.
-        let near = |i: usize| {
-            hidden
-                .iter()
-                .map(|x| f32::from_bits(x.to_bits() ^ (i as u32 % 3)))
-                .collect()
-        };
-        let near: Vec<Vec<f32>> = (0..200).map(near).collect();
-        check(&near, &hidden);
-        // Rows of very different lengths, among them zero and the largest that an f32 can be.
-        let mut long = random_rows(200, 96, 4);
-        for (i, row) in long.iter_mut().enumerate() {
-            let factor = 10f32.powi(i as i32 % 60 - 30);
-            row.iter_mut().for_each(|x| *x *= factor);
-        }
-        long[17].fill(0.0);
-        long[18].fill(f32::MIN_POSITIVE / 8.0);
-        check(&long, &hidden);
-        long[19].fill(f32::MAX / 64.0);
-        check(&long, &hidden);
-        // One outlier makes a row's integers coarse.
-        let mut coarse = random_rows(200, 96, 5);
-        coarse.iter_mut().for_each(|row| row[7] = 1e4);
-        check(&coarse, &hidden);
-        // Not a number: such a row is scored, and is passed over as by the full head.
-        let mut broken = random_rows(200, 96, 6);
-        broken[3][5] = f32::NAN;
-        broken[4][5] = f32::INFINITY;
-        let (screened, _, full) = both(&broken, &hidden);
-        assert!(screened[3].is_nan() && full[3].is_nan());
-        assert_eq!(screened[4].to_bits(), full[4].to_bits());
-        assert_eq!(argmax(&screened), argmax(&full));
-    }
-
-    #[test]
-    fn hidden_states_of_every_size_are_bounded_or_refused() {
-        let weights = random_rows(300, 64, 7);
-        for factor in [0.0, 1e-42, 1e-30, 1.0, 1e20] {
-            let hidden: Vec<f32> = random_rows(1, 64, 8)[0]
-                .iter()
-                .map(|x| x * factor)
-                .collect();
-            check(&weights, &hidden);
-        }
-        let screen = Screen::of(&head(&weights), Pages::Small).unwrap();
-        for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
-            let mut hidden = vec![1.0; 64];
-            hidden[9] = bad;
-            hidden[10] = bad;
-            assert!(screen.query(&hidden).is_none(), "{bad}");
-        }
-    }
-
-    /// The demo's head is too small to be screened for speed; here it is all the same, for ten thousand positions of random text.
-    #[test]
-    fn ten_thousand_tokens_of_the_demo_are_those_of_the_full_head() {
-        use crate::{Engine, LoadOptions, Logits, Model, Work};
-        use std::path::Path;
-        use std::sync::Arc;
-        use tern_kernels::{Cpu, Planner};
-
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
-        let planner = Planner::new(Cpu::detect(), None, None).unwrap();
-        let mut model = Model::load(&folder, &LoadOptions::new(planner)).unwrap();
-        model.weights.screen = Some(Screen::of(model.weights.head(), Pages::Small).unwrap());
-        let model = Arc::new(model);
-        let mut engine = Engine::new(Arc::clone(&model)).unwrap();
-        let mut random = Xoshiro256PlusPlus::new(1);
-        let (vocab, length) = (model.config().vocab_size, 250);
-        for _ in 0..40 {
-            let (mut whole, mut one_by_one) = (model.sequence(), model.sequence());
-            let tokens = (0..length).map(|_| (random.next() % vocab as u64) as u32);
-            let tokens: Vec<u32> = tokens.collect();
-            let mut work = [Work {
-                sequence: &mut whole,
-                tokens: &tokens,
-                logits: Logits::All,
-            }];
-            let full = engine.step(&mut work).unwrap().rows(0).to_vec();
-            for (token, full) in tokens.iter().zip(full.chunks(vocab)) {
-                let mut work = [Work {
-                    sequence: &mut one_by_one,
-                    tokens: std::slice::from_ref(token),
-                    logits: Logits::Best,
-                }];
-                let output = engine.step(&mut work).unwrap();
-                let best = argmax(output.last(0)).unwrap();
-                assert_eq!(Some(best), argmax(full));
-                let best = best as usize;
-                assert_eq!(output.last(0)[best].to_bits(), full[best].to_bits());
-            }
-        }
-        let used = engine.head_use();
-        assert_eq!((used.screened, used.full), (40 * length as u64, 0));
-        assert!(used.rows < used.screened * vocab as u64 / 4, "{used:?}");
-    }
-}
+#[path = "screen_tests.rs"]
+mod tests;

@@ -8,15 +8,15 @@ use tern_kernels::{PackedMatrix, Packing, Pages, Planner, Shape};
 
 use super::{
     CHECKSUMS, CONFIG, FORMAT, FORMAT_KEY, GENERATION, PACKING_KEY, PAD, PAGE, TOKENIZER, VERSION,
-    VERSION_KEY, checksum, screen_part,
+    VERSION_KEY, checksum, head_copy_part,
 };
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::dense::DenseMatrix;
 use crate::element::Element;
 use crate::error::LoadError;
-use crate::model::Files;
-use crate::ops::screen::Screen;
+use crate::head::HeadCopy;
+use crate::model::{Files, HeadMode};
 use crate::weights::{self, layer_norms, layer_shapes};
 
 /// From this size on a tensor begins a page.
@@ -54,7 +54,7 @@ enum Content {
     /// The embedding, or the head.
     Dense { is_head: bool },
     /// A part of the head's copy.
-    Screen { part: usize },
+    HeadCopy { part: usize },
     /// A matrix of the model, by its name without `.weight`.
     Matrix { name: String, shape: Shape },
 }
@@ -68,7 +68,7 @@ struct Source<'a> {
     threads: usize,
     embedding: Option<DenseMatrix>,
     head: Option<DenseMatrix>,
-    screen: Option<Screen>,
+    copy: Option<HeadCopy>,
 }
 
 /// Packs the model in folder `path`, or packed file `path`, as `planner` plans for `threads` threads, and writes it to `out`. Returns its bytes.
@@ -106,7 +106,7 @@ pub fn pack(
         threads,
         embedding: None,
         head: None,
-        screen: None,
+        copy: None,
     };
     source.make_dense()?;
     let entries = source.entries()?;
@@ -127,8 +127,9 @@ impl Source<'_> {
             true => None,
             false => Some(dense("lm_head.weight")?),
         };
-        let screen = Screen::new(head.as_ref().unwrap_or(&embedding), Pages::Huge);
-        self.screen = screen.map_err(|error| weights::pack_error("lm_head", &error))?;
+        let scored = head.as_ref().unwrap_or(&embedding);
+        let copy = HeadCopy::new(HeadMode::Exact, scored, self.planner.cpu(), Pages::Huge);
+        self.copy = copy.map_err(|error| weights::pack_error("lm_head", &error))?;
         (self.embedding, self.head) = (Some(embedding), head);
         Ok(())
     }
@@ -196,14 +197,14 @@ impl Source<'_> {
                 content: Content::Dense { is_head },
             }));
         }
-        let parts = self.screen.iter().flat_map(Screen::parts).enumerate();
-        entries.extend(parts.map(|(part, (name, bytes))| Entry {
-            name: screen_part(Screen::LAYOUT, name),
+        let parts = self.copy.iter().flat_map(|copy| copy.planes().parts());
+        entries.extend(parts.enumerate().map(|(part, bytes)| Entry {
+            name: head_copy_part(part),
             dtype: "U8",
             shape: vec![bytes.len()],
             bytes: bytes.len(),
             packing: None,
-            content: Content::Screen { part },
+            content: Content::HeadCopy { part },
         }));
     }
 
@@ -285,14 +286,13 @@ impl Source<'_> {
                 };
                 put(matrix.as_ref().map_or(&[], DenseMatrix::data))?;
             }
-            Content::Screen { part } => {
-                let screen = self.screen.as_ref();
-                let parts = screen.map(Screen::parts).unwrap_or_default();
-                put(&parts[*part].1)?;
+            Content::HeadCopy { part } => {
+                let copy = self.copy.as_ref().map(HeadCopy::planes);
+                put(copy.map_or(&[], |planes| planes.parts()[*part]))?;
             }
             Content::Matrix { name, shape } => {
                 // The head is written by now.
-                (self.embedding, self.head, self.screen) = (None, None, None);
+                (self.embedding, self.head, self.copy) = (None, None, None);
                 let packing = entry.packing.expect("every matrix has one");
                 let (tensor, trits, _) =
                     weights::trits(self.checkpoint, self.config, name, *shape)?;

@@ -157,7 +157,7 @@ fn cells(measured: &Measured) -> [String; COLUMNS.len()] {
 }
 
 /// A result's names, in the order of the columns.
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 33] = [
     "model_filename",
     "model_size",
     "model_n_params",
@@ -181,6 +181,7 @@ const NAMES: [&str; 32] = [
     "dot_g_per_s",
     "dot_share",
     "head_rows_per_token",
+    "head_bytes_per_token",
     "core_seconds_per_token",
     "peak_bytes",
     "major_faults_per_token",

@@ -1,0 +1,261 @@
+//! The last step of a pass: logits of the final hidden states, by the head itself or a copy of it.
+
+use std::ops::Range;
+
+use tern_kernels::{Buffer, Columns, Cpu, MemoryError, Pages, Split};
+
+use crate::clock::Activity;
+use crate::dense::DenseMatrix;
+use crate::engine::HeadUse;
+use crate::forward::Pass;
+use crate::model::{HeadMode, Model};
+use crate::ops::head::{ROWS, logits};
+use crate::ops::planes::{Planes, Query};
+use crate::ops::screen::{Candidate, Keep, Screen};
+
+/// A copy of the head in few bits.
+pub(crate) enum HeadCopy {
+    /// Finds the largest logits; all of them come from the head itself.
+    Screen(Screen),
+    /// Takes the head's place.
+    Quantized(Planes),
+}
+
+impl HeadCopy {
+    /// The copy of `head` that `mode` asks for; `None` where there is none, or none that pays.
+    ///
+    /// # Errors
+    ///
+    /// No memory.
+    pub fn new(
+        mode: HeadMode,
+        head: &DenseMatrix,
+        cpu: &Cpu,
+        pages: Pages,
+    ) -> Result<Option<HeadCopy>, MemoryError> {
+        let (Some(count), true) = (planes_of(mode), Planes::can_hold(head.cols())) else {
+            return Ok(None);
+        };
+        let takes_its_place = matches!(mode, HeadMode::Q8 | HeadMode::Q6);
+        if !takes_its_place && !HeadCopy::pays(mode, head, cpu) {
+            return Ok(None);
+        }
+        let planes = Planes::new(head, count, cpu, pages)?;
+        Ok(HeadCopy::of_planes(mode, planes))
+    }
+
+    /// Whether a screen of `mode` is faster than `head`.
+    pub fn pays(mode: HeadMode, head: &DenseMatrix, cpu: &Cpu) -> bool {
+        planes_of(mode).is_some() && Screen::pays(head.cols(), head.bytes() as u64, cpu)
+    }
+
+    /// What [`HeadCopy::new`] made, of the parts of its planes ([`Planes::parts`]), which may have been stored; `None` if there are not as
+    /// many of them, or not as long, as `mode` needs for a head of `rows` x `cols`.
+    pub fn from_parts(
+        mode: HeadMode,
+        (rows, cols): (usize, usize),
+        cpu: &Cpu,
+        parts: Vec<Buffer>,
+    ) -> Option<HeadCopy> {
+        let planes = Planes::from_parts(rows, cols, cpu, parts)?;
+        let is_whole = planes_of(mode) == Some(planes.count());
+        HeadCopy::of_planes(mode, planes).filter(|_| is_whole)
+    }
+
+    fn of_planes(mode: HeadMode, planes: Planes) -> Option<HeadCopy> {
+        match mode {
+            HeadMode::Exact => Some(HeadCopy::Screen(Screen::exact(planes))),
+            HeadMode::Screened4 => Some(HeadCopy::Screen(Screen::statistical(planes))),
+            HeadMode::Q8 | HeadMode::Q6 => Some(HeadCopy::Quantized(planes)),
+            HeadMode::Full => None,
+        }
+    }
+
+    /// The planes that it consists of.
+    pub fn planes(&self) -> &Planes {
+        match self {
+            HeadCopy::Screen(screen) => screen.planes(),
+            HeadCopy::Quantized(planes) => planes,
+        }
+    }
+
+    /// Bytes of it that are read for every hidden state.
+    pub fn bytes_read(&self) -> u64 {
+        match self {
+            HeadCopy::Screen(screen) => screen.bytes_read(),
+            HeadCopy::Quantized(planes) => planes.bytes() as u64,
+        }
+    }
+}
+
+/// How many planes the copy of a mode has: the first has four bits, each after it two.
+fn planes_of(mode: HeadMode) -> Option<usize> {
+    match mode {
+        HeadMode::Full => None,
+        HeadMode::Screened4 => Some(1),
+        HeadMode::Exact | HeadMode::Q6 => Some(2),
+        HeadMode::Q8 => Some(3),
+    }
+}
+
+/// Bytes of the copy of `mode` for a head of `bytes` bytes, and how many of them are read for every hidden state; 0 where there is none.
+pub(crate) fn copy_bytes(
+    mode: HeadMode,
+    (rows, cols): (usize, usize),
+    bytes: u64,
+    cpu: &Cpu,
+) -> (u64, u64) {
+    match planes_of(mode) {
+        Some(count) if Screen::pays(cols, bytes, cpu) => (
+            Planes::bytes_for(rows, cols, count),
+            Planes::bytes_for(rows, cols, 1),
+        ),
+        _ => (0, 0),
+    }
+}
+
+/// Bounds are not tried for more of the largest logits than one row in so many.
+const TOP_SHARE: usize = 32;
+
+/// The part of a worker: rows of the head and their logits.
+struct Part<'a> {
+    range: Range<usize>,
+    out: &'a mut [f32],
+    candidates: Vec<Candidate>,
+    used: HeadUse,
+}
+
+/// Logits of the normalised rows `hidden`, the head's rows split over the team.
+pub(crate) fn run(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &mut [f32]) {
+    let (rows, cols) = (model.config.vocab_size, model.config.hidden_size);
+    if hidden.is_empty() {
+        return;
+    }
+    let positions = (hidden.len() / cols) as u64;
+    let keeps = pass.rows.iter().filter(|row| row.logits);
+    let keeps: Vec<Option<Keep>> = keeps.map(|row| row.keep).collect();
+    match &model.weights.head_copy {
+        Some(HeadCopy::Screen(screen)) if keeps.iter().all(Option::is_some) => {
+            let each = hidden.chunks_exact(cols).zip(out.chunks_exact_mut(rows));
+            for ((hidden, out), keep) in each.zip(keeps.into_iter().flatten()) {
+                let used = screened(pass, model, screen, hidden, keep, out);
+                let used = used.unwrap_or_else(|| full(pass, model, hidden, out));
+                *pass.head_use += used;
+            }
+        }
+        Some(HeadCopy::Quantized(planes)) => {
+            let queries: Vec<_> = hidden.chunks_exact(cols).map(Query::new).collect();
+            over_rows(pass, rows, out, |range, out| {
+                planes.logits(range, &queries, out);
+            });
+            *pass.head_use += HeadUse {
+                quantized: positions,
+                bytes: planes.bytes() as u64,
+                ..HeadUse::default()
+            };
+        }
+        _ => {
+            let used = full(pass, model, hidden, out);
+            *pass.head_use += used;
+        }
+    }
+}
+
+/// The rows of a head over the team.
+fn split(rows: usize, pass: &Pass<'_, '_>) -> Split {
+    Split::even(rows, ROWS, pass.session.threads())
+}
+
+/// Calls `f` on every worker with its rows and their logits of each position.
+fn over_rows(
+    pass: &mut Pass<'_, '_>,
+    rows: usize,
+    out: &mut [f32],
+    f: impl Fn(Range<usize>, &mut [&mut [f32]]) + Sync,
+) {
+    let is_one = out.len() == rows;
+    let split = split(rows, pass);
+    let mut parts = vec![(); split.workers()];
+    let mut matrices = [Columns::new(out, &split)];
+    pass.region(&mut parts, &mut matrices, |worker, ()| {
+        let range = split.range(worker.index);
+        match is_one {
+            true => f(range, &mut [worker.strips.row(0, 0)]),
+            false => {
+                let mut out: Vec<_> = worker.strips.rows(0).collect();
+                f(range, &mut out);
+            }
+        }
+        worker.clock.lap(Activity::Head);
+    });
+}
+
+/// The logits of all rows of the head, for any number of positions.
+fn full(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &mut [f32]) -> HeadUse {
+    let head = model.weights.head();
+    over_rows(pass, head.rows(), out, |range, out| {
+        logits(head, range, hidden, out);
+    });
+    HeadUse {
+        full: (hidden.len() / head.cols()) as u64,
+        bytes: head.bytes() as u64,
+        ..HeadUse::default()
+    }
+}
+
+/// The wanted logits of one position and those that might have been among them, the others negative infinity; `None` if bounds do not help.
+fn screened(
+    pass: &mut Pass<'_, '_>,
+    model: &Model,
+    screen: &Screen,
+    hidden: &[f32],
+    keep: Keep,
+    out: &mut [f32],
+) -> Option<HeadUse> {
+    let head = model.weights.head();
+    let first = keep.first();
+    if first > 1 && first > head.rows() / TOP_SHARE {
+        return None;
+    }
+    let query = Query::new(hidden)?;
+    pass.clock.lap(Activity::Screen);
+    let mut parts = Vec::new();
+    let mut rest = out;
+    let split = split(head.rows(), pass);
+    for range in (0..split.workers()).map(|worker| split.range(worker)) {
+        let (out, after) = rest.split_at_mut(range.len());
+        rest = after;
+        parts.push(Part {
+            range,
+            out,
+            candidates: Vec::new(),
+            used: HeadUse::default(),
+        });
+    }
+    pass.region(&mut parts, &mut [], |worker, part| {
+        part.candidates = screen.estimate(part.range.clone(), &query, first, part.out);
+        worker.clock.lap(Activity::Screen);
+    });
+    // The same rows whatever the threads.
+    let mut candidates: Vec<_> = parts.iter().flat_map(|part| &part.candidates).collect();
+    candidates.sort_unstable_by(|a, b| b.cmp(a));
+    candidates.truncate(first);
+    let mut scores = vec![0.0; candidates.len()];
+    for (candidate, score) in candidates.iter().zip(&mut scores) {
+        let row = candidate.row..candidate.row + 1;
+        logits(head, row, hidden, &mut [std::slice::from_mut(score)]);
+    }
+    let floor = keep.floor(&scores)?;
+    pass.region(&mut parts, &mut [], |worker, part| {
+        let range = part.range.clone();
+        part.used = screen.score(head, range, (hidden, &query), floor, part.out);
+        worker.clock.lap(Activity::Head);
+    });
+    let mut used = HeadUse {
+        screened: 1,
+        bytes: screen.bytes_read(),
+        ..HeadUse::default()
+    };
+    parts.iter().for_each(|part| used += part.used);
+    Some(used)
+}
