@@ -5,7 +5,8 @@
 //! planes, for what is left of them. With each row stands how long the vector is that all planes up to this one leave out: what is
 //! said of a row by its planes is off by at most that length times the other vector's.
 //!
-//! With one plane the rest of a row of a trained model's head has 0.10 of its length, with two 0.03, with three 0.01.
+//! Of rows whose weights are normally distributed one plane leaves out 0.098 of the length, two leave out 0.04. A third leaves 0.027, three
+//! times what whole numbers of eight bits would: the few levels of later planes do not reach the largest weights.
 
 use std::ops::Range;
 

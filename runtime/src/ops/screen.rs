@@ -13,13 +13,14 @@
 //! 3. Rows that still reach the floor are scored.
 //!
 //! How wide the bounds are, in standard deviations of the logits of a head of 2560 columns whose weights are normally distributed: 4.9
-//! for one plane, 1.5 for both. So with 128256 rows, where 656 MB are all of the head and 330 MB what a single plane of eight bits reads:
+//! for one plane, 2.0 for both. So with 128256 rows, where 656 MB are all of the head and 330 MB what a single plane of eight bits reads,
+//! computed from these widths (the first line is also what `tern bench` counted, with `tern synth`'s random head):
 //!
 //! | largest logit | first plane | second plane | scored rows | together |
 //! |---|---|---|---|---|
-//! | at 8 deviations, as in trained models | 165 MB | 0.1 MB | 1 MB | 167 MB |
-//! | at 6 | 165 MB | 10 MB | 1 MB | 176 MB |
-//! | at 4.4, as in random ones | 165 MB | 60 MB | 2 MB | 227 MB |
+//! | at 8 deviations, `tern synth`'s default | 166 MB | 1 MB | 0 MB | 167 MB |
+//! | at 6 | 166 MB | 12 MB | 0 MB | 178 MB |
+//! | at 4.4, as in random ones | 166 MB | 58 MB | 5 MB | 229 MB |
 //!
 //! Three bits would bound by 9.4 deviations and exclude nothing; a fifth bit for all rows costs 41 MB and saves less, but for random heads.
 //! Where bounds exclude nothing at all, the rows are scored without the second plane: 1.25 times the bytes of the full head.
