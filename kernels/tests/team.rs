@@ -429,7 +429,9 @@ fn strips_beyond_a_matrix_and_one_strip_twice_are_refused() {
     refuse(|strips| strips.row(0, 2).fill(1.0));
     refuse(|strips| strips.row(1, 0).fill(1.0));
     refuse(|strips| strips.pair([0, 0], 0)[0].fill(1.0));
-    panic_message(|| drop(Columns::new(&mut [0.0; 7], &split)));
+    panic_message(|| {
+        Columns::new(&mut [0.0; 7], &split);
+    });
     panic_message(|| drop(Split::at(vec![0, 3, 2])));
     panic_message(|| drop(Split::at(vec![1, 3])));
     panic_message(|| drop(Split::even(1, 1, 0)));
