@@ -34,10 +34,10 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE", required_unless_present = "check")]
     out: Option<PathBuf>,
     /// Write over a file that exists
-    #[arg(long)]
-    force: bool,
+    #[arg(long = "force")]
+    overwrite: bool,
     /// Write nothing: look whether a packed model is as it was written, and whether all its codes are ternary weights
-    #[arg(long, conflicts_with_all = ["out", "force"])]
+    #[arg(long, conflicts_with_all = ["out", "overwrite"])]
     check: bool,
     #[command(flatten)]
     threads: ThreadsArg,
@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
 }
 
 fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
-    if !args.force && out.exists() {
+    if !args.overwrite && out.exists() {
         anyhow::bail!(
             "{}: exists already; --force writes over it, -o names another file",
             out.display()

@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn meminfo_is_in_kib() {
-        let text = "MemTotal:       24576000 kB\nMemAvailable:   20480000 kB\n";
-        assert_eq!(parse_meminfo(text), Some(20_480_000 * 1024));
+        let text = "MemTotal:       2457600 kB\nMemAvailable:   2048000 kB\n";
+        assert_eq!(parse_meminfo(text), Some(2_048_000 * 1024));
         assert_eq!(parse_meminfo("MemTotal: 1 kB\n"), None);
         assert_eq!(parse_meminfo("MemAvailable: lots kB\n"), None);
     }
