@@ -440,7 +440,7 @@ fn a_profile_serves_equal_and_lower_rigor() {
             "p.toml",
             "--force",
         ];
-        let ran = world.run(&[&common[..], &["--threads", "1", "--budget", "2"], more].concat());
+        let ran = world.run(&[&common[..], &["--threads", "1", "--budget", "4"], more].concat());
         assert_eq!(ran.code, Some(0), "{}", ran.err);
         // What a busy machine hides does not serve; here that is not the question.
         let text = fs::read_to_string(world.path("p.toml")).unwrap();
