@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
 use tern_kernels::{Buffer, Columns, Cpu, MemoryError, Pages, Split};
 
 use crate::clock::Activity;
@@ -133,7 +134,7 @@ pub(crate) fn run(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &
     }
     let positions = (hidden.len() / cols) as u64;
     let keeps = pass.rows.iter().filter(|row| row.logits);
-    let keeps: Vec<Option<Keep>> = keeps.map(|row| row.keep).collect();
+    let keeps: SmallVec<[Option<Keep>; 8]> = keeps.map(|row| row.keep).collect();
     match &model.weights.head_copy {
         Some(HeadCopy::Screen(screen)) if keeps.iter().all(Option::is_some) => {
             let each = hidden.chunks_exact(cols).zip(out.chunks_exact_mut(rows));
