@@ -183,8 +183,8 @@ enum Head {
     Exact,
     /// The head's own, all of them, without a copy
     Bf16,
-    /// As `exact`, but within six standard deviations instead of proven bounds: 83 MB less to hold for 128256 x 2560, and a token
-    /// may differ. (Of a million random pairs of a row and a hidden state none was missed; trained heads were not measured)
+    /// As `exact`, but within six standard deviations instead of proven bounds, from a 4-bit copy of which mostly 2 bits are read: half
+    /// the bytes again, and a token may differ. (Of a million random pairs of a row and a hidden state none was missed)
     Screened4,
     /// Approximate, from a copy in 8 bits that takes the head's place: logits are off by some 0.02 of their size
     Q8,

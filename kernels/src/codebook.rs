@@ -1,11 +1,13 @@
 //! Exact dot products of rows of short codes with an integer vector.
 //!
 //! Each code of two or four bits names one of 4 or 16 whole numbers, the levels of a codebook; a row is a run of codes. This is how the head
-//! of a model is kept in few bits (it is not ternary): a byte shuffle looks levels up, an int8 dot product multiplies them. The vector has 14
-//! bits, as two int8 digits to the base 128, which share the look-up, so that the codes alone decide how exact the product is.
+//! of a model is kept in few bits (it is not ternary): a byte shuffle looks levels up, an int8 dot product multiplies them. The vector has
+//! eight bits, or 14 as two int8 digits to the base 128, which share the look-up, so that the codes alone decide how exact the product is.
+//! With one digit the kernels are at the speed of memory, with two the arithmetic takes about as long as the reading: on a Zen 4 core,
+//! from its own cache, ONE and TWO GB/s.
 //!
-//! Levels lie in -63..=63 and are looked up with 64 added, in 1..=127; the digits lie in -64..=63. So a sum of four of their products fits
-//! 16 bits, which is what AVX2 adds up before it widens. All kernels return the same integers.
+//! Levels lie in -63..=63 and are looked up with 64 added, in 1..=127. A single digit lies in -127..=127, so that a sum of two products fits
+//! 16 bits, which is what AVX2 adds up before it widens; two digits lie in -64..=63, and it adds four. All kernels return the same integers.
 //!
 //! Codes lie in lines of 64 bytes: byte `j` of a line has, from its lowest bits up, the codes of columns `j`, `64 + j`, … of the line. Rows
 //! may be interleaved by [`PANEL`], line by line: then the vector is loaded once for all of them, and the codes are still one stream.
@@ -80,10 +82,14 @@ pub fn pack_row(bits: CodeBits, codes: &[u8], stride: usize, out: &mut [u8]) {
     }
 }
 
-/// An integer vector as two int8 digits to the base 128, padded with zeros.
+/// The largest size of the numbers of a vector that has one digit.
+pub const SHORT_MAX: i16 = 127;
+
+/// An integer vector as one or two int8 digits to the base 128, padded with zeros.
 #[derive(Clone, Debug)]
 pub struct DigitVector {
     cols: usize,
+    /// Nothing where there is one digit.
     high: Vec<i8>,
     low: Vec<i8>,
     /// What the sums of digits with the looked-up levels have too much.
@@ -91,7 +97,7 @@ pub struct DigitVector {
 }
 
 impl DigitVector {
-    /// The vector of `values`.
+    /// The vector of `values`: with one digit if none is larger than [`SHORT_MAX`], else with two.
     ///
     /// # Panics
     ///
@@ -102,8 +108,16 @@ impl DigitVector {
             "{} columns are too many",
             values.len()
         );
+        let is_short = values
+            .iter()
+            .all(|value| value.unsigned_abs() <= SHORT_MAX.unsigned_abs());
         let padded = values.len().next_multiple_of(COLS_STEP);
-        let (mut high, mut low) = (vec![0; padded], vec![0; padded]);
+        let (mut high, mut low) = (vec![0; if is_short { 0 } else { padded }], vec![0; padded]);
+        if is_short {
+            for (low, &value) in low.iter_mut().zip(values) {
+                *low = value as i8;
+            }
+        }
         for ((&value, high), low) in values.iter().zip(&mut high).zip(&mut low) {
             assert!(
                 value.unsigned_abs() <= VALUE_MAX.unsigned_abs(),
@@ -122,6 +136,11 @@ impl DigitVector {
             excess,
         }
     }
+
+    /// Digits of its numbers.
+    pub fn digits(&self) -> usize {
+        if self.high.is_empty() { 1 } else { 2 }
+    }
 }
 
 /// What a kernel is called with; [`Codebook::dot`] checks it.
@@ -138,13 +157,15 @@ struct Args<'a> {
 /// The CPU has the instruction set of the kernel.
 type Kernel = unsafe fn(Args<'_>);
 
+/// Kernels of one instruction set for codes of so many bits: `[digits - 1][rows one after another, panels]`.
+type Kernels = [[Kernel; 2]; 2];
+
 /// The levels that codes stand for, and the kernels that multiply with them.
 pub struct Codebook {
     bits: CodeBits,
     table: [u8; 16],
     isa: Isa,
-    single: Kernel,
-    panel: Kernel,
+    kernels: Kernels,
 }
 
 impl Codebook {
@@ -158,13 +179,12 @@ impl Codebook {
         let fits = |level: &i8| level.unsigned_abs() <= LEVEL_MAX.unsigned_abs();
         assert!(levels.iter().all(fits), "a level is too large: {levels:?}");
         let table = std::array::from_fn(|code| (levels[code % levels.len()] + LEVEL_ZERO) as u8);
-        let (isa, single, panel) = kernels(cpu, bits);
+        let (isa, kernels) = kernels(cpu, bits);
         Codebook {
             bits,
             table,
             isa,
-            single,
-            panel,
+            kernels,
         }
     }
 
@@ -183,7 +203,8 @@ impl Codebook {
         self.bits
     }
 
-    /// The exact sums of each row's levels with the vector's high and low digits: 128 times the first plus the second is the product.
+    /// The exact sums of each row's levels with the vector's high and low digits: 128 times the first plus the second is the product. The
+    /// first is 0 for a vector of one digit.
     ///
     /// `codes` holds one row for each of `out`, of [`CodeBits::row_bytes`] each, interleaved by [`PANEL`] or one after another.
     ///
@@ -198,13 +219,10 @@ impl Codebook {
         out: &mut [[i32; 2]],
     ) {
         assert_eq!(codes.len(), out.len() * self.bits.row_bytes(vector.cols));
-        let kernel = match is_interleaved {
-            true => {
-                assert_eq!(out.len() % PANEL, 0, "whole panels");
-                self.panel
-            }
-            false => self.single,
-        };
+        if is_interleaved {
+            assert_eq!(out.len() % PANEL, 0, "whole panels");
+        }
+        let kernel = self.kernels[vector.digits() - 1][usize::from(is_interleaved)];
         if codes.is_empty() {
             return;
         }
@@ -219,32 +237,43 @@ impl Codebook {
     }
 }
 
-/// The fastest kernels of `cpu`, for rows one after another and for panels.
-fn kernels(cpu: &Cpu, bits: CodeBits) -> (Isa, Kernel, Kernel) {
+/// All forms of a kernel that is generic over codes in a byte, interleaved rows and digits.
+macro_rules! forms {
+    ($kernel:path, $bits:expr) => {{
+        use $kernel as kernel;
+        match $bits {
+            CodeBits::Two => [
+                [kernel::<4, 1, 1> as Kernel, kernel::<4, PANEL, 1>],
+                [kernel::<4, 1, 2>, kernel::<4, PANEL, 2>],
+            ],
+            CodeBits::Four => [
+                [kernel::<2, 1, 1> as Kernel, kernel::<2, PANEL, 1>],
+                [kernel::<2, 1, 2>, kernel::<2, PANEL, 2>],
+            ],
+        }
+    }};
+}
+
+/// The fastest kernels of `cpu`.
+fn kernels(cpu: &Cpu, bits: CodeBits) -> (Isa, Kernels) {
     #[cfg(target_arch = "x86_64")]
     {
+        if cpu.has(Isa::Avx512vbmi) && cpu.has(Isa::Avx512vnni) {
+            return (Isa::Avx512vbmi, forms!(x86::vbmi, bits));
+        }
         if cpu.has(Isa::Avx512vnni) {
-            return match bits {
-                CodeBits::Two => (Isa::Avx512vnni, x86::vnni::<4, 1>, x86::vnni::<4, PANEL>),
-                CodeBits::Four => (Isa::Avx512vnni, x86::vnni::<2, 1>, x86::vnni::<2, PANEL>),
-            };
+            return (Isa::Avx512vnni, forms!(x86::vnni, bits));
         }
         if cpu.has(Isa::Avx2) {
-            return match bits {
-                CodeBits::Two => (Isa::Avx2, x86::avx2::<4, 1>, x86::avx2::<4, PANEL>),
-                CodeBits::Four => (Isa::Avx2, x86::avx2::<2, 1>, x86::avx2::<2, PANEL>),
-            };
+            return (Isa::Avx2, forms!(x86::avx2, bits));
         }
     }
     let _ = cpu;
-    match bits {
-        CodeBits::Two => (Isa::Scalar, scalar::<4, 1>, scalar::<4, PANEL>),
-        CodeBits::Four => (Isa::Scalar, scalar::<2, 1>, scalar::<2, PANEL>),
-    }
+    (Isa::Scalar, forms!(self::scalar, bits))
 }
 
-/// The meaning: `CODES` codes in a byte, `ROWS` rows interleaved.
-fn scalar<const CODES: usize, const ROWS: usize>(args: Args<'_>) {
+/// The meaning: `CODES` codes in a byte, `ROWS` rows interleaved, `DIGITS` digits.
+fn scalar<const CODES: usize, const ROWS: usize, const DIGITS: usize>(args: Args<'_>) {
     let Args {
         table,
         codes,
@@ -264,7 +293,9 @@ fn scalar<const CODES: usize, const ROWS: usize>(args: Args<'_>) {
                     for place in 0..CODES {
                         let level = table[usize::from(byte >> (bits * place)) % (1 << bits)];
                         let column = (index * CODES + place) * LINE + j;
-                        sums[0] += i32::from(level) * i32::from(vector.high[column]);
+                        if DIGITS == 2 {
+                            sums[0] += i32::from(level) * i32::from(vector.high[column]);
+                        }
                         sums[1] += i32::from(level) * i32::from(vector.low[column]);
                     }
                 }
@@ -298,52 +329,86 @@ mod x86 {
         unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
     }
 
-    /// Sums in AVX-512 with VNNI: `CODES` codes in a byte, `ROWS` rows interleaved.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub fn vnni<const CODES: usize, const ROWS: usize>(args: Args<'_>) {
-        let Args {
-            table,
-            codes,
-            vector,
-            out,
-        } = args;
-        let lines = codes.as_chunks::<LINE>().0;
-        let panel = lines.len() / out.len() * ROWS;
+    /// The table of 16 bytes in every lane.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn table512(table: &[u8; 16]) -> __m512i {
         let table = u128::from_le_bytes(*table);
-        let table = _mm512_broadcast_i32x4(_mm_set_epi64x(
+        _mm512_broadcast_i32x4(_mm_set_epi64x(
             (table >> 64).cast_signed() as i64,
             table.cast_signed() as i64,
-        ));
-        let mask = _mm512_set1_epi8(if CODES == 2 { 15 } else { 3 });
-        let high = vector.high.as_chunks::<LINE>().0.as_chunks::<CODES>().0;
-        let low = vector.low.as_chunks::<LINE>().0.as_chunks::<CODES>().0;
-        for (lines, out) in lines.chunks_exact(panel).zip(out.as_chunks_mut::<ROWS>().0) {
-            let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
-            for ((lines, high), low) in lines.as_chunks::<ROWS>().0.iter().zip(high).zip(low) {
-                let mut codes = [_mm512_setzero_si512(); ROWS];
-                for (codes, line) in codes.iter_mut().zip(lines) {
-                    fetch(line);
-                    *codes = load512(line);
-                }
-                for (high, low) in high.iter().zip(low) {
-                    let (high, low) = (load512(high), load512(low));
-                    for (codes, sums) in codes.iter_mut().zip(&mut sums) {
-                        let levels = _mm512_shuffle_epi8(table, _mm512_and_si512(*codes, mask));
-                        sums[0] = _mm512_dpbusd_epi32(sums[0], levels, high);
-                        sums[1] = _mm512_dpbusd_epi32(sums[1], levels, low);
-                        *codes = match CODES {
-                            2 => _mm512_srli_epi16::<4>(*codes),
-                            _ => _mm512_srli_epi16::<2>(*codes),
+        ))
+    }
+
+    /// A kernel of AVX-512 with VNNI; `$look_up` makes levels of the lowest code of each byte, by a table in every lane.
+    macro_rules! avx512 {
+        ($(#[$doc:meta])* $name:ident, $features:literal, $look_up:expr) => {
+            $(#[$doc])*
+            #[target_feature(enable = $features)]
+            pub fn $name<const CODES: usize, const ROWS: usize, const DIGITS: usize>(args: Args<'_>) {
+                let Args { table, codes, vector, out } = args;
+                let lines = codes.as_chunks::<LINE>().0;
+                let panel = lines.len() / out.len() * ROWS;
+                let table = table512(table);
+                let mask = _mm512_set1_epi8(if CODES == 2 { 15 } else { 3 });
+                let low = vector.low.as_chunks::<LINE>().0.as_chunks::<CODES>().0;
+                let high = match DIGITS {
+                    2 => vector.high.as_chunks::<LINE>().0.as_chunks::<CODES>().0,
+                    _ => low,
+                };
+                for (lines, out) in lines.chunks_exact(panel).zip(out.as_chunks_mut::<ROWS>().0) {
+                    // Of two digits, or of every other place: chains of additions that do not wait for each other.
+                    let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+                    for ((lines, high), low) in lines.as_chunks::<ROWS>().0.iter().zip(high).zip(low) {
+                        let mut codes = [_mm512_setzero_si512(); ROWS];
+                        for (codes, line) in codes.iter_mut().zip(lines) {
+                            fetch(line);
+                            *codes = load512(line);
+                        }
+                        for place in 0..CODES {
+                            let (high, low) = (load512(&high[place]), load512(&low[place]));
+                            for (codes, sums) in codes.iter_mut().zip(&mut sums) {
+                                let levels = $look_up(table, *codes, mask);
+                                if DIGITS == 2 {
+                                    sums[0] = _mm512_dpbusd_epi32(sums[0], levels, high);
+                                    sums[1] = _mm512_dpbusd_epi32(sums[1], levels, low);
+                                } else {
+                                    let sum = &mut sums[place % 2];
+                                    *sum = _mm512_dpbusd_epi32(*sum, levels, low);
+                                }
+                                *codes = match CODES {
+                                    2 => _mm512_srli_epi16::<4>(*codes),
+                                    _ => _mm512_srli_epi16::<2>(*codes),
+                                };
+                            }
+                        }
+                    }
+                    for (out, [first, second]) in out.iter_mut().zip(sums) {
+                        let sums = match DIGITS {
+                            2 => [_mm512_reduce_add_epi32(first), _mm512_reduce_add_epi32(second)],
+                            _ => [0, _mm512_reduce_add_epi32(_mm512_add_epi32(first, second))],
                         };
+                        *out = std::array::from_fn(|digit| sums[digit] - vector.excess[digit]);
                     }
                 }
             }
-            for (out, sums) in out.iter_mut().zip(sums) {
-                let sums = sums.map(|sums| _mm512_reduce_add_epi32(sums));
-                *out = std::array::from_fn(|digit| sums[digit] - vector.excess[digit]);
-            }
-        }
+        };
     }
+
+    avx512!(
+        /// Sums in AVX-512 with VNNI: `CODES` codes in a byte, `ROWS` rows interleaved, `DIGITS` digits.
+        vnni,
+        "avx512f,avx512bw,avx512vnni",
+        |table, codes, mask| _mm512_shuffle_epi8(table, _mm512_and_si512(codes, mask))
+    );
+
+    avx512!(
+        /// The same with VBMI, whose look-up takes six bits of a byte and passes over the rest: with the table four times in a vector it
+        /// needs no mask.
+        vbmi,
+        "avx512f,avx512bw,avx512vbmi,avx512vnni",
+        |table, codes, _| _mm512_permutexvar_epi8(codes, table)
+    );
 
     const HALF: usize = LINE / 2;
 
@@ -367,9 +432,9 @@ mod x86 {
         _mm_cvtsi128_si32(sums)
     }
 
-    /// Sums in AVX2: `CODES` codes in a byte, `ROWS` rows interleaved.
+    /// Sums in AVX2: `CODES` codes in a byte, `ROWS` rows interleaved, `DIGITS` digits.
     #[target_feature(enable = "avx2")]
-    pub fn avx2<const CODES: usize, const ROWS: usize>(args: Args<'_>) {
+    pub fn avx2<const CODES: usize, const ROWS: usize, const DIGITS: usize>(args: Args<'_>) {
         let Args {
             table,
             codes,
@@ -385,8 +450,11 @@ mod x86 {
         ));
         let mask = _mm256_set1_epi8(if CODES == 2 { 15 } else { 3 });
         let ones = _mm256_set1_epi16(1);
-        let high = vector.high.as_chunks::<LINE>().0.as_chunks::<CODES>().0;
         let low = vector.low.as_chunks::<LINE>().0.as_chunks::<CODES>().0;
+        let high = match DIGITS {
+            2 => vector.high.as_chunks::<LINE>().0.as_chunks::<CODES>().0,
+            _ => low,
+        };
         for (lines, out) in lines.chunks_exact(panel).zip(out.as_chunks_mut::<ROWS>().0) {
             let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
             for ((lines, high), low) in lines.as_chunks::<ROWS>().0.iter().zip(high).zip(low) {
@@ -395,25 +463,35 @@ mod x86 {
                     let part = |digits: &[i8; LINE]| load256(&digits.as_chunks::<HALF>().0[half]);
                     for (line, sums) in lines.iter().zip(&mut sums) {
                         let mut codes = load256(&line.as_chunks::<HALF>().0[half]);
-                        // A pair of products, of two places: four products of at most 127 x 64 fit 16 bits.
                         for pair in 0..CODES / 2 {
-                            let mut words = [_mm256_setzero_si256(); 2];
-                            for place in [2 * pair, 2 * pair + 1] {
-                                let levels =
-                                    _mm256_shuffle_epi8(table, _mm256_and_si256(codes, mask));
+                            let pair = [2 * pair, 2 * pair + 1];
+                            let levels = pair.map(|_| {
+                                let now = _mm256_and_si256(codes, mask);
                                 codes = match CODES {
                                     2 => _mm256_srli_epi16::<4>(codes),
                                     _ => _mm256_srli_epi16::<2>(codes),
                                 };
-                                for (words, digits) in words.iter_mut().zip([high, low]) {
-                                    let products =
-                                        _mm256_maddubs_epi16(levels, part(&digits[place]));
-                                    *words = _mm256_add_epi16(*words, products);
+                                _mm256_shuffle_epi8(table, now)
+                            });
+                            let words = |digits: &[[i8; LINE]; CODES]| {
+                                let [a, b] = [0, 1].map(|index| {
+                                    let digits = part(&digits[pair[index]]);
+                                    _mm256_maddubs_epi16(levels[index], digits)
+                                });
+                                match DIGITS {
+                                    // Four products of at most 127 x 64 fit 16 bits.
+                                    2 => _mm256_madd_epi16(_mm256_add_epi16(a, b), ones),
+                                    // Two of at most 127 x 127 do.
+                                    _ => _mm256_add_epi32(
+                                        _mm256_madd_epi16(a, ones),
+                                        _mm256_madd_epi16(b, ones),
+                                    ),
                                 }
+                            };
+                            if DIGITS == 2 {
+                                sums[0] = _mm256_add_epi32(sums[0], words(high));
                             }
-                            for (sums, words) in sums.iter_mut().zip(words) {
-                                *sums = _mm256_add_epi32(*sums, _mm256_madd_epi16(words, ones));
-                            }
+                            sums[1] = _mm256_add_epi32(sums[1], words(low));
                         }
                     }
                 }
@@ -499,15 +577,18 @@ mod tests {
                 let range = 2 * VALUE_MAX as u64 + 1;
                 let values = noise(7).take(cols);
                 let values: Vec<i16> = values.map(|x| (x % range) as i16 - VALUE_MAX).collect();
-                check(bits, true, &rows, &values);
-                check(bits, false, &rows, &values);
+                let short: Vec<i16> = values.iter().map(|x| x % (SHORT_MAX + 1)).collect();
+                for values in [&values, &short] {
+                    check(bits, true, &rows, values);
+                    check(bits, false, &rows, values);
+                }
             }
         }
     }
 
     #[test]
     fn the_largest_sums_do_not_overflow() {
-        for value in [VALUE_MAX, -VALUE_MAX, 64, -64, 63] {
+        for value in [VALUE_MAX, -VALUE_MAX, 64, -64, 63, SHORT_MAX, -SHORT_MAX] {
             for code in [0, 3, 15] {
                 let values = vec![value; 5000];
                 check(CodeBits::Four, true, &vec![vec![code; 5000]; 4], &values);

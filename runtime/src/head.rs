@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use smallvec::SmallVec;
-use tern_kernels::{Buffer, Columns, Cpu, MemoryError, Pages, Split};
+use tern_kernels::{Buffer, CodeBits, Columns, Cpu, MemoryError, Pages, Split};
 
 use crate::clock::Activity;
 use crate::dense::DenseMatrix;
@@ -34,33 +34,33 @@ impl HeadCopy {
         cpu: &Cpu,
         pages: Pages,
     ) -> Result<Option<HeadCopy>, MemoryError> {
-        let (Some(count), true) = (planes_of(mode), Planes::can_hold(head.cols())) else {
+        let planes = planes_of(mode);
+        if planes.is_empty() || !Planes::can_hold(head.cols()) {
             return Ok(None);
-        };
+        }
         let takes_its_place = matches!(mode, HeadMode::Q8 | HeadMode::Q6);
         if !takes_its_place && !HeadCopy::pays(mode, head, cpu) {
             return Ok(None);
         }
-        let planes = Planes::new(head, count, cpu, pages)?;
+        let planes = Planes::new(head, planes, cpu, pages)?;
         Ok(HeadCopy::of_planes(mode, planes))
     }
 
     /// Whether a screen of `mode` is faster than `head`.
     pub fn pays(mode: HeadMode, head: &DenseMatrix, cpu: &Cpu) -> bool {
-        planes_of(mode).is_some() && Screen::pays(head.cols(), head.bytes() as u64, cpu)
+        !planes_of(mode).is_empty() && Screen::pays(head.cols(), head.bytes() as u64, cpu)
     }
 
     /// What [`HeadCopy::new`] made, of the parts of its planes ([`Planes::parts`]), which may have been stored; `None` if there are not as
-    /// many of them, or not as long, as `mode` needs for a head of `rows` x `cols`.
+    /// many of them, or not as long, as `mode` needs for a head of `shape`, rows and columns.
     pub fn from_parts(
         mode: HeadMode,
-        (rows, cols): (usize, usize),
+        shape: (usize, usize),
         cpu: &Cpu,
         parts: Vec<Buffer>,
     ) -> Option<HeadCopy> {
-        let planes = Planes::from_parts(rows, cols, cpu, parts)?;
-        let is_whole = planes_of(mode) == Some(planes.count());
-        HeadCopy::of_planes(mode, planes).filter(|_| is_whole)
+        let planes = Planes::from_parts(shape, planes_of(mode), cpu, parts)?;
+        HeadCopy::of_planes(mode, planes)
     }
 
     fn of_planes(mode: HeadMode, planes: Planes) -> Option<HeadCopy> {
@@ -89,13 +89,16 @@ impl HeadCopy {
     }
 }
 
-/// How many planes the copy of a mode has: the first has four bits, each after it two.
-fn planes_of(mode: HeadMode) -> Option<usize> {
+/// The bits of the planes of a mode's copy; none where there is no copy.
+///
+/// A proven bound needs four bits for all rows. A statistical window is so much narrower that two bits leave few rows, which two more look at.
+fn planes_of(mode: HeadMode) -> &'static [CodeBits] {
+    use CodeBits::{Four, Two};
     match mode {
-        HeadMode::Full => None,
-        HeadMode::Screened4 => Some(1),
-        HeadMode::Exact | HeadMode::Q6 => Some(2),
-        HeadMode::Q8 => Some(3),
+        HeadMode::Full => &[],
+        HeadMode::Screened4 => &[Two, Two],
+        HeadMode::Exact | HeadMode::Q6 => &[Four, Two],
+        HeadMode::Q8 => &[Four, Two, Two],
     }
 }
 
@@ -107,9 +110,9 @@ pub(crate) fn copy_bytes(
     cpu: &Cpu,
 ) -> (u64, u64) {
     match planes_of(mode) {
-        Some(count) if Screen::pays(cols, bytes, cpu) => (
-            Planes::bytes_for(rows, cols, count),
-            Planes::bytes_for(rows, cols, 1),
+        planes @ [first, ..] if Screen::pays(cols, bytes, cpu) => (
+            Planes::bytes_for(rows, cols, planes),
+            Planes::bytes_for(rows, cols, &[*first]),
         ),
         _ => (0, 0),
     }
@@ -218,7 +221,7 @@ fn screened(
     if first > 1 && first > head.rows() / TOP_SHARE {
         return None;
     }
-    let query = Query::new(hidden)?;
+    let query = Query::coarse(hidden)?;
     pass.clock.lap(Activity::Screen);
     let mut parts = Vec::new();
     let mut rest = out;

@@ -48,7 +48,8 @@ pub enum HeadMode {
     Exact,
     /// By the head itself, all of it: no copy to hold, four times as much to read.
     Full,
-    /// As [`HeadMode::Exact`], but within six standard deviations instead of bounds: less to hold, and the largest logit may be missed.
+    /// As [`HeadMode::Exact`], but within six standard deviations instead of bounds, from a copy in four bits as two planes: half as much to
+    /// read, and the largest logit may be missed.
     Screened4,
     /// By a copy in eight bits, as three planes, that takes the head's place: approximate, off by some 0.02 of the logits' size.
     Q8,

@@ -152,7 +152,7 @@ impl Screen {
 
     /// Bytes that are read for every hidden state.
     pub fn bytes_read(&self) -> u64 {
-        Planes::bytes_for(self.planes.rows(), self.planes.cols(), 1)
+        self.planes.first_bytes()
     }
 
     /// Relative rounding error of `head.rs`: one for a product, one for each addition to a lane and in the tree, each `2^-24`, and a
@@ -211,7 +211,11 @@ impl Screen {
             let rows = first..first + out.len();
             let mut uppers = [0.0; CHUNK];
             let uppers = &mut uppers[..out.len()];
-            weights.uppers(out, &errors[rows.clone()], &norms[rows], uppers);
+            let (errors, norms) = (&errors[rows.clone()], &norms[rows]);
+            if reaching(&weights, floor, (out, errors, norms), uppers) == 0 {
+                out.fill(f32::NEG_INFINITY);
+                continue;
+            }
             for ((offset, out), upper) in out.iter_mut().enumerate().zip(uppers) {
                 let row = first + offset;
                 // Whatever is not known to be below may win.
@@ -274,18 +278,24 @@ impl Weights {
         let error = f64::from(error) * self.error + f64::from(norm) * self.norm;
         f64::from(estimate) + (error + kept)
     }
-
-    fn uppers(&self, estimates: &[f32], errors: &[f32], norms: &[f32], out: &mut [f64]) {
-        uppers(self, estimates, errors, norms, out);
-    }
 }
 
+/// The most that the logit of each row can be, by its estimate, error and length, and how many are not known to be below `floor`.
 #[multiversion(targets("x86_64+avx2"))]
-fn uppers(weights: &Weights, estimates: &[f32], errors: &[f32], norms: &[f32], out: &mut [f64]) {
+fn reaching(
+    weights: &Weights,
+    floor: f64,
+    (estimates, errors, norms): (&[f32], &[f32], &[f32]),
+    uppers: &mut [f64],
+) -> u32 {
     let rows = estimates.iter().zip(errors).zip(norms);
-    for (out, ((&estimate, &error), &norm)) in out.iter_mut().zip(rows) {
-        *out = weights.upper(estimate, error, norm);
+    let mut found = 0;
+    for (upper, ((&estimate, &error), &norm)) in uppers.iter_mut().zip(rows) {
+        *upper = weights.upper(estimate, error, norm);
+        let is_below = *upper < floor;
+        found += u32::from(!is_below);
     }
+    found
 }
 
 /// The rows with the largest estimates so far.
