@@ -166,8 +166,9 @@ struct Run {
 pub struct Gemm {
     choice: GemmChoice,
     layout: Layout,
-    /// Panels of each worker.
-    parts: Vec<Range<usize>>,
+    /// Panels of each piece of the [`Gemv`], and pieces of each worker's part.
+    panels: Vec<Range<usize>>,
+    pieces: usize,
     /// Panels of a strip: the fewest whose rows make whole tiles of the kernel.
     strip_panels: usize,
     /// Panels that are unpacked at a time, in whole strips.
@@ -217,7 +218,8 @@ impl Gemm {
         Gemm {
             choice,
             layout,
-            parts: (0..gemv.workers()).map(|w| gemv.part_panels(w)).collect(),
+            panels: gemv.piece_panels().collect(),
+            pieces: gemv.pieces(),
             strip_panels,
             chunk_panels,
             chunks: chunks(&layout),
@@ -229,16 +231,32 @@ impl Gemm {
         &self.choice
     }
 
+    /// Workers that the rows are split over.
+    pub fn workers(&self) -> usize {
+        self.panels.len() / self.pieces
+    }
+
+    /// Panels of worker `worker`'s part.
+    fn part(&self, worker: usize) -> Range<usize> {
+        let pieces = &self.panels[worker * self.pieces..][..self.pieces];
+        pieces[0].start..pieces[self.pieces - 1].end
+    }
+
     /// Rows of worker `worker`'s part: those of its part of the [`Gemv`].
     pub fn part_rows(&self, worker: usize) -> Range<usize> {
-        let Range { start, end } = self.parts[worker].clone();
+        let Range { start, end } = self.part(worker);
         let row = |panel: usize| (panel * self.layout.packing.lanes).min(self.layout.rows);
         row(start)..row(end)
     }
 
     /// Sums that one token's part of worker `worker` needs: its rows, padded to whole panels and vectors.
     pub fn part_len(&self, worker: usize) -> usize {
-        self.padded_rows(self.parts[worker].len())
+        self.padded_rows(self.part(worker).len())
+    }
+
+    /// The same for a piece of the [`Gemv`].
+    pub fn piece_len(&self, piece: usize) -> usize {
+        self.padded_rows(self.panels[piece].len())
     }
 
     /// Bytes that a block of this matrix needs while it is unpacked.
@@ -278,6 +296,35 @@ impl Gemm {
         scratch: &mut Scratch,
         sums: &mut [i32],
     ) {
+        self.run_panels(matrix, self.part(worker), (batch, tokens), scratch, sums);
+    }
+
+    /// As [`Gemm::run_part`] for a piece of the [`Gemv`]: `sums.len()` is `tokens * piece_len(piece)`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Gemm::run_part`].
+    pub fn run_piece(
+        &self,
+        matrix: &PackedMatrix,
+        piece: usize,
+        batch: &Batch,
+        tokens: usize,
+        scratch: &mut Scratch,
+        sums: &mut [i32],
+    ) {
+        let panels = self.panels[piece].clone();
+        self.run_panels(matrix, panels, (batch, tokens), scratch, sums);
+    }
+
+    fn run_panels(
+        &self,
+        matrix: &PackedMatrix,
+        part: Range<usize>,
+        (batch, tokens): (&Batch, usize),
+        scratch: &mut Scratch,
+        sums: &mut [i32],
+    ) {
         let Layout {
             packing,
             rows,
@@ -303,12 +350,11 @@ impl Gemm {
             scratch.0.len() >= self.scratch_bytes(),
             "scratch of this matrix"
         );
-        let len = self.part_len(worker);
-        assert_eq!(sums.len(), tokens * len, "sums of worker {worker}");
+        let len = self.padded_rows(part.len());
+        assert_eq!(sums.len(), tokens * len, "sums of panels {part:?}");
         if sums.is_empty() {
             return;
         }
-        let part = self.parts[worker].clone();
         for start in part.clone().step_by(self.chunk_panels) {
             let panels = start..(start + self.chunk_panels).min(part.end);
             // Just before they are added to, so that they are in the cache then.
@@ -342,7 +388,7 @@ impl Gemm {
         let (rows, tokens) = (self.layout.rows, batch.tokens);
         assert_eq!(out.len(), tokens * rows);
         let mut scratch = Scratch::new([self])?;
-        for worker in 0..self.parts.len() {
+        for worker in 0..self.workers() {
             let (part, len) = (self.part_rows(worker), self.part_len(worker));
             let mut sums = vec![0; tokens * len];
             self.run_part(

@@ -14,7 +14,7 @@ use crate::pack::{Layout, PackedMatrix};
 use crate::packing::Packing;
 use crate::plan::Choice;
 use crate::registry::{Kernel, Scales};
-use crate::team::Split;
+use crate::team::{self, Split};
 
 /// The part of a kernel's blocking that is decided at run time: it never changes the packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -110,7 +110,13 @@ impl Gemv {
                 expected: kernel.packing,
             });
         }
-        let parts = Parts::new(matrix.layout(), threads);
+        // A worker that prepares its activations itself would do it again for each piece.
+        let bytes = matrix.data().len() / threads.max(1);
+        let pieces = match choice.tile.tables {
+            Tables::Shared => team::pieces(bytes, threads),
+            Tables::Own => 1,
+        };
+        let parts = Parts::new(matrix.layout(), threads, pieces);
         Ok(Gemv {
             wider: kernel.wider(matrix.packing()),
             matrix,
@@ -157,14 +163,21 @@ impl Gemv {
         self.parts.rows(worker)
     }
 
-    /// The split of the rows over the workers.
+    /// Pieces that each worker's part is cut into, for regions in which workers share their work ([`Session::run_pieces`]).
+    ///
+    /// [`Session::run_pieces`]: crate::Session::run_pieces
+    pub fn pieces(&self) -> usize {
+        self.parts.pieces
+    }
+
+    /// The split of the rows over all workers' pieces: those of worker `w` are `w * pieces()..(w + 1) * pieces()`.
     pub fn split(&self) -> &Split {
         &self.parts.rows
     }
 
-    /// Panels of worker `worker`'s part.
-    pub(crate) fn part_panels(&self, worker: usize) -> Range<usize> {
-        self.parts.panels(worker)
+    /// Panels of each piece.
+    pub(crate) fn piece_panels(&self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.parts.bounds.len() - 1).map(|piece| self.parts.panels(piece..piece + 1))
     }
 
     /// Sums that one token's part of worker `worker` needs: its rows, padded to whole panels.
@@ -181,6 +194,24 @@ impl Gemv {
     ///
     /// When a length is off, or an operand is of another packing or width.
     pub fn run_part(&self, worker: usize, operands: &[impl Borrow<Operand>], sums: &mut [i32]) {
+        self.run_units(self.parts.units(worker), operands, sums);
+    }
+
+    /// Sums that one token's part of piece `piece` needs: its rows, those of range `piece` of [`Gemv::split`], padded to whole panels.
+    pub fn piece_len(&self, piece: usize) -> usize {
+        self.parts.rows_of(self.parts.piece(piece))
+    }
+
+    /// As [`Gemv::run_part`] for a piece: `sums.len()` is `operands.len() * piece_len(piece)`.
+    ///
+    /// # Panics
+    ///
+    /// When a length is off, or an operand is of another packing or width.
+    pub fn run_piece(&self, piece: usize, operands: &[impl Borrow<Operand>], sums: &mut [i32]) {
+        self.run_units(self.parts.piece(piece), operands, sums);
+    }
+
+    fn run_units(&self, units: Range<usize>, operands: &[impl Borrow<Operand>], sums: &mut [i32]) {
         let call = Call {
             choice: &self.choice,
             wider: &self.wider,
@@ -188,7 +219,7 @@ impl Gemv {
             layout: self.parts.layout,
             scales: None,
         };
-        call.run_part(self.parts.units(worker), operands, sums);
+        call.run_part(units, operands, sums);
     }
 
     /// As [`Gemv::run_part`] for one token, from its int8 activations `q`: prepares each K block in `own` just before it is used.
@@ -333,7 +364,7 @@ impl GroupGemv {
                 by_block[block * padded + row] = scale;
             }
         }
-        let parts = Parts::new(matrix.layout(), threads);
+        let parts = Parts::new(matrix.layout(), threads, 1);
         Ok(GroupGemv {
             wider: choice.kernel.wider(packing),
             matrix,
@@ -406,61 +437,67 @@ impl GroupGemv {
     }
 }
 
-/// The split of a matrix's rows over workers.
+/// The split of a matrix's rows over workers, and of each worker's over pieces.
 struct Parts {
     layout: Layout,
-    /// First unit of each worker's part, and the number of units: one entry more than there are workers.
+    /// Pieces of each worker's part.
+    pieces: usize,
+    /// First unit of each piece, and the number of units: one entry more than there are pieces.
     bounds: Vec<usize>,
     /// The same in rows, without padding.
     rows: Split,
 }
 
 impl Parts {
-    /// Splits the units so that every one of `workers` (at least one) gets about the same number of panels.
-    fn new(layout: Layout, workers: usize) -> Parts {
-        let workers = workers.max(1);
-        let (units, panels) = (layout.units(), layout.panels());
-        let mut bounds = vec![0];
-        for worker in 1..workers {
-            let from = bounds[worker - 1];
-            // The unit whose first panel is nearest to an even share, both times the number of workers.
-            let far = |unit| (workers * layout.first_panel(unit)).abs_diff(panels * worker);
-            let unit = (from..=units).min_by_key(|&unit| far(unit));
-            bounds.push(unit.unwrap_or(units));
-        }
-        bounds.push(units);
+    /// Splits the units so that every one of `workers` (at least one) gets about the same number of panels, in `pieces` pieces.
+    fn new(layout: Layout, workers: usize, pieces: usize) -> Parts {
+        let panels = |unit| layout.first_panel(unit);
+        let bounds = team::bounds(workers.max(1), pieces, layout.units(), panels);
         let rows = bounds
             .iter()
             .map(|&unit| layout.first_row(unit).min(layout.rows));
         let rows = Split::at(rows.collect::<Vec<_>>());
         Parts {
             layout,
+            pieces,
             bounds,
             rows,
         }
     }
 
     fn workers(&self) -> usize {
-        self.bounds.len() - 1
+        (self.bounds.len() - 1) / self.pieces
     }
 
+    /// Units of a piece.
+    fn piece(&self, piece: usize) -> Range<usize> {
+        self.bounds[piece]..self.bounds[piece + 1]
+    }
+
+    /// Units of a worker's part.
     fn units(&self, worker: usize) -> Range<usize> {
-        self.bounds[worker]..self.bounds[worker + 1]
+        self.bounds[worker * self.pieces]..self.bounds[(worker + 1) * self.pieces]
     }
 
-    /// Panels of worker `worker`.
-    fn panels(&self, worker: usize) -> Range<usize> {
-        let first = |worker: usize| self.layout.first_panel(self.bounds[worker]);
-        first(worker)..first(worker + 1)
+    /// Panels of some pieces.
+    fn panels(&self, pieces: Range<usize>) -> Range<usize> {
+        let first = |piece: usize| self.layout.first_panel(self.bounds[piece]);
+        first(pieces.start)..first(pieces.end)
     }
 
+    /// Rows of a worker's part.
     fn rows(&self, worker: usize) -> Range<usize> {
-        self.rows.range(worker)
+        let pieces = worker * self.pieces..(worker + 1) * self.pieces;
+        self.rows.range(pieces.start).start..self.rows.range(pieces.end - 1).end
+    }
+
+    /// Padded rows of some units.
+    fn rows_of(&self, units: Range<usize>) -> usize {
+        self.layout.first_row(units.end) - self.layout.first_row(units.start)
     }
 
     fn len(&self, worker: usize) -> usize {
-        let Range { start, end } = self.units(worker);
-        self.layout.first_row(end) - self.layout.first_row(start)
+        self.rows_of(self.units(worker))
     }
 }
 
@@ -656,13 +693,19 @@ mod tests {
                     rows,
                     cols,
                 };
-                for workers in (1..=9).chain([16, 31, 64, 100, 255, 256]) {
-                    let parts = Parts::new(layout, workers);
+                for (workers, pieces) in (1..=9)
+                    .chain([16, 31, 64, 100, 255, 256])
+                    .flat_map(|workers| [(workers, 1), (workers, 6)])
+                {
+                    let parts = Parts::new(layout, workers, pieces);
+                    assert!(parts.bounds.is_sorted());
+                    assert_eq!(parts.bounds.len(), workers * pieces + 1);
                     let ranges: Vec<_> = (0..workers).map(|worker| parts.rows(worker)).collect();
                     assert_eq!((ranges[0].start, ranges[workers - 1].end), (0, rows));
                     assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
                     for worker in 0..workers {
-                        let (found, all) = (parts.panels(worker).len(), layout.panels());
+                        let own = worker * pieces..(worker + 1) * pieces;
+                        let (found, all) = (parts.panels(own).len(), layout.panels());
                         assert!(
                             (workers * found).abs_diff(all) <= workers * packing.panels,
                             "{packing}, {rows} rows: {found} of {all} panels for one of {workers}"

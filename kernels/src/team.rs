@@ -27,6 +27,7 @@
 //! sees what the other stored, and no wake-up is lost.
 
 mod columns;
+mod pieces;
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -42,6 +43,8 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 pub use columns::{Columns, Split, Strips};
+use pieces::Queues;
+pub use pieces::{bounds, pieces};
 
 /// How long a thread polls before it sleeps.
 ///
@@ -143,6 +146,8 @@ struct Shared {
     order: Padded<Order>,
     /// Worker `w` has slot `w - 1`: worker 0 is the caller.
     slots: Box<[Padded<Slot>]>,
+    /// Of each worker, the caller among them.
+    queues: Queues,
     /// The first panic of a worker in the current region.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// Who to wake: the thread that last went to sleep as the caller.
@@ -164,6 +169,7 @@ impl Shared {
                 job: UnsafeCell::new(None),
             }),
             slots: (0..workers).map(|_| Padded(slot())).collect(),
+            queues: Queues::new(workers + 1),
             panic: Mutex::new(None),
             caller: Mutex::new(None),
             polls,
@@ -380,12 +386,17 @@ impl Team {
         }
     }
 
+    /// The number of the next region.
+    fn next_generation(&self) -> usize {
+        self.generation.wrapping_add(1)
+    }
+
     fn region<F: Fn(usize) + Sync>(&mut self, f: &F) {
+        self.generation = self.next_generation();
         if self.workers.is_empty() {
             return f(0);
         }
         let guard = AbortOnUnwind;
-        self.generation = self.generation.wrapping_add(1);
         // SAFETY: the region before ended with every worker's arrival, as this one does below, and
         // `f` outlives it. `guard` rules out the one other way to leave this function. `&mut self`
         // keeps regions from overlapping.
@@ -410,7 +421,7 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        let generation = self.generation.wrapping_add(1);
+        let generation = self.next_generation();
         // SAFETY: every region ended with every worker's arrival, and there is no closure.
         unsafe { self.shared.order.0.publish(generation, None) };
         self.wake();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use tern_kernels::team::{Columns, SPIN, Split, Strips, Team};
+use tern_kernels::team::{self, Columns, SPIN, Split, Strips, Team};
 
 /// Fewer, as many and more threads than the cores of a small machine.
 const THREADS: [usize; 4] = [1, 2, 3, 8];
@@ -435,4 +435,91 @@ fn strips_beyond_a_matrix_and_one_strip_twice_are_refused() {
     panic_message(|| drop(Split::at(vec![0, 3, 2])));
     panic_message(|| drop(Split::at(vec![1, 3])));
     panic_message(|| drop(Split::even(1, 1, 0)));
+}
+
+/// For any number of workers and pieces: bounds ascend, cover all, and a worker's pieces halve, as far as whole units allow.
+#[test]
+fn pieces_halve() {
+    for workers in [1, 2, 3, 7, 64, 256] {
+        for pieces in [1, 2, 5, 10] {
+            for (units, size) in [(0, 1), (1, 5), (7, 3), (4096, 1), (100_000, 64)] {
+                let bounds = team::bounds(workers, pieces, units, |unit| unit * size);
+                assert_eq!(bounds.len(), workers * pieces + 1);
+                assert!(bounds.is_sorted() && bounds[0] == 0);
+                assert_eq!(bounds[workers * pieces], units);
+                let share = units as f64 / workers as f64;
+                for (place, bound) in bounds.windows(2).enumerate() {
+                    let half = (place % pieces + 1).min(pieces - 1);
+                    let expected = share / (1_u64 << half) as f64;
+                    let found = (bound[1] - bound[0]) as f64;
+                    assert!(
+                        (found - expected).abs() <= 1.0,
+                        "{place}: {found} {expected}"
+                    );
+                }
+            }
+        }
+    }
+    assert_eq!(team::pieces(usize::MAX, 1), 1);
+    assert_eq!(team::pieces(64 << 10, 2), 1);
+    assert_eq!(team::pieces(256 << 10, 2), 3);
+    assert_eq!(team::pieces(usize::MAX, 2), 10);
+}
+
+/// Every piece is run once, with its own columns, on teams with sleepers, slow cores and idle ones; and what a worker that sleeps has not
+/// begun goes to its neighbours.
+#[test]
+fn every_piece_is_run_once_on_any_topology() {
+    for threads in [1, 2, 3, 16, 128, 256] {
+        in_bounded_time(&format!("pieces of a team of {threads}"), move || {
+            let mut team = Team::new(threads);
+            let mut ran = vec![Vec::new(); threads];
+            for (region, pieces) in [1, 6, 3].into_iter().cycle().take(12).enumerate() {
+                let bounds: Vec<usize> = (0..=threads * pieces).collect();
+                let split = Split::at(bounds);
+                let mut matrix = vec![0.0; 2 * threads * pieces];
+                let mut matrices = [Columns::new(&mut matrix, &split)];
+                ran.iter_mut().for_each(Vec::clear);
+                team.session(|session| {
+                    session.run_pieces(
+                        &mut ran,
+                        pieces,
+                        &mut matrices,
+                        |worker, place, ran, strips| {
+                            if worker == region % threads && ran.is_empty() {
+                                thread::sleep(Duration::from_millis(1));
+                            }
+                            ran.push(place);
+                            for row in strips.rows(0) {
+                                row[0] += (place + 1) as f32;
+                            }
+                        },
+                    );
+                });
+                let mut all: Vec<usize> = ran.concat();
+                all.sort_unstable();
+                assert!(all.into_iter().eq(0..threads * pieces));
+                let expected = (0..2)
+                    .flat_map(|_| 1..=threads * pieces)
+                    .map(|place| place as f32);
+                assert!(matrix.into_iter().eq(expected));
+            }
+        });
+    }
+}
+
+#[test]
+fn a_late_worker_loses_pieces_to_the_others() {
+    let mut team = Team::new(2);
+    let mut ran = [0, 0];
+    team.session(|session| {
+        session.run_pieces(&mut ran, 10, &mut [], |worker, _, ran, _| {
+            if worker == 1 {
+                thread::sleep(Duration::from_millis(20));
+            }
+            *ran += 1;
+        });
+    });
+    assert_eq!(ran[0] + ran[1], 20);
+    assert!(ran[0] >= 10, "{ran:?}");
 }

@@ -7,8 +7,8 @@
 //! Waiting is what is left of a region: from the moment that it was ordered until a worker has begun, and from a worker's last lap
 //! until all have arrived. While the calling thread works alone, the others wait, too.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 /// What a worker does for a while.
@@ -196,6 +196,8 @@ struct Worker {
     /// Of the newest region: when it began, and its last lap.
     began: AtomicU64,
     ended: AtomicU64,
+    /// Whether it has.
+    has_begun: AtomicBool,
 }
 
 impl Worker {
@@ -282,6 +284,7 @@ impl<'r> Clock<'r> {
             for worker in &recorder.workers {
                 worker.began.store(self.since, Relaxed);
                 worker.ended.store(self.since, Relaxed);
+                worker.has_begun.store(false, Relaxed);
             }
         }
         Region {
@@ -327,11 +330,28 @@ pub(crate) struct Region<'r> {
 }
 
 impl<'r> Region<'r> {
+    /// The clock of `worker`, who begins, or goes on where it ended in this region.
+    pub fn go_on(self, worker: usize) -> Clock<'r> {
+        match self.recorder {
+            Some(recorder) if recorder.workers[worker].has_begun.load(Relaxed) => {
+                let since = recorder.workers[worker].ended.load(Relaxed);
+                Clock {
+                    recorder: self.recorder,
+                    worker,
+                    since,
+                    alone: since,
+                }
+            }
+            _ => self.begin(worker),
+        }
+    }
+
     /// The clock of `worker`, who begins.
     pub fn begin(self, worker: usize) -> Clock<'r> {
         let since = self.recorder.map_or(0, Recorder::now);
         if let Some(recorder) = self.recorder {
             recorder.workers[worker].began.store(since, Relaxed);
+            recorder.workers[worker].has_begun.store(true, Relaxed);
         }
         Clock {
             recorder: self.recorder,

@@ -14,7 +14,7 @@ use crate::clock::{Activity, Clock};
 use crate::config::Config;
 use crate::engine::{HeadUse, Work};
 use crate::error::StepError;
-use crate::head;
+use crate::head::{self, HeadSpace};
 use crate::linear::{Epilogue, Workspace};
 use crate::model::Model;
 use crate::ops::attention::{BLOCK, Query, TILE};
@@ -67,6 +67,7 @@ pub(crate) struct Buffers {
     turns: Vec<(f32, f32)>,
     /// Of a layer's four projections, in order.
     workspaces: [Workspace; 4],
+    head: HeadSpace,
 }
 
 impl Buffers {
@@ -131,6 +132,7 @@ pub(crate) fn forward(
         up,
         turns,
         workspaces,
+        head,
     } = buffers;
     let [for_qkv, for_output, for_gate_up, for_down] = workspaces;
     embed(pass, model, x, turns);
@@ -169,7 +171,7 @@ pub(crate) fn forward(
     }
 
     final_norm(pass, model, x, normed);
-    head::run(pass, model, normed, out);
+    head::run(pass, model, head, normed, out);
     Ok(())
 }
 

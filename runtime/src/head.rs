@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use smallvec::SmallVec;
+use tern_kernels::codebook::PANEL;
+use tern_kernels::team::{bounds, pieces};
 use tern_kernels::{Buffer, CodeBits, Columns, Cpu, MemoryError, Pages, Split};
 
 use crate::clock::Activity;
@@ -12,7 +14,7 @@ use crate::forward::Pass;
 use crate::model::{HeadMode, Model};
 use crate::ops::head::{ROWS, logits};
 use crate::ops::planes::{Planes, Query};
-use crate::ops::screen::{Candidate, Keep, Screen};
+use crate::ops::screen::{Candidate, Keep, Largest, Screen};
 
 /// A copy of the head in few bits.
 pub(crate) enum HeadCopy {
@@ -121,16 +123,34 @@ pub(crate) fn copy_bytes(
 /// Bounds are not tried for more of the largest logits than one row in so many.
 const TOP_SHARE: usize = 32;
 
-/// The part of a worker: rows of the head and their logits.
-struct Part<'a> {
-    range: Range<usize>,
-    out: &'a mut [f32],
+/// What a screened head keeps between hidden states.
+#[derive(Default)]
+pub(crate) struct HeadSpace {
+    /// How the rows are split: the same for every hidden state.
+    split: Option<(usize, Split)>,
+    /// Each worker's.
+    parts: Vec<Part>,
     candidates: Vec<Candidate>,
+    scores: Vec<f32>,
+}
+
+/// What a worker found.
+#[derive(Default)]
+struct Part {
+    best: Largest,
+    /// Rows that the first plane did not exclude, and then the second.
+    left: Vec<u32>,
     used: HeadUse,
 }
 
 /// Logits of the normalised rows `hidden`, the head's rows split over the team.
-pub(crate) fn run(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &mut [f32]) {
+pub(crate) fn run(
+    pass: &mut Pass<'_, '_>,
+    model: &Model,
+    space: &mut HeadSpace,
+    hidden: &[f32],
+    out: &mut [f32],
+) {
     let (rows, cols) = (model.config.vocab_size, model.config.hidden_size);
     if hidden.is_empty() {
         return;
@@ -142,14 +162,14 @@ pub(crate) fn run(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &
         Some(HeadCopy::Screen(screen)) if keeps.iter().all(Option::is_some) => {
             let each = hidden.chunks_exact(cols).zip(out.chunks_exact_mut(rows));
             for ((hidden, out), keep) in each.zip(keeps.into_iter().flatten()) {
-                let used = screened(pass, model, screen, hidden, keep, out);
+                let used = screened(pass, model, screen, space, hidden, keep, out);
                 let used = used.unwrap_or_else(|| full(pass, model, hidden, out));
                 *pass.head_use += used;
             }
         }
         Some(HeadCopy::Quantized(planes)) => {
             let queries: Vec<_> = hidden.chunks_exact(cols).map(Query::new).collect();
-            over_rows(pass, rows, out, |range, out| {
+            over_rows(pass, (rows, planes.bytes() / rows), out, |range, out| {
                 planes.logits(range, &queries, out);
             });
             *pass.head_use += HeadUse {
@@ -165,39 +185,54 @@ pub(crate) fn run(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &
     }
 }
 
-/// The rows of a head over the team.
-fn split(rows: usize, pass: &Pass<'_, '_>) -> Split {
-    Split::even(rows, ROWS, pass.session.threads())
+/// Rows of a head that stay together: few enough that those of four bits are a small piece of work.
+const UNIT: usize = 64;
+const _: () = assert!(UNIT.is_multiple_of(ROWS) && UNIT.is_multiple_of(PANEL));
+
+/// The rows of a head over the pieces of a team's work, of which each worker has so many; each row costs reading `row_bytes`.
+fn split(rows: usize, row_bytes: usize, threads: usize) -> (usize, Split) {
+    let pieces = pieces(rows / threads * row_bytes, threads);
+    let bounds = bounds(threads, pieces, rows.div_ceil(UNIT), |unit| {
+        (unit * UNIT).min(rows)
+    });
+    let rows: Vec<usize> = bounds.iter().map(|unit| (unit * UNIT).min(rows)).collect();
+    (pieces, Split::at(rows))
 }
 
-/// Calls `f` on every worker with its rows and their logits of each position.
+/// Calls `f` for pieces of a head's rows, with their logits of each position.
 fn over_rows(
     pass: &mut Pass<'_, '_>,
-    rows: usize,
+    (rows, row_bytes): (usize, usize),
     out: &mut [f32],
     f: impl Fn(Range<usize>, &mut [&mut [f32]]) + Sync,
 ) {
     let is_one = out.len() == rows;
-    let split = split(rows, pass);
-    let mut parts = vec![(); split.workers()];
+    let threads = pass.session.threads();
+    let (pieces, split) = split(rows, row_bytes, threads);
     let mut matrices = [Columns::new(out, &split)];
-    pass.region(&mut parts, &mut matrices, |worker, ()| {
-        let range = split.range(worker.index);
-        match is_one {
-            true => f(range, &mut [worker.strips.row(0, 0)]),
-            false => {
-                let mut out: Vec<_> = worker.strips.rows(0).collect();
-                f(range, &mut out);
+    pass.pieces(
+        &mut vec![(); threads],
+        pieces,
+        &mut matrices,
+        |worker, ()| {
+            let range = split.range(worker.place);
+            match is_one {
+                true => f(range, &mut [worker.strips.row(0, 0)]),
+                false => {
+                    let mut out: Vec<_> = worker.strips.rows(0).collect();
+                    f(range, &mut out);
+                }
             }
-        }
-        worker.clock.lap(Activity::Head);
-    });
+            worker.clock.lap(Activity::Head);
+        },
+    );
 }
 
 /// The logits of all rows of the head, for any number of positions.
 fn full(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &mut [f32]) -> HeadUse {
     let head = model.weights.head();
-    over_rows(pass, head.rows(), out, |range, out| {
+    let row_bytes = head.bytes() / head.rows();
+    over_rows(pass, (head.rows(), row_bytes), out, |range, out| {
         logits(head, range, hidden, out);
     });
     HeadUse {
@@ -212,6 +247,7 @@ fn screened(
     pass: &mut Pass<'_, '_>,
     model: &Model,
     screen: &Screen,
+    space: &mut HeadSpace,
     hidden: &[f32],
     keep: Keep,
     out: &mut [f32],
@@ -223,36 +259,43 @@ fn screened(
     }
     let query = Query::coarse(hidden)?;
     pass.clock.lap(Activity::Screen);
-    let mut parts = Vec::new();
-    let mut rest = out;
-    let split = split(head.rows(), pass);
-    for range in (0..split.workers()).map(|worker| split.range(worker)) {
-        let (out, after) = rest.split_at_mut(range.len());
-        rest = after;
-        parts.push(Part {
-            range,
-            out,
-            candidates: Vec::new(),
-            used: HeadUse::default(),
-        });
+    let HeadSpace {
+        split: known,
+        parts,
+        candidates,
+        scores,
+    } = space;
+    let threads = pass.session.threads();
+    parts.resize_with(threads, Part::default);
+    for part in &mut *parts {
+        part.best.begin(first);
+        part.used = HeadUse::default();
     }
-    pass.region(&mut parts, &mut [], |worker, part| {
-        part.candidates = screen.estimate(part.range.clone(), &query, first, part.out);
+    let row_bytes = screen.planes().row_bytes(0);
+    let (pieces, split) = &*known.get_or_insert_with(|| split(head.rows(), row_bytes, threads));
+    let mut matrices = [Columns::new(out, split)];
+    pass.pieces(parts, *pieces, &mut matrices, |worker, part| {
+        let range = split.range(worker.place);
+        screen.estimate(range, &query, &mut part.best, worker.strips.row(0, 0));
         worker.clock.lap(Activity::Screen);
     });
-    // The same rows whatever the threads.
-    let mut candidates: Vec<_> = parts.iter().flat_map(|part| &part.candidates).collect();
+    // The same rows whoever found them.
+    candidates.clear();
+    candidates.extend(parts.iter().flat_map(|part| part.best.found()));
     candidates.sort_unstable_by(|a, b| b.cmp(a));
     candidates.truncate(first);
-    let mut scores = vec![0.0; candidates.len()];
-    for (candidate, score) in candidates.iter().zip(&mut scores) {
-        let row = candidate.row..candidate.row + 1;
-        logits(head, row, hidden, &mut [std::slice::from_mut(score)]);
+    scores.clear();
+    for candidate in &*candidates {
+        let (row, mut score) = (candidate.row, [0.0]);
+        logits(head, row..row + 1, hidden, &mut [&mut score]);
+        scores.extend(score);
     }
-    let floor = keep.floor(&scores)?;
-    pass.region(&mut parts, &mut [], |worker, part| {
-        let range = part.range.clone();
-        part.used = screen.score(head, range, (hidden, &query), floor, part.out);
+    let floor = keep.floor(scores)?;
+    pass.pieces(parts, *pieces, &mut matrices, |worker, part| {
+        let range = split.range(worker.place);
+        let out = worker.strips.row(0, 0);
+        let vectors = (hidden, &query);
+        part.used += screen.score(head, range, vectors, floor, &mut part.left, out);
         worker.clock.lap(Activity::Head);
     });
     let mut used = HeadUse {

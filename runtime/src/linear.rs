@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tern_kernels::{
     Batch, BatchKernel, BatchRow, BlockOperand, Columns, Gemm, Gemv, Kernel, MemoryError, Operand,
-    OperandPart, Planner, ScaleRule, Scratch, Shape, Stage, Tables, WeightScales,
+    OperandPart, Planner, ScaleRule, Scratch, Shape, Split, Stage, Tables, WeightScales,
 };
 
 use crate::clock::{self, Clock};
@@ -102,6 +102,10 @@ pub(crate) struct Projection {
     form_of: Vec<usize>,
     /// For each linear layer, what its time is recorded as.
     activities: Vec<clock::Activity>,
+    /// Pieces of each worker's part of the outputs.
+    pieces: usize,
+    /// Of each linear layer's outputs over all workers' pieces. A layer whose own parts have fewer pieces is all in the first ones.
+    splits: Vec<Split>,
 }
 
 /// Bytes of a single position's prepared forms up to which the calling thread prepares them: int8 in another order is written sooner
@@ -167,7 +171,20 @@ impl Projection {
             }));
         }
         let activity = |linear: &Linear| clock::Activity::of_linear(&linear.name);
+        let pieces = linears.iter().map(|linear| linear.gemv.pieces());
+        let pieces = pieces.max().unwrap_or(1);
+        let split = |linear: &Linear| {
+            let (gemv, workers) = (&linear.gemv, linear.gemv.workers());
+            let ends = (0..workers * pieces).map(|place| {
+                let (worker, piece) = (place / pieces, place % pieces);
+                let piece = piece.min(gemv.pieces() - 1);
+                gemv.split().range(worker * gemv.pieces() + piece).end
+            });
+            Split::at(std::iter::once(0).chain(ends).collect::<Vec<_>>())
+        };
         Projection {
+            pieces,
+            splits: linears.iter().map(split).collect(),
             activities: linears.iter().map(activity).collect(),
             linears,
             forms,
@@ -386,7 +403,14 @@ impl Projection {
         });
     }
 
-    /// The products: one region, each worker on its own rows of every matrix.
+    /// The piece of a linear layer's matrix at a place of the region; `None` where it has fewer pieces than another.
+    fn piece(&self, linear: &Linear, place: usize) -> Option<usize> {
+        let (worker, piece) = (place / self.pieces, place % self.pieces);
+        let own = linear.gemv.pieces();
+        (piece < own).then_some(worker * own + piece)
+    }
+
+    /// The products: one region, in which workers share the pieces of every matrix.
     fn multiply<const N: usize>(
         &self,
         pass: &mut Pass<'_, '_>,
@@ -396,10 +420,10 @@ impl Projection {
         epilogue: Epilogue,
     ) {
         assert_eq!(N, self.linears.len());
-        let mut linears = self.linears.iter();
+        let mut splits = self.splits.iter();
         let mut matrices = outputs.map(|output| {
-            let linear = linears.next().expect("as many outputs as linear layers");
-            Columns::new(output, linear.gemv.split())
+            let split = splits.next().expect("as many outputs as linear layers");
+            Columns::new(output, split)
         });
         let input = Input {
             positions,
@@ -407,27 +431,35 @@ impl Projection {
             operands: &work.operands,
             batches: &work.batches,
         };
-        pass.region(&mut work.rooms, &mut matrices, |worker, room| {
-            for index in 0..N {
-                self.multiply_part(index, &input, worker.index, room, &mut worker.clock);
-                self.scale(index, &input, worker, &room.sums, epilogue);
-            }
-            if let (Epilogue::Gate(activation), 2) = (epilogue, N) {
-                for position in 0..positions {
-                    let [first, second] = worker.strips.pair([0, 1], position);
-                    gate(activation, first, second);
+        pass.pieces(
+            &mut work.rooms,
+            self.pieces,
+            &mut matrices,
+            |worker, room| {
+                for index in 0..N {
+                    let piece = self.piece(&self.linears[index], worker.place);
+                    if let Some(piece) = piece {
+                        self.multiply_piece(index, &input, piece, room, &mut worker.clock);
+                        self.scale(index, &input, worker, &room.sums, epilogue);
+                    }
                 }
-                worker.clock.lap(clock::Activity::Activate);
-            }
-        });
+                if let (Epilogue::Gate(activation), 2) = (epilogue, N) {
+                    for position in 0..positions {
+                        let [first, second] = worker.strips.pair([0, 1], position);
+                        gate(activation, first, second);
+                    }
+                    worker.clock.lap(clock::Activity::Activate);
+                }
+            },
+        );
     }
 
-    /// The exact sums of a worker's rows of linear layer `index`, for all positions.
-    fn multiply_part(
+    /// The exact sums of the rows of a piece of linear layer `index`, for all positions.
+    fn multiply_piece(
         &self,
         index: usize,
         input: &Input<'_>,
-        worker: usize,
+        piece: usize,
         room: &mut Room,
         clock: &mut Clock<'_>,
     ) {
@@ -436,30 +468,31 @@ impl Projection {
         let Linear { gemv, batched, .. } = linear;
         let gemm = batched.at(positions);
         let len = match gemm {
-            Some(gemm) => gemm.part_len(worker),
-            None => gemv.part_len(worker),
+            Some(gemm) => gemm.piece_len(piece),
+            None => gemv.piece_len(piece),
         };
         let Room { scratch, own, sums } = room;
         sums.resize(positions * len, 0);
         if let Some(gemm) = gemm {
             let (batch, scratch) = (input.batches[form].as_ref(), scratch.as_mut());
             let (batch, scratch) = batch.zip(scratch).expect("made room before");
-            gemm.run_part(gemv.matrix(), worker, batch, positions, scratch, sums);
+            gemm.run_piece(gemv.matrix(), piece, batch, positions, scratch, sums);
         } else if self.workers_prepare(positions) {
             let values = &input.inputs[self.forms[form].0][0].values;
-            gemv.run_part_own(worker, values, &mut own[form], sums, |stage| {
+            // Such a matrix has one piece for each worker.
+            gemv.run_part_own(piece, values, &mut own[form], sums, |stage| {
                 clock.lap(match stage {
                     Stage::Prepared => clock::Activity::Tables,
                     Stage::Multiplied => self.activities[index],
                 });
             });
         } else {
-            gemv.run_part(worker, &input.operands[form][..positions], sums);
+            gemv.run_piece(piece, &input.operands[form][..positions], sums);
         }
         clock.lap(self.activities[index]);
     }
 
-    /// What becomes of a worker's sums of linear layer `index`.
+    /// What becomes of a piece's sums of linear layer `index`.
     fn scale(
         &self,
         index: usize,
@@ -470,7 +503,7 @@ impl Projection {
     ) {
         let linear = &self.linears[index];
         let (scales, rule) = (&linear.scales, linear.rule);
-        let rows = linear.gemv.part_rows(worker.index);
+        let rows = self.splits[index].range(worker.place);
         let len = sums.len() / input.positions;
         let inputs = &input.inputs[self.forms[self.form_of[index]].0];
         for (position, out) in worker.strips.rows(index).enumerate() {

@@ -13,6 +13,8 @@ use crate::forward::Pass;
 pub(crate) struct Worker<'r, 'm> {
     /// Its number; 0 is the calling thread.
     pub index: usize,
+    /// Which piece of the work it has: its number, where nothing is cut into pieces.
+    pub place: usize,
     /// Its columns of the region's matrices.
     pub strips: &'r mut Strips<'m>,
     /// Its clock.
@@ -63,8 +65,33 @@ impl Pass<'_, '_> {
             .run_columns(parts, matrices, |index, part, strips| {
                 let mut worker = Worker {
                     index,
+                    place: index,
                     strips,
                     clock: region.begin(index),
+                };
+                f(&mut worker, part);
+                region.end(&worker.clock);
+            });
+        self.clock.join();
+    }
+
+    /// One region over the pieces of each worker's part, which workers share: calls `f` for each piece, with the part of the worker
+    /// that has it (see [`Session::run_pieces`](tern_kernels::Session::run_pieces)).
+    pub fn pieces<P: Send>(
+        &mut self,
+        parts: &mut [P],
+        pieces: usize,
+        matrices: &mut [Columns<'_>],
+        f: impl Fn(&mut Worker<'_, '_>, &mut P) + Sync,
+    ) {
+        let region = self.clock.order();
+        self.session
+            .run_pieces(parts, pieces, matrices, |index, place, part, strips| {
+                let mut worker = Worker {
+                    index,
+                    place,
+                    strips,
+                    clock: region.go_on(index),
                 };
                 f(&mut worker, part);
                 region.end(&worker.clock);

@@ -45,7 +45,7 @@ impl Gemm {
                 rows: self.part_rows(worker),
             })
         };
-        (0..self.parts.len()).map(part).collect()
+        (0..self.workers()).map(part).collect()
     }
 
     /// The product of the matrix that was planned for and the first tokens of `batch`, as many as `parts` are for, in one region of
@@ -61,7 +61,7 @@ impl Gemm {
         batch: &Batch,
         parts: &mut [GemmPart],
     ) {
-        assert_eq!(parts.len(), self.parts.len(), "a part for each worker");
+        assert_eq!(parts.len(), self.workers(), "a part for each worker");
         session.run_parts(parts, |worker, part| {
             let tokens = part.sums.len().checked_div(part.len).unwrap_or(0);
             let (scratch, sums) = (&mut part.scratch, &mut part.sums);

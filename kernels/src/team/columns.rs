@@ -9,7 +9,7 @@ use std::slice;
 
 use super::Session;
 
-/// How a row of things is split over workers: ranges that are ordered, disjoint, and cover all of it.
+/// How a row of things is split over workers, or over pieces of their work: ranges that are ordered, disjoint, and cover all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     ranges: Ranges,
@@ -135,7 +135,16 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// The columns of `worker` in row `row`.
+    /// Asserts that no split has more than `places` ranges.
+    pub(super) fn check(matrices: &[Columns<'_>], places: usize) {
+        let ranges = matrices.iter().map(|matrix| matrix.split.workers());
+        assert!(
+            ranges.max().unwrap_or(0) <= places,
+            "a place for each range of a split"
+        );
+    }
+
+    /// The columns of `place` in row `row`.
     ///
     /// # Safety
     ///
@@ -144,9 +153,9 @@ impl<'a> Columns<'a> {
         clippy::mut_from_ref,
         reason = "each worker takes other columns of the matrix"
     )]
-    unsafe fn piece(&self, worker: usize, row: usize) -> &mut [f32] {
+    unsafe fn piece(&self, place: usize, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
-        let Range { start, end } = self.split.range(worker);
+        let Range { start, end } = self.split.range(place);
         // SAFETY: a `Split` never leaves its `len`, which is the width, and there are so many rows; the caller vouches for the borrow.
         unsafe {
             let first = self.first.add(row * self.split.len() + start);
@@ -155,10 +164,18 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// One worker's columns of a region's matrices.
+/// One worker's columns of a region's matrices, or one piece's.
 pub struct Strips<'r> {
-    worker: usize,
+    /// Which range of the splits.
+    place: usize,
     matrices: &'r [Columns<'r>],
+}
+
+impl<'r> Strips<'r> {
+    /// A region makes one for each place.
+    pub(super) fn new(place: usize, matrices: &'r [Columns<'r>]) -> Strips<'r> {
+        Strips { place, matrices }
+    }
 }
 
 impl Strips<'_> {
@@ -168,8 +185,8 @@ impl Strips<'_> {
     ///
     /// If there is no such matrix or row.
     pub fn row(&mut self, matrix: usize, row: usize) -> &mut [f32] {
-        // SAFETY: `&mut self`, and this is the worker's only `Strips`.
-        unsafe { self.matrices[matrix].piece(self.worker, row) }
+        // SAFETY: `&mut self`, and these are the place's only `Strips`.
+        unsafe { self.matrices[matrix].piece(self.place, row) }
     }
 
     /// Its columns of all rows of a matrix.
@@ -178,9 +195,9 @@ impl Strips<'_> {
     ///
     /// If there is no such matrix.
     pub fn rows(&mut self, matrix: usize) -> impl ExactSizeIterator<Item = &mut [f32]> {
-        let (matrix, worker) = (&self.matrices[matrix], self.worker);
+        let (matrix, place) = (&self.matrices[matrix], self.place);
         // SAFETY: as in `row`; rows do not overlap, and each is returned once.
-        (0..matrix.rows).map(move |row| unsafe { matrix.piece(worker, row) })
+        (0..matrix.rows).map(move |row| unsafe { matrix.piece(place, row) })
     }
 
     /// Its columns of row `row` of two matrices.
@@ -191,7 +208,7 @@ impl Strips<'_> {
     pub fn pair(&mut self, matrices: [usize; 2], row: usize) -> [&mut [f32]; 2] {
         assert_ne!(matrices[0], matrices[1], "two matrices");
         // SAFETY: as in `row`; each `Columns` borrows its matrix alone, so two of them do not overlap.
-        matrices.map(|matrix| unsafe { self.matrices[matrix].piece(self.worker, row) })
+        matrices.map(|matrix| unsafe { self.matrices[matrix].piece(self.place, row) })
     }
 }
 
@@ -209,14 +226,10 @@ impl Session<'_> {
     ) {
         // Borrowed alone until the region ends, so that no other team's workers have strips of them.
         let matrices = &*matrices;
-        let workers = matrices.iter().map(|matrix| matrix.split.workers());
-        assert!(
-            workers.max().unwrap_or(0) <= parts.len(),
-            "a part for each worker of a split"
-        );
+        Columns::check(matrices, parts.len());
         self.run_parts(parts, |worker, part| {
             // A region passes each worker number once, so there are no two `Strips` of a worker: this is what their safety rests on.
-            f(worker, part, &mut Strips { worker, matrices });
+            f(worker, part, &mut Strips::new(worker, matrices));
         });
     }
 }

@@ -322,6 +322,12 @@ impl Planes {
         bytemuck::cast_slice(&self.planes[index].errors)
     }
 
+    /// Asks for the codes of a row of plane `index`, whose rows are not interleaved, so that they are near when they are multiplied.
+    pub fn fetch(&self, index: usize, row: usize) {
+        let plane = &self.planes[index];
+        tern_kernels::codebook::fetch(&plane.codes[row * plane.row_bytes..][..plane.row_bytes]);
+    }
+
     /// Adds the products of the rows of plane `index` with the query, at most [`CHUNK`] of them. Rows of the first plane start at a multiple of
     /// [`PANEL`].
     pub fn add_products(&self, index: usize, rows: Range<usize>, query: &Query, out: &mut [f64]) {

@@ -56,6 +56,9 @@ const BYTES_MIN: u64 = 8 << 20;
 /// Standard deviations of an estimate's error within which rows are scored where bounds are statistical.
 pub(crate) const DEVIATIONS: f64 = 6.0;
 
+/// Rows of the second plane that are asked for ahead of the one that is multiplied.
+const AHEAD: usize = 8;
+
 /// Which logits are wanted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Keep {
@@ -170,16 +173,15 @@ impl Screen {
         }
     }
 
-    /// Writes estimates of the logits of the rows of `range` to `out` and returns the `count` rows with the largest, in any order.
+    /// Writes estimates of the logits of the rows of `range` to `out` and adds the rows with the largest to `best`.
     pub fn estimate(
         &self,
         range: Range<usize>,
         query: &Query,
-        count: usize,
+        best: &mut Largest,
         out: &mut [f32],
-    ) -> Vec<Candidate> {
+    ) {
         assert_eq!(out.len(), range.len());
-        let mut best = Largest::new(count);
         for (index, out) in out.chunks_mut(CHUNK).enumerate() {
             let first = range.start + index * CHUNK;
             let mut products = [0.0; CHUNK];
@@ -191,46 +193,98 @@ impl Screen {
             }
             best.add(first, out);
         }
-        best.found.into_iter().map(|Reverse(found)| found).collect()
     }
 
-    /// Scores the rows of `range` that may reach `floor`; `out` holds the estimates and gets the logits, negative infinity for rows that do not.
+    /// Scores the rows of `range` that may reach `floor`; `out` holds the estimates and gets the logits, negative infinity for rows that do
+    /// not. `left` is for rows that a plane leaves.
     pub fn score(
         &self,
         head: &DenseMatrix,
         range: Range<usize>,
         (hidden, query): (&[f32], &Query),
         floor: f64,
+        left: &mut Vec<u32>,
         out: &mut [f32],
     ) -> HeadUse {
         let weights = self.weights(query);
-        let (norms, errors) = (self.planes.norms(), self.planes.errors(0));
         let mut read = HeadUse::default();
-        for (index, out) in out.chunks_mut(CHUNK).enumerate() {
-            let first = range.start + index * CHUNK;
-            let rows = first..first + out.len();
+        left.clear();
+        self.look_at_first(range.clone(), &weights, floor, left, out);
+        if self.planes.count() > 1 {
+            self.look_at_second(range.start, (query, &weights), floor, left, out, &mut read);
+        }
+        for &index in &*left {
+            let (row, out) = (range.start + index as usize, &mut out[index as usize]);
+            logits(head, row..row + 1, hidden, &mut [std::slice::from_mut(out)]);
+        }
+        read.rows += left.len() as u64;
+        read.bytes += (left.len() * (head.bytes() / head.rows())) as u64;
+        read
+    }
+
+    /// Adds the rows that the first plane's bounds do not exclude to `left`, counted from the first of `range`, and makes the others' logits negative
+    /// infinity.
+    fn look_at_first(
+        &self,
+        range: Range<usize>,
+        weights: &Weights,
+        floor: f64,
+        left: &mut Vec<u32>,
+        out: &mut [f32],
+    ) {
+        let (norms, errors) = (self.planes.norms(), self.planes.errors(0));
+        for (chunk, out) in out.chunks_mut(CHUNK).enumerate() {
+            let first = chunk * CHUNK;
+            let rows = range.start + first..range.start + first + out.len();
             let mut uppers = [0.0; CHUNK];
             let uppers = &mut uppers[..out.len()];
             let (errors, norms) = (&errors[rows.clone()], &norms[rows]);
-            if reaching(&weights, floor, (out, errors, norms), uppers) == 0 {
+            if reaching(weights, floor, (out, errors, norms), uppers) == 0 {
                 out.fill(f32::NEG_INFINITY);
                 continue;
             }
-            for ((offset, out), upper) in out.iter_mut().enumerate().zip(uppers) {
-                let row = first + offset;
-                // Whatever is not known to be below may win.
-                let loses = *upper < floor
-                    || self.loses_in_second(row, query, &weights, floor, *out, &mut read);
-                if loses {
-                    *out = f32::NEG_INFINITY;
-                } else {
-                    logits(head, row..row + 1, hidden, &mut [std::slice::from_mut(out)]);
-                    read.rows += 1;
-                    read.bytes += (head.bytes() / head.rows()) as u64;
+            for ((index, out), upper) in out.iter_mut().enumerate().zip(uppers) {
+                match *upper < floor {
+                    true => *out = f32::NEG_INFINITY,
+                    // Whatever is not known to be below may win.
+                    false => left.push((first + index) as u32),
                 }
             }
         }
-        read
+    }
+
+    /// Keeps those of `left` that the second plane does not exclude either.
+    ///
+    /// Its rows lie far apart, so they are asked for some time before they are multiplied: one after another, each took as long as memory takes
+    /// to answer.
+    fn look_at_second(
+        &self,
+        start: usize,
+        (query, weights): (&Query, &Weights),
+        floor: f64,
+        left: &mut Vec<u32>,
+        out: &mut [f32],
+        read: &mut HeadUse,
+    ) {
+        let row = |index: u32| start + index as usize;
+        left.iter()
+            .take(AHEAD)
+            .for_each(|&index| self.planes.fetch(1, row(index)));
+        let mut kept = 0;
+        for at in 0..left.len() {
+            let index = left[at];
+            if let Some(&later) = left.get(at + AHEAD) {
+                self.planes.fetch(1, row(later));
+            }
+            let out = &mut out[index as usize];
+            if self.loses_in_second(row(index), query, weights, floor, *out, read) {
+                *out = f32::NEG_INFINITY;
+            } else {
+                left[kept] = index;
+                kept += 1;
+            }
+        }
+        left.truncate(kept);
     }
 
     /// Whether the second plane excludes a row. It is not looked at where it would not if the estimate stayed.
@@ -243,9 +297,6 @@ impl Screen {
         estimate: f32,
         read: &mut HeadUse,
     ) -> bool {
-        if self.planes.count() < 2 {
-            return false;
-        }
         let (error, norm) = (self.planes.errors(1)[row], self.planes.norms()[row]);
         let might = weights.upper(estimate, error, norm) < floor;
         if !might {
@@ -299,18 +350,24 @@ fn reaching(
 }
 
 /// The rows with the largest estimates so far.
-struct Largest {
+#[derive(Default)]
+pub(crate) struct Largest {
     count: usize,
     /// The least of them is on top.
     found: BinaryHeap<Reverse<Candidate>>,
 }
 
 impl Largest {
-    fn new(count: usize) -> Largest {
-        Largest {
-            count,
-            found: BinaryHeap::with_capacity(count + 1),
-        }
+    /// None yet, of `count`.
+    pub fn begin(&mut self, count: usize) {
+        self.count = count;
+        self.found.clear();
+        self.found.reserve(count + 1);
+    }
+
+    /// Those found, in any order.
+    pub fn found(&self) -> impl Iterator<Item = Candidate> {
+        self.found.iter().map(|&Reverse(found)| found)
     }
 
     /// Adds the rows from `first` on.

@@ -66,8 +66,11 @@ fn by_bounds(
     let mut out = vec![0.0; rows];
     let middle = rows / 12 * 4;
     let (first, second) = out.split_at_mut(middle);
-    let mut best = screen.estimate(0..middle, &query, keep.first(), first);
-    best.extend(screen.estimate(middle..rows, &query, keep.first(), second));
+    let mut largest = Largest::default();
+    largest.begin(keep.first());
+    screen.estimate(0..middle, &query, &mut largest, first);
+    screen.estimate(middle..rows, &query, &mut largest, second);
+    let mut best: Vec<Candidate> = largest.found().collect();
     best.sort_unstable_by(|a, b| b.cmp(a));
     best.truncate(keep.first());
     let score = |found: &Candidate| {
@@ -76,8 +79,10 @@ fn by_bounds(
         out[0]
     };
     let floor = keep.floor(&best.iter().map(score).collect::<Vec<f32>>())?;
-    let mut used = screen.score(head, 0..middle, (hidden, &query), floor, first);
-    used += screen.score(head, middle..rows, (hidden, &query), floor, second);
+    let mut left = Vec::new();
+    let vectors = (hidden, &query);
+    let mut used = screen.score(head, 0..middle, vectors, floor, &mut left, first);
+    used += screen.score(head, middle..rows, vectors, floor, &mut left, second);
     Some((out, used))
 }
 
@@ -257,7 +262,12 @@ fn every_logit_lies_within_its_bounds_at_every_stage() {
                 let query = Query::coarse(hidden).unwrap();
                 let bounds = screen.weights(&query);
                 let mut estimates = vec![0.0; weights.len()];
-                screen.estimate(0..weights.len(), &query, 1, &mut estimates);
+                screen.estimate(
+                    0..weights.len(),
+                    &query,
+                    &mut Largest::default(),
+                    &mut estimates,
+                );
                 for (row, &first) in estimates.iter().enumerate() {
                     let mut second = [f64::from(first)];
                     screen
