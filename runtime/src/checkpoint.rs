@@ -46,22 +46,31 @@ impl<'a> WeightFile<'a> {
         }
     }
 
+    /// Maps a safetensors file.
     pub fn map(path: &Path) -> Result<WeightFile<'static>, LoadError> {
-        let name = path.display().to_string();
-        let read = |source| LoadError::Read {
-            file: name.clone(),
+        let file = WeightFile::map_any(path).map_err(|source| LoadError::Read {
+            file: path.display().to_string(),
             expected: "a safetensors file with the model's weights",
             source,
-        };
-        let file = open(path).map_err(read)?;
-        if file.metadata().map_err(read)?.len() == 0 {
-            return Err(CheckpointError::Empty { file: name }.into());
+        })?;
+        match file.bytes().is_empty() {
+            true => Err(CheckpointError::Empty { file: file.name }.into()),
+            false => Ok(file),
+        }
+    }
+
+    /// Maps a file of any format. One without bytes has none to map.
+    pub fn map_any(path: &Path) -> io::Result<WeightFile<'static>> {
+        let name = path.display().to_string();
+        let file = open(path)?;
+        if file.metadata()?.len() == 0 {
+            return Ok(WeightFile::borrowed(&name, &[]));
         }
         // SAFETY: the mapping is read-only and private to this process. As with every mapped file,
         // another process that shortens the file meanwhile can crash us. The mapping lives only for the
         // time of loading, after which all weights are in memory of our own, unless the user wants a
         // packed model to stay in its file.
-        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        let map = unsafe { Mmap::map(&file) }?;
         Ok(WeightFile {
             name,
             bytes: Bytes::Mapped(Arc::new(map), file),

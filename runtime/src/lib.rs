@@ -62,6 +62,8 @@ pub mod error;
 mod expansion;
 mod forward;
 mod generate;
+#[doc(hidden)]
+pub mod gguf;
 mod head;
 mod header;
 mod inspect;
