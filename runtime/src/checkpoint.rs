@@ -272,6 +272,27 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
+/// Reads a safetensors file's header and every tensor that it describes, for fuzzing (`fuzz/`): any bytes give a result or an error.
+///
+/// # Errors
+///
+/// [`CheckpointError`].
+#[doc(hidden)]
+pub fn walk_safetensors(bytes: &[u8]) -> Result<(), CheckpointError> {
+    let files = [WeightFile::borrowed("fuzzed", bytes)];
+    let checkpoint = Checkpoint::parse(&files, "fuzzed")?;
+    for (_, tensors) in &checkpoint.shards {
+        for name in tensors.names() {
+            let tensor = checkpoint.tensor(name, "what its header says")?;
+            if Element::of(tensor.dtype).is_some() {
+                let floats = tensor.floats(&tensor.shape)?;
+                std::hint::black_box(floats.to_vec());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// One tensor as it lies in the file. `data` has exactly the bytes of `shape` and `dtype`.
 pub(crate) struct Tensor<'a> {
     pub file: &'a str,
