@@ -60,24 +60,30 @@ impl<'a> Cursor<'a> {
     pub fn count(&mut self, least: u64, what: &str) -> Result<u64, GgufError> {
         let found = self.u64(what)?;
         let limit = self.remaining() / least;
-        self.at_most(found, limit, what)
+        self.at_most(found, limit, || what.to_owned())
     }
 
     /// A string of at most `longest` bytes, after its length.
     pub fn string(&mut self, longest: u64, what: &str) -> Result<&'a [u8], GgufError> {
         let len = self.u64(what)?;
         let limit = self.remaining().min(longest);
-        self.at_most(len, limit, &format!("the length of {what}"))?;
+        self.at_most(len, limit, || format!("the length of {what}"))?;
         self.take(len, what)
     }
 
-    fn at_most(&self, found: u64, limit: u64, what: &str) -> Result<u64, GgufError> {
+    /// The words are made only for a message: a vocabulary has 300,000 strings.
+    fn at_most(
+        &self,
+        found: u64,
+        limit: u64,
+        what: impl FnOnce() -> String,
+    ) -> Result<u64, GgufError> {
         if found <= limit {
             return Ok(found);
         }
         Err(GgufError::Count {
             file: self.file.to_owned(),
-            what: what.to_owned(),
+            what: what(),
             found,
             limit,
         })

@@ -11,8 +11,8 @@
 //! `metadata.per_layer(key, layers)?` for those that are a number or an array. Integers convert from any width.
 //!
 //! [`Gguf::tensors`] and [`Gguf::tensor`] give a [`Tensor`]: name, [`TensorType`], `rows x cols` (outputs x inputs, columns are contiguous,
-//! as everywhere in tern), and its bytes in the mapping. Any type is read as numbers by [`Tensor::read_row_f32`]. Ternary types
-//! are read as trits by [`Tensor::ternary`]: [`Ternary::scales`] says whether a scale stands for the matrix, a row or a group of columns, and
+//! as everywhere in tern), and its bytes in the mapping. Any type is read as numbers by [`Tensor::read_row_f32`]. Ternary types are read as
+//! trits by [`Tensor::ternary`]: [`Ternary::scales`] says whether a scale stands for the matrix, a row or a group of columns, and
 //! [`Ternary::read_row`] writes a row's trits and its scales. **A weight is trit times scale for every type**: scales of GGUF files
 //! multiply. A code 3 is an error with its place; the buffer then holds the trit 2, which packings refuse.
 //!
