@@ -46,22 +46,31 @@ impl<'a> WeightFile<'a> {
         }
     }
 
+    /// Maps a safetensors file.
     pub fn map(path: &Path) -> Result<WeightFile<'static>, LoadError> {
-        let name = path.display().to_string();
-        let read = |source| LoadError::Read {
-            file: name.clone(),
+        let file = WeightFile::map_any(path).map_err(|source| LoadError::Read {
+            file: path.display().to_string(),
             expected: "a safetensors file with the model's weights",
             source,
-        };
-        let file = open(path).map_err(read)?;
-        if file.metadata().map_err(read)?.len() == 0 {
-            return Err(CheckpointError::Empty { file: name }.into());
+        })?;
+        match file.bytes().is_empty() {
+            true => Err(CheckpointError::Empty { file: file.name }.into()),
+            false => Ok(file),
+        }
+    }
+
+    /// Maps a file of any format. One without bytes has none to map.
+    pub fn map_any(path: &Path) -> io::Result<WeightFile<'static>> {
+        let name = path.display().to_string();
+        let file = open(path)?;
+        if file.metadata()?.len() == 0 {
+            return Ok(WeightFile::borrowed(&name, &[]));
         }
         // SAFETY: the mapping is read-only and private to this process. As with every mapped file,
         // another process that shortens the file meanwhile can crash us. The mapping lives only for the
         // time of loading, after which all weights are in memory of our own, unless the user wants a
         // packed model to stay in its file.
-        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        let map = unsafe { Mmap::map(&file) }?;
         Ok(WeightFile {
             name,
             bytes: Bytes::Mapped(Arc::new(map), file),
@@ -261,6 +270,27 @@ impl<'a> Checkpoint<'a> {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Reads a safetensors file's header and every tensor that it describes, for fuzzing (`fuzz/`): any bytes give a result or an error.
+///
+/// # Errors
+///
+/// [`CheckpointError`].
+#[doc(hidden)]
+pub fn walk_safetensors(bytes: &[u8]) -> Result<(), CheckpointError> {
+    let files = [WeightFile::borrowed("fuzzed", bytes)];
+    let checkpoint = Checkpoint::parse(&files, "fuzzed")?;
+    for (_, tensors) in &checkpoint.shards {
+        for name in tensors.names() {
+            let tensor = checkpoint.tensor(name, "what its header says")?;
+            if Element::of(tensor.dtype).is_some() {
+                let floats = tensor.floats(&tensor.shape)?;
+                std::hint::black_box(floats.to_vec());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One tensor as it lies in the file. `data` has exactly the bytes of `shape` and `dtype`.

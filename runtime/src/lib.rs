@@ -62,6 +62,8 @@ pub mod error;
 mod expansion;
 mod forward;
 mod generate;
+#[doc(hidden)]
+pub mod gguf;
 mod head;
 mod header;
 mod inspect;
@@ -81,6 +83,8 @@ mod trace;
 mod trits;
 mod weights;
 
+#[doc(hidden)]
+pub use checkpoint::walk_safetensors;
 pub use clock::{Activity, Times};
 pub use config::Config;
 pub use engine::{Engine, HeadUse, Logits, StepOutput, Work};
