@@ -87,11 +87,7 @@ pub const SHORT_MAX: i16 = 127;
 
 /// Asks the CPU to bring codes near that will be multiplied soon.
 pub fn fetch(codes: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in codes.as_chunks::<LINE>().0 {
-        x86::fetch(line, 0);
-    }
-    let _ = codes;
+    crate::fetch::fetch(codes);
 }
 
 /// An integer vector as one or two int8 digits to the base 128, padded with zeros.
@@ -323,11 +319,11 @@ mod x86 {
     /// How far ahead of the codes at hand they are fetched: the CPU's own prefetchers stop at the end of a page.
     const AHEAD: usize = 8192;
 
-    /// Asks for the line `ahead` bytes behind this one.
+    /// Asks for the line `AHEAD` bytes behind this one.
     #[inline(always)]
-    pub fn fetch(line: &[u8; LINE], ahead: usize) {
+    fn fetch(line: &[u8; LINE]) {
         // SAFETY: a prefetch of any address is a hint; the pointer is not used otherwise.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(ahead).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD).cast()) }
     }
 
     #[inline]
@@ -371,7 +367,7 @@ mod x86 {
                     for ((lines, high), low) in lines.as_chunks::<ROWS>().0.iter().zip(high).zip(low) {
                         let mut codes = [_mm512_setzero_si512(); ROWS];
                         for (codes, line) in codes.iter_mut().zip(lines) {
-                            fetch(line, AHEAD);
+                            fetch(line);
                             *codes = load512(line);
                         }
                         for place in 0..CODES {
@@ -467,7 +463,7 @@ mod x86 {
         for (lines, out) in lines.chunks_exact(panel).zip(out.as_chunks_mut::<ROWS>().0) {
             let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
             for ((lines, high), low) in lines.as_chunks::<ROWS>().0.iter().zip(high).zip(low) {
-                lines.iter().for_each(|line| fetch(line, AHEAD));
+                lines.iter().for_each(fetch);
                 for half in 0..2 {
                     let part = |digits: &[i8; LINE]| load256(&digits.as_chunks::<HALF>().0[half]);
                     for (line, sums) in lines.iter().zip(&mut sums) {

@@ -8,6 +8,7 @@ use std::ptr;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{GemvArgs, Token};
+use crate::fetch::fetch;
 use crate::memory::MemoryError;
 use crate::operand::{BlockOperand, Operand, PreparedBlock};
 use crate::pack::{Layout, PackedMatrix};
@@ -112,8 +113,9 @@ impl Gemv {
         }
         // A worker that prepares its activations itself would do it again for each piece.
         let bytes = matrix.data().len() / threads.max(1);
+        let run = bytes / matrix.packing().blocks(matrix.cols()).max(1);
         let pieces = match choice.tile.tables {
-            Tables::Shared => team::pieces(bytes, threads),
+            Tables::Shared => team::pieces(bytes, threads).min(team::runs(run)),
             Tables::Own => 1,
         };
         let parts = Parts::new(matrix.layout(), threads, pieces);
@@ -257,13 +259,15 @@ impl Gemv {
             scales: None,
         };
         let block_cols = self.matrix.packing().block_cols();
-        call.walk(self.parts.units(worker), |block, units, rows| {
-            let start = block * block_cols;
+        for run in call.runs(self.parts.units(worker)) {
+            call.fetch(&run);
+            let start = run.block * block_cols;
             let prepared = own.build(&q[start..(start + block_cols).min(q.len())]);
             after(Stage::Prepared);
-            call.block(block, units, [(prepared, &mut sums[rows])].into_iter());
+            let batch = [(prepared, &mut sums[run.rows])];
+            call.block(run.block, run.units, batch.into_iter());
             after(Stage::Multiplied);
-        });
+        }
     }
 
     /// The whole product on the calling thread. `out.len()` is `operands.len() * rows`, one token after another.
@@ -515,6 +519,17 @@ struct Call<'a> {
     scales: Option<&'a [f32]>,
 }
 
+/// Weights that lie together: a K block of some units.
+struct Run {
+    block: usize,
+    units: Range<usize>,
+    /// Their rows, counted from the first of the product.
+    rows: Range<usize>,
+}
+
+/// Bytes of the next run that are asked for.
+const FETCHED: usize = 4 << 10;
+
 /// An output of 32 bits: `i32` of a kernel that sums, `f32` of one that scales.
 trait Output: Copy + Default {}
 impl Output for i32 {}
@@ -553,7 +568,11 @@ impl Call<'_> {
             assert_eq!(operand.cols(), self.matrix.cols(), "columns of the operand");
         }
         let token_len = self.layout.first_row(units.end) - self.layout.first_row(units.start);
-        self.walk(units, |block, units, rows| {
+        let mut runs = self.runs(units).peekable();
+        while let Some(Run { block, units, rows }) = runs.next() {
+            if let Some(next) = runs.peek() {
+                self.fetch(next);
+            }
             // Tokens in batches that fit an array: nothing is allocated here.
             for (operands, sums) in operands
                 .chunks(BATCH)
@@ -564,29 +583,40 @@ impl Call<'_> {
                 let outs = outs.map(|sums| &mut sums[rows.clone()]);
                 self.block(block, units.clone(), prepared.zip(outs));
             }
-        });
+        }
     }
 
-    /// Walks K tiles, chunks of rows and K blocks, in this order: a row's K blocks come in ascending order. `visit` gets the K block, the
-    /// chunk's units, and its rows, counted from the first row of `units`.
-    fn walk(&self, units: Range<usize>, mut visit: impl FnMut(usize, Range<usize>, Range<usize>)) {
-        let first_row = self.layout.first_row(units.start);
+    /// K tiles, chunks of rows and K blocks, in this order: a row's K blocks come in ascending order.
+    fn runs(&self, units: Range<usize>) -> impl Iterator<Item = Run> {
+        let layout = self.layout;
+        let first_row = layout.first_row(units.start);
         let blocks = self.matrix.packing().blocks(self.matrix.cols());
         let all = |n: usize, whole: usize| if n == 0 { whole } else { n.min(whole) };
         let (k_tile, chunk) = (
             all(self.choice.tile.k_blocks, blocks),
             all(self.choice.tile.chunk, units.len()),
         );
-        for k_start in (0..blocks).step_by(k_tile) {
-            for start in units.clone().step_by(chunk) {
+        (0..blocks).step_by(k_tile).flat_map(move |k_start| {
+            let units = units.clone();
+            units.clone().step_by(chunk).flat_map(move |start| {
                 let chunk = start..(start + chunk).min(units.end);
-                let row = |unit| self.layout.first_row(unit) - first_row;
+                let row = |unit| layout.first_row(unit) - first_row;
                 let rows = row(chunk.start)..row(chunk.end);
-                for block in k_start..(k_start + k_tile).min(blocks) {
-                    visit(block, chunk.clone(), rows.clone());
-                }
-            }
-        }
+                (k_start..(k_start + k_tile).min(blocks)).map(move |block| Run {
+                    block,
+                    units: chunk.clone(),
+                    rows: rows.clone(),
+                })
+            })
+        })
+    }
+
+    /// Asks for the first weights of a run while the one before is multiplied: a kernel asks for those ahead of it, but it does not know
+    /// where the next run begins.
+    fn fetch(&self, run: &Run) {
+        let offset = |unit| self.layout.unit_offset(unit, run.block);
+        let (start, end) = (offset(run.units.start), offset(run.units.end));
+        fetch(&self.matrix.data()[start..end.min(start + FETCHED)]);
     }
 
     /// Adds one K block's sums of some units for at most [`BATCH`] tokens, each from its prepared block to its slice: one sum for each

@@ -42,8 +42,9 @@ mod codes;
 mod contract;
 pub mod cpu;
 pub mod epilogue;
+pub mod fetch;
 pub mod gemm;
-pub mod gemv;
+mod gemv;
 mod generated;
 #[cfg(test)]
 mod internal_tests;

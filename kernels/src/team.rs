@@ -44,6 +44,7 @@ use std::time::{Duration, Instant};
 
 pub use columns::{Columns, Split, Strips};
 use pieces::Queues;
+pub(crate) use pieces::runs;
 pub use pieces::{bounds, pieces};
 
 /// How long a thread polls before it sleeps.
