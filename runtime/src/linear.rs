@@ -6,21 +6,29 @@
 //!
 //! The arithmetic is that of `transformers`' `BitLinear` and `AutoBitLinear` in `f32`:
 //! `tern_kernels::epilogue` makes outputs of the exact sums.
+//!
+//! Models that were trained with float activations get an int8 scale for each group of columns instead of one for a position, and some
+//! have weight scales by groups. Then sums are of groups, exact too, and added as floats in ascending order ([`GroupGemv`]).
 
 use std::sync::{Mutex, PoisonError};
 
+use serde::Serialize;
 use tern_kernels::{
-    Batch, BatchKernel, BatchRow, BlockOperand, Columns, Gemm, Gemv, Kernel, MemoryError, Operand,
-    OperandPart, Planner, ScaleRule, Scratch, Shape, Stage, Tables, WeightScales,
+    Batch, BatchKernel, BatchRow, BlockOperand, Columns, Gemm, Granularity, GroupGemv, Kernel,
+    MemoryError, Operand, OperandPart, Packing, Planner, ScaleRule, Scratch, Shape, Stage, Tables,
+    WeightScales,
 };
 
 use crate::clock::{self, Clock};
 use crate::config::Activation;
 use crate::forward::Pass;
 use crate::ops::activation::gate;
-use crate::ops::quantize::{add_scaled, quantize, store_scaled};
+use crate::ops::quantize::{
+    add_grouped, add_scaled, quantize, quantize_groups, store_grouped, store_scaled,
+};
 use crate::ops::rms_norm::rms_norm;
 use crate::parallel::Worker;
+use crate::product::Product;
 use crate::trace::Event;
 
 /// One ternary matrix with its scale.
@@ -28,15 +36,38 @@ pub(crate) struct Linear {
     /// The layer's tensor name without `.weight`.
     pub name: String,
     /// The matrix, its kernel and its split over the team.
-    pub gemv: Gemv,
+    pub gemv: Product,
     /// How several positions are multiplied at once.
     pub batched: Batched,
-    /// The checkpoint's `weight_scale`.
+    /// The checkpoint's `weight_scale`. Those by groups, and all where activations have groups, are part of the product.
     pub scales: WeightScales,
+    /// How many weights have one, as the model has them.
+    pub granularity: ScalesFound,
     /// What it does.
     pub rule: ScaleRule,
     /// A learned norm before the quantization, where the checkpoint has one.
     pub norm: Option<Norm>,
+}
+
+/// How many weights of a matrix share a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ScalesFound {
+    /// The piece that has one.
+    pub granularity: Granularity,
+    /// Columns of a group; 0 for a whole row.
+    pub group: usize,
+}
+
+impl ScalesFound {
+    pub(crate) fn of(scales: &WeightScales) -> ScalesFound {
+        ScalesFound {
+            granularity: scales.granularity(),
+            group: match scales {
+                WeightScales::Groups { group, .. } => *group,
+                _ => 0,
+            },
+        }
+    }
 }
 
 /// How several positions are multiplied with one matrix, by their number.
@@ -47,7 +78,11 @@ pub(crate) struct Batched {
 
 impl Batched {
     /// As the plan says.
-    pub fn plan(planner: &Planner, gemv: &Gemv, threads: usize) -> Batched {
+    pub fn plan(planner: &Planner, product: &Product, threads: usize) -> Batched {
+        let Product::Whole(gemv) = product else {
+            // Batched products sum over all of K.
+            return Batched { steps: Vec::new() };
+        };
         let matrix = gemv.matrix();
         let shape = Shape {
             rows: matrix.rows(),
@@ -96,8 +131,10 @@ pub(crate) enum Epilogue {
 /// Linear layers of the same input width that are applied to the same input.
 pub(crate) struct Projection {
     linears: Vec<Linear>,
-    /// Prepared forms of the input: of which linear layer's input, and for which kernel's packing.
-    forms: Vec<(usize, Kernel)>,
+    /// Activations that share a scale; 0 where all of a position's do.
+    group: usize,
+    /// Prepared forms of the input: of which linear layer's input, for which kernel, and for which of its packings.
+    forms: Vec<(usize, Kernel, Packing)>,
     /// For each linear layer, the form that it reads.
     form_of: Vec<usize>,
     /// For each linear layer, what its time is recorded as.
@@ -130,6 +167,10 @@ struct Room {
     own: Vec<BlockOperand>,
     /// Integer sums.
     sums: Vec<i32>,
+    /// Sums of scaled groups.
+    products: Vec<f32>,
+    /// For one group's products of some rows.
+    block: Vec<f32>,
 }
 
 /// One position's activations as int8.
@@ -138,31 +179,36 @@ struct Quantized {
     /// After the linear layer's own norm, if it has one.
     normed: Vec<f32>,
     values: Vec<i8>,
-    /// 127 / max|x|.
+    /// 127 / max|x|; 1 where groups have steps.
     scale: f32,
+    /// What an activation of one stands for in each group; none where a position has one scale.
+    steps: Vec<f32>,
 }
 
 impl Projection {
-    /// Groups linear layers.
+    /// Groups linear layers, whose activations have a scale for each `group` columns, or for each position where that is 0.
     ///
     /// # Panics
     ///
-    /// If their input widths differ.
-    pub fn new(linears: Vec<Linear>) -> Projection {
+    /// If their input widths differ, or a matrix is not packed in such groups.
+    pub fn new(linears: Vec<Linear>, group: usize) -> Projection {
+        let packing = |linear: &Linear| linear.gemv.matrix().packing();
+        assert!(group == 0 || linears.iter().all(|linear| packing(linear).group == group));
         let cols = linears[0].gemv.matrix().cols();
         assert!(
             linears
                 .iter()
                 .all(|linear| linear.gemv.matrix().cols() == cols)
         );
-        let mut forms: Vec<(usize, Kernel)> = Vec::new();
+        let mut forms: Vec<(usize, Kernel, Packing)> = Vec::new();
         let mut form_of = Vec::new();
         for (index, linear) in linears.iter().enumerate() {
             let input = if linear.norm.is_some() { index } else { 0 };
             let kernel = linear.gemv.choice().kernel;
-            let same = |form: &(usize, Kernel)| form.0 == input && form.1.packing == kernel.packing;
+            let form = (input, packing(linear));
+            let same = |of: &(usize, Kernel, Packing)| (of.0, of.2) == form;
             form_of.push(forms.iter().position(same).unwrap_or_else(|| {
-                forms.push((input, kernel));
+                forms.push((input, kernel, form.1));
                 forms.len() - 1
             }));
         }
@@ -170,6 +216,7 @@ impl Projection {
         Projection {
             activities: linears.iter().map(activity).collect(),
             linears,
+            group,
             forms,
             form_of,
         }
@@ -246,16 +293,16 @@ impl Projection {
         work.operands.resize_with(forms, Vec::new);
         work.batches.resize_with(forms, || None);
         work.rooms.resize_with(threads, Room::default);
-        for (form, &(_, kernel)) in self.forms.iter().enumerate() {
+        for (form, &(_, kernel, packing)) in self.forms.iter().enumerate() {
             let operands = &mut work.operands[form];
             let needed = self.is_for_few(form, positions) && !workers_prepare;
             while needed && operands.len() < positions {
-                operands.push(Operand::new(kernel, self.cols())?);
+                operands.push(Operand::of_packing(kernel, packing, self.cols())?);
             }
             let batch = &mut work.batches[form];
             let has_room = batch.as_ref().is_some_and(|b| b.tokens() >= positions);
             if self.is_for_many(form, positions) && !has_room {
-                *batch = Some(Batch::new(kernel.packing, self.cols(), positions)?);
+                *batch = Some(Batch::new(packing, self.cols(), positions)?);
             }
             for room in &mut work.rooms {
                 if workers_prepare && room.own.len() <= form {
@@ -294,6 +341,7 @@ impl Projection {
                     },
                     values: &input.values,
                     scale: input.scale,
+                    steps: &input.steps,
                 });
             }
         }
@@ -322,14 +370,22 @@ impl Projection {
                 clock::Activity::Quantize,
                 x.chunks_exact(cols).zip(inputs.iter_mut()),
                 |(x, input)| {
-                    input.scale = match &linear.norm {
-                        None => quantize(x, &mut input.values),
+                    let x = match &linear.norm {
+                        None => x,
                         Some(norm) => {
                             input.normed.resize(cols, 0.0);
                             rms_norm(x, &norm.weight, norm.eps, &mut input.normed);
-                            quantize(&input.normed, &mut input.values)
+                            &input.normed
                         }
                     };
+                    if self.group == 0 {
+                        input.scale = quantize(x, &mut input.values);
+                    } else {
+                        input.scale = 1.0;
+                        input.steps.resize(cols.div_ceil(self.group), 0.0);
+                        let (values, steps) = (&mut input.values, &mut input.steps);
+                        quantize_groups(x, self.group, values, steps);
+                    }
                 },
             );
         }
@@ -351,7 +407,7 @@ impl Projection {
         let operands = operands.filter(|((form, _), _)| self.is_for_few(*form, positions));
         // Few positions are split inside, so that all workers have something to do.
         let pieces = if positions < threads { threads } else { 1 };
-        let operands = operands.flat_map(|((_, &(input, _)), operands)| {
+        let operands = operands.flat_map(|((_, &(input, ..)), operands)| {
             let each = operands.iter_mut().zip(&all_inputs[input][..positions]);
             each.flat_map(move |(operand, input)| {
                 let parts = operand.parts(pieces);
@@ -360,7 +416,7 @@ impl Projection {
         });
         let batches = (self.forms.iter().enumerate()).zip(&mut work.batches);
         let batches = batches.filter(|((form, _), _)| self.is_for_many(*form, positions));
-        let batches = batches.flat_map(|((_, &(input, _)), batch)| {
+        let batches = batches.flat_map(|((_, &(input, ..)), batch)| {
             let rows = batch.iter_mut().flat_map(Batch::rows);
             let each = rows.zip(&all_inputs[input][..positions]);
             each.map(|(row, input)| Piece::Row(row, &input.values))
@@ -410,7 +466,7 @@ impl Projection {
         pass.region(&mut work.rooms, &mut matrices, |worker, room| {
             for index in 0..N {
                 self.multiply_part(index, &input, worker.index, room, &mut worker.clock);
-                self.scale(index, &input, worker, &room.sums, epilogue);
+                self.scale(index, &input, worker, room, epilogue);
             }
             if let (Epilogue::Gate(activation), 2) = (epilogue, N) {
                 for position in 0..positions {
@@ -434,12 +490,21 @@ impl Projection {
         let (linear, form, positions) =
             (&self.linears[index], self.form_of[index], input.positions);
         let Linear { gemv, batched, .. } = linear;
+        let gemv = match gemv {
+            Product::Whole(gemv) => gemv,
+            Product::Groups(gemv) => {
+                self.multiply_groups(gemv, form, input, worker, room);
+                return clock.lap(self.activities[index]);
+            }
+        };
         let gemm = batched.at(positions);
         let len = match gemm {
             Some(gemm) => gemm.part_len(worker),
             None => gemv.part_len(worker),
         };
-        let Room { scratch, own, sums } = room;
+        let Room {
+            scratch, own, sums, ..
+        } = room;
         sums.resize(positions * len, 0);
         if let Some(gemm) = gemm {
             let (batch, scratch) = (input.batches[form].as_ref(), scratch.as_mut());
@@ -459,17 +524,42 @@ impl Projection {
         clock.lap(self.activities[index]);
     }
 
+    /// The same for a matrix with scales by groups: its rows' sums of scaled groups.
+    fn multiply_groups(
+        &self,
+        gemv: &GroupGemv,
+        form: usize,
+        input: &Input<'_>,
+        worker: usize,
+        room: &mut Room,
+    ) {
+        let operands = &input.operands[form][..input.positions];
+        let Room {
+            products, block, ..
+        } = room;
+        products.resize(input.positions * gemv.part_len(worker), 0.0);
+        if self.group == 0 {
+            return gemv.run_part(worker, operands, products);
+        }
+        let inputs = &input.inputs[self.forms[form].0];
+        let step = |position: usize, group: usize| inputs[position].steps[group];
+        gemv.run_part_stepped(worker, operands, step, block, products);
+    }
+
     /// What becomes of a worker's sums of linear layer `index`.
     fn scale(
         &self,
         index: usize,
         input: &Input<'_>,
         worker: &mut Worker<'_, '_>,
-        sums: &[i32],
+        room: &Room,
         epilogue: Epilogue,
     ) {
         let linear = &self.linears[index];
-        let (scales, rule) = (&linear.scales, linear.rule);
+        if let Product::Groups(_) = linear.gemv {
+            return self.scale_groups(index, input, worker, &room.products, epilogue);
+        }
+        let (scales, rule, sums) = (&linear.scales, linear.rule, &room.sums);
         let rows = linear.gemv.part_rows(worker.index);
         let len = sums.len() / input.positions;
         let inputs = &input.inputs[self.forms[self.form_of[index]].0];
@@ -479,6 +569,27 @@ impl Projection {
             match epilogue {
                 Epilogue::Add => add_scaled(scales, rule, rows, sums, s, out),
                 _ => store_scaled(scales, rule, rows, sums, s, out),
+            }
+        }
+        worker.clock.lap(clock::Activity::Scale);
+    }
+
+    /// The same for sums of scaled groups, of which only a position's own scale is left.
+    fn scale_groups(
+        &self,
+        index: usize,
+        input: &Input<'_>,
+        worker: &mut Worker<'_, '_>,
+        products: &[f32],
+        epilogue: Epilogue,
+    ) {
+        let len = products.len() / input.positions;
+        let inputs = &input.inputs[self.forms[self.form_of[index]].0];
+        for (position, out) in worker.strips.rows(index).enumerate() {
+            let (products, s) = (&products[position * len..][..len], inputs[position].scale);
+            match epilogue {
+                Epilogue::Add => add_grouped(products, s, out),
+                _ => store_grouped(products, s, out),
             }
         }
         worker.clock.lap(clock::Activity::Scale);
