@@ -181,7 +181,11 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
         matrices,
     );
     let mut notes = summary.notes;
-    notes.extend(notes::vocabulary(&files, &config, names.tokenizer()));
+    notes.extend(notes::unloaded_vocabulary(
+        &files,
+        &config,
+        names.tokenizer(),
+    ));
     Ok(Summary {
         packed: packed.map(|packed| packed_summary(&packed, &config, planner, threads)),
         notes,
@@ -271,14 +275,17 @@ impl Model {
             read,
             read_greedy: copy.map_or(read, HeadCopy::bytes_read),
         };
-        let matrices = matrices.collect();
-        Summary::new(
+        let mut summary = Summary::new(
             self.name.clone(),
             config,
             (self.threads(), self.kv()),
             head,
-            matrices,
-        )
+            matrices.collect(),
+        );
+        let tokenizer = self.tokenizer().ok();
+        let vocabulary = tokenizer.and_then(|tokenizer| notes::vocabulary(tokenizer, config));
+        summary.notes.extend(vocabulary);
+        summary
     }
 }
 

@@ -531,3 +531,128 @@ fn floats_that_are_not_ternary_are_named() {
     let message = error(&files);
     assert!(message.contains("inf in row 5, column 130"), "{message}");
 }
+
+/// The published models' sizes and the keys that tell how they are run, spelled as their `config.json` are known to be: all are understood. (What
+/// is not known of a file, such as the base of Falcon-E's frequencies, is left out; the sizes of the last two are those of models of their kind.)
+#[test]
+fn configurations_of_published_models_are_understood() {
+    let llama = json!({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "attention_bias": false,
+        "mlp_bias": false, "pretraining_tp": 1, "rope_scaling": null, "tie_word_embeddings": false, "rms_norm_eps": 1e-5});
+    let bitnet = json!({"quant_method": "bitnet", "modules_to_not_convert": ["lm_head"]});
+    let first = json!({"architectures": ["BitnetForCausalLM"], "model_type": "llama", "hidden_act": "silu", "input_bits": 8, "weight_bits": 1,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": null, "tie_word_embeddings": true, "vocab_size": 32002});
+    let qwen3 = json!({"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_act": "silu", "head_dim": 128, "rope_theta": 1000000,
+        "rms_norm_eps": 1e-6, "attention_bias": false, "use_sliding_window": false, "sliding_window": null, "max_window_layers": 28,
+        "vocab_size": 151_936, "tie_word_embeddings": true,
+        "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192}});
+    let with = |base: &Value, more: Value| {
+        let mut all = base.as_object().unwrap().clone();
+        all.extend(more.as_object().unwrap().clone());
+        Value::Object(all)
+    };
+    let sizes = |hidden: usize, ffn: usize, layers: usize, heads: usize, kv: usize| {
+        json!({"hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "num_key_value_heads": kv})
+    };
+    let falcon = with(
+        &llama,
+        json!({"quantization_config": bitnet, "is_bitnet_config": true, "rope_theta": 1_000_042, "head_dim": 256,
+        "vocab_size": 131_072, "rms_norm_eps": 1e-6}),
+    );
+    let falcon_e = with(
+        &llama,
+        json!({"quantization_config": bitnet, "head_dim": 128, "vocab_size": 32_768}),
+    );
+    let llama3 = json!({"quantization_config": {"quant_method": "bitnet"}, "rope_theta": 500_000.0, "vocab_size": 128_256});
+    // Name, configuration, head_dim, ternary weights in millions.
+    let models = [
+        (
+            "bitnet_b1_58-large",
+            with(&first, sizes(1536, 4096, 24, 16, 16)),
+            96,
+            679,
+        ),
+        (
+            "bitnet_b1_58-3B",
+            with(&first, sizes(3200, 8640, 26, 32, 32)),
+            100,
+            3221,
+        ),
+        (
+            "Llama3-8B-1.58",
+            with(&with(&llama, llama3), sizes(4096, 14336, 32, 32, 8)),
+            128,
+            6979,
+        ),
+        (
+            "Falcon3-1B",
+            with(&falcon, sizes(2048, 8192, 18, 8, 4)),
+            256,
+            1132,
+        ),
+        (
+            "Falcon3-3B",
+            with(&falcon, sizes(3072, 9216, 22, 12, 4)),
+            256,
+            2422,
+        ),
+        (
+            "Falcon3-7B",
+            with(&falcon, sizes(3072, 23_040, 28, 12, 4)),
+            256,
+            6650,
+        ),
+        (
+            "Falcon3-10B",
+            with(&falcon, sizes(3072, 23_040, 40, 12, 4)),
+            256,
+            9500,
+        ),
+        (
+            "Falcon-E-1B",
+            with(&falcon_e, sizes(2048, 9216, 24, 16, 2)),
+            128,
+            1585,
+        ),
+        (
+            "Falcon-E-3B",
+            with(&falcon_e, sizes(2048, 13_312, 32, 16, 2)),
+            128,
+            2919,
+        ),
+        (
+            "TriLM 3.9B",
+            with(
+                &with(&llama, json!({"vocab_size": 50_688})),
+                sizes(3072, 9216, 30, 24, 24),
+            ),
+            128,
+            3680,
+        ),
+        (
+            "Ternary-Bonsai-4B",
+            with(&qwen3, sizes(2560, 9728, 36, 32, 8)),
+            128,
+            3633,
+        ),
+    ];
+    for (name, json, head_dim, millions) in models {
+        let json = serde_json::to_vec(&json).unwrap();
+        let config = tern_runtime::Config::parse(&json, name).unwrap();
+        assert_eq!(config.head_dim, head_dim, "{name}");
+        assert_eq!(config.activation, Activation::Silu, "{name}");
+        let is_first = name.starts_with("bitnet");
+        assert_eq!(config.has_sub_norms(), is_first, "{name}");
+        let weights = match name {
+            _ if is_first => WeightSource::Online,
+            "TriLM 3.9B" | "Ternary-Bonsai-4B" => WeightSource::Exact,
+            _ => WeightSource::Offline,
+        };
+        assert_eq!(config.quantization.weights, weights, "{name}");
+        let matrices = Model::matrices_from_bytes(&json).unwrap();
+        let each = matrices
+            .iter()
+            .map(|m| m.shape.rows * m.shape.cols * m.layers);
+        assert_eq!(each.sum::<usize>() / 1_000_000, millions, "{name}");
+    }
+}

@@ -96,19 +96,28 @@ fn scales_text(matrices: &[Matrix]) -> String {
     kinds.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-/// Remarks on a model's tokenizer, of which loading refuses what cannot be run.
-pub(super) fn vocabulary(files: &Files<'_>, config: &Config, name: &str) -> Option<String> {
-    let json = files.tokenizer()?;
-    let rows = config.vocab_size;
-    let tokenizer = match Tokenizer::parse(json, name) {
+/// What looks wrong with the tokenizer of a model that is not loaded; loading refuses what cannot be run.
+pub(super) fn unloaded_vocabulary(
+    files: &Files<'_>,
+    config: &Config,
+    name: &str,
+) -> Option<String> {
+    let tokenizer = match Tokenizer::parse(files.tokenizer()?, name) {
         Err(error) => return Some(format!("suspicious: {error}")),
         Ok(tokenizer) => tokenizer,
     };
-    if let Err(error) = tokenizer.check_vocabulary(rows, name) {
-        return Some(format!("suspicious: {error}"));
+    match tokenizer.check_vocabulary(config.vocab_size, name) {
+        Err(error) => Some(format!("suspicious: {error}")),
+        Ok(()) => vocabulary(&tokenizer, config),
     }
-    let tokens = tokenizer.vocab_size();
+}
+
+/// Whether the embedding has rows that no token stands for.
+pub(super) fn vocabulary(tokenizer: &Tokenizer, config: &Config) -> Option<String> {
+    let (rows, tokens) = (config.vocab_size, tokenizer.vocab_size());
     (tokens < rows).then(|| {
-        format!("the embedding has {rows} rows, the tokenizer {tokens} tokens: the other rows stand for no text")
+        format!(
+            "the embedding has {rows} rows, the tokenizer {tokens} tokens: the other rows stand for no text"
+        )
     })
 }
