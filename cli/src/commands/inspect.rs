@@ -140,9 +140,10 @@ fn activation(config: &Config) -> String {
 
 /// What a person should know beside the numbers.
 fn notes(summary: &Summary) -> String {
-    let lines = summary.notes.iter();
-    lines.fold(String::new(), |mut text, note| {
-        let _ = write!(text, "\n{} {note}", paint(BOLD, "note:"));
+    let lines = summary.notes.iter().enumerate();
+    lines.fold(String::new(), |mut text, (index, note)| {
+        let gap = if index == 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{gap}{} {note}", paint(BOLD, "note:"));
         text
     })
 }
