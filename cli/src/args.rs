@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tern_kernels::{Cpu, Force, Isa, Pages};
+use tern_runtime::config::Activation;
 use tern_runtime::{HeadMode, KvType, Residence};
 
 use crate::commands::{
@@ -98,6 +99,8 @@ pub struct EngineArgs {
     pub load: LoadArg,
     #[command(flatten)]
     pub kv: KvArg,
+    #[command(flatten)]
+    pub ffn_act: FfnActArg,
 }
 
 /// `--load`.
@@ -125,6 +128,30 @@ impl LoadArg {
             Load::Memory => Residence::Memory,
             Load::File => Residence::File,
         }
+    }
+}
+
+/// `--ffn-act`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct FfnActArg {
+    /// The feed-forward activation, where the model's files name a wrong one or none (`tern inspect` says what was taken, and why)
+    #[arg(long = "ffn-act", value_name = "NAME", value_enum)]
+    ffn_act: Option<FfnAct>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FfnAct {
+    Relu2,
+    Silu,
+}
+
+impl FfnActArg {
+    /// The library's word for it.
+    pub fn activation(self) -> Option<Activation> {
+        self.ffn_act.map(|act| match act {
+            FfnAct::Relu2 => Activation::Relu2,
+            FfnAct::Silu => Activation::Silu,
+        })
     }
 }
 

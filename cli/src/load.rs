@@ -66,6 +66,7 @@ impl ModelName {
             head: setup.head,
             residence: setup.residence,
             kv: setup.kv,
+            activation: setup.activation,
             progress: Some(&progress),
         };
         let model = match self {
@@ -90,16 +91,15 @@ impl ModelName {
 
     /// Describes the model; of a folder only the configuration and the headers are read.
     pub fn summary(&self, setup: Setup) -> anyhow::Result<Summary> {
+        let options = LoadOptions {
+            threads: setup.threads,
+            kv: setup.kv,
+            activation: setup.activation,
+            ..LoadOptions::new(setup.planner)
+        };
         let summary = match self {
-            ModelName::Path(path) => {
-                tern_runtime::inspect(path, &setup.planner, setup.threads, setup.kv)?
-            }
+            ModelName::Path(path) => tern_runtime::inspect(path, &options)?,
             ModelName::Demo => {
-                let options = LoadOptions {
-                    threads: setup.threads,
-                    kv: setup.kv,
-                    ..LoadOptions::new(setup.planner)
-                };
                 let summary = Model::from_bytes(&bundled::MODEL, &options)?.summary();
                 Summary {
                     model: self.to_string(),

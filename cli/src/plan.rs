@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 use tern_kernels::{Cpu, Loaded, Planner, Profile, ProfileError};
+use tern_runtime::config::Activation;
 use tern_runtime::{HeadMode, KvType, Residence};
 
 use crate::args::{EngineArgs, ProfileChoice};
@@ -26,6 +27,8 @@ pub struct Setup {
     pub residence: Residence,
     /// How keys and values are kept.
     pub kv: KvType,
+    /// The feed-forward activation, if not the file's.
+    pub activation: Option<Activation>,
 }
 
 /// Which profile is used, or why none is.
@@ -164,6 +167,7 @@ impl EngineArgs {
             head: self.head.mode(),
             residence: self.load.residence(),
             kv: self.kv.or_f16(),
+            activation: self.ffn_act.activation(),
         })
     }
 }

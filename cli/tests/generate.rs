@@ -92,6 +92,27 @@ fn the_bundled_model_is_the_folder_of_the_repository() {
 }
 
 #[test]
+fn another_activation_is_taken_where_it_is_asked_for() {
+    let world = World::new();
+    let text =
+        |more: &[&str]| world.ok(&[&["run", "demo", "-p", "KING", "-n", "12"], more].concat());
+    assert_eq!(text(&[]), text(&["--ffn-act", "relu2"]));
+    assert_ne!(text(&[]), text(&["--ffn-act", "silu"]));
+    let shown = world.ok(&["inspect", "demo"]);
+    assert!(
+        shown.contains("relu2, by hidden_act in config.json"),
+        "{shown}"
+    );
+    let shown = world.ok(&["inspect", "demo", "--ffn-act", "silu"]);
+    assert!(
+        shown.contains("silu, is asked for; the file's is relu2"),
+        "{shown}"
+    );
+    let wrong = world.run(&["run", "demo", "-p", "KING", "--ffn-act", "gelu"]);
+    assert!(wrong.err.contains("relu2, silu"), "{}", wrong.err);
+}
+
+#[test]
 fn only_the_text_goes_to_standard_output() {
     let world = World::new();
     let ran = world.run(&["run", "demo", "-p", "ROMEO:", "-n", "5"]);

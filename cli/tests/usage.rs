@@ -52,6 +52,7 @@ fn the_options_of_the_engine_are_everywhere_where_a_model_runs() {
             "--profile",
             "--kernel",
             "--max-isa",
+            "--ffn-act",
             "TERN_PROFILE",
             "TERN_MAX_ISA",
         ] {

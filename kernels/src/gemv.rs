@@ -1,6 +1,8 @@
 //! The matrix-vector product: a packed matrix, the kernel and tile that the plan chose, and the split of its rows over the team.
 //! The only place that calls a generated matrix-vector kernel.
 
+mod groups;
+
 use std::borrow::Borrow;
 use std::ops::Range;
 use std::ptr;
@@ -8,6 +10,7 @@ use std::ptr;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{GemvArgs, Token};
+use crate::epilogue::ScalesError;
 use crate::fetch::fetch;
 use crate::memory::MemoryError;
 use crate::operand::{BlockOperand, Operand, PreparedBlock};
@@ -300,7 +303,7 @@ pub struct GroupGemv {
     /// Kernels that read the matrix for more tokens at once, the widest first.
     wider: Vec<Kernel>,
     parts: Parts,
-    /// For each K block the scale of each row, padded with zeros to whole panels.
+    /// For each K block the scale of each row, padded with zeros to whole panels; or only once, where they are those of all blocks.
     scales: Vec<f32>,
 }
 
@@ -326,6 +329,19 @@ pub enum GroupError {
         /// Columns in a group.
         group: usize,
     },
+    /// Too few or too many scales of a [`WeightScales`](crate::WeightScales).
+    #[error(transparent)]
+    Count(#[from] ScalesError),
+    /// A K block would need several scales.
+    #[error(
+        "the matrix is packed in groups of {packed} columns, but its scales are for groups of {group}; pack it in groups that divide those"
+    )]
+    Group {
+        /// Columns in a group of the scales.
+        group: usize,
+        /// Columns in a group of the packing.
+        packed: usize,
+    },
 }
 
 impl GroupGemv {
@@ -342,13 +358,6 @@ impl GroupGemv {
         threads: usize,
     ) -> Result<Self, GroupError> {
         let packing = matrix.packing();
-        if choice.kernel.scales != Scales::Groups || !choice.kernel.reads(packing) {
-            Err(PackingMismatch {
-                matrix: packing,
-                kernel: choice.kernel.id,
-                expected: choice.kernel.packing,
-            })?;
-        }
         let (rows, cols) = (matrix.rows(), matrix.cols());
         let blocks = packing.blocks(cols);
         // No overflow: the matrix holds at least a byte for each row and group.
@@ -368,14 +377,7 @@ impl GroupGemv {
                 by_block[block * padded + row] = scale;
             }
         }
-        let parts = Parts::new(matrix.layout(), threads, 1);
-        Ok(GroupGemv {
-            wider: choice.kernel.wider(packing),
-            matrix,
-            choice,
-            parts,
-            scales: by_block,
-        })
+        GroupGemv::join(matrix, by_block, choice, threads)
     }
 
     /// As [`Gemv::alone`].
@@ -429,14 +431,8 @@ impl GroupGemv {
     /// # Panics
     ///
     /// When a length is off, or an operand is of another packing or width.
-    pub fn run_part(&self, worker: usize, operands: &[&Operand], out: &mut [f32]) {
-        let call = Call {
-            choice: &self.choice,
-            wider: &self.wider,
-            matrix: &self.matrix,
-            layout: self.parts.layout,
-            scales: Some(&self.scales),
-        };
+    pub fn run_part(&self, worker: usize, operands: &[impl Borrow<Operand>], out: &mut [f32]) {
+        let call = self.call();
         call.run_part(self.parts.units(worker), operands, out);
     }
 }
@@ -515,7 +511,7 @@ struct Call<'a> {
     wider: &'a [Kernel],
     matrix: &'a PackedMatrix,
     layout: Layout,
-    /// For each K block the scale of each padded row, where the kernel's outputs are `f32`.
+    /// Where the kernel's outputs are `f32`: for each K block the scale of each padded row, or once for all blocks.
     scales: Option<&'a [f32]>,
 }
 
@@ -558,15 +554,7 @@ impl Call<'_> {
         operands: &[impl Borrow<Operand>],
         sums: &mut [T],
     ) {
-        for operand in operands {
-            let operand = operand.borrow();
-            assert_eq!(
-                operand.packing(),
-                self.matrix.packing(),
-                "packing of the operand"
-            );
-            assert_eq!(operand.cols(), self.matrix.cols(), "columns of the operand");
-        }
+        self.check(operands);
         let token_len = self.layout.first_row(units.end) - self.layout.first_row(units.start);
         let mut runs = self.runs(units).peekable();
         while let Some(Run { block, units, rows }) = runs.next() {
@@ -583,6 +571,19 @@ impl Call<'_> {
                 let outs = outs.map(|sums| &mut sums[rows.clone()]);
                 self.block(block, units.clone(), prepared.zip(outs));
             }
+        }
+    }
+
+    /// Checks that the operands are for the matrix.
+    fn check(&self, operands: &[impl Borrow<Operand>]) {
+        for operand in operands {
+            let operand = operand.borrow();
+            assert_eq!(
+                operand.packing(),
+                self.matrix.packing(),
+                "packing of the operand"
+            );
+            assert_eq!(operand.cols(), self.matrix.cols(), "columns of the operand");
         }
     }
 
@@ -637,7 +638,12 @@ impl Call<'_> {
         let rows = layout.first_row(units.end) - first_row;
         let scales = self.scales.map_or(ptr::null(), |scales| {
             let padded = layout.panels() * self.matrix.packing().lanes;
-            scales[block * padded + first_row..][..rows].as_ptr()
+            let start = if scales.len() == padded {
+                0
+            } else {
+                block * padded
+            };
+            scales[start + first_row..][..rows].as_ptr()
         });
         let none = Token {
             operand: ptr::null(),

@@ -42,11 +42,20 @@ impl Operand {
     }
 
     /// The same for the matrices of `packing`, one that the kernel reads beside its own: with a scale for each group of columns.
-    pub(crate) fn of_packing(
-        kernel: Kernel,
-        packing: Packing,
-        cols: usize,
-    ) -> Result<Self, MemoryError> {
+    ///
+    /// # Errors
+    ///
+    /// No memory.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel does not read the packing.
+    pub fn of_packing(kernel: Kernel, packing: Packing, cols: usize) -> Result<Self, MemoryError> {
+        assert!(
+            kernel.reads(packing),
+            "{} does not read {packing}",
+            kernel.id
+        );
         let steps = packing.steps(cols);
         let bytes = steps.checked_mul(kernel.operand_step_bytes);
         let bytes = bytes.ok_or(MemoryError::TooLarge { bytes: usize::MAX })?;

@@ -15,7 +15,9 @@ use crate::memory::Pages;
 use crate::packing::Packing;
 use crate::plan::estimate::{estimate, gemm_estimate};
 use crate::profile::{BatchEntry, Entry, Profile};
-use crate::registry::{Family, GemmKernel, Kernel, UnpackKernel, kernels};
+use crate::registry::{
+    Family, GemmKernel, Kernel, KernelDesc, UnpackKernel, group_kernels, kernels,
+};
 
 /// Rows and columns of a matrix (M x K, outputs x inputs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,8 +124,24 @@ const BATCH_STEPS_MAX: usize = 16;
 pub enum Force {
     /// The best kernel of a family.
     Family(Family),
-    /// One kernel by its id.
+    /// One kernel by its id. It stands for its kin where it does not apply: for matrices with scales by groups of columns the kernels
+    /// of its instruction set, family and code that read those, and the other way round.
     Id(String),
+}
+
+impl Force {
+    /// Whether `kernel` is wanted.
+    fn wants(&self, kernel: &KernelDesc) -> bool {
+        let family = match self {
+            Force::Family(family) => return kernel.family == *family,
+            Force::Id(id) if kernel.id == id => return true,
+            Force::Id(id) => kernels().chain(group_kernels()).find(|k| k.id == id),
+        };
+        family.is_some_and(|named| {
+            let kin = |k: &KernelDesc| (k.isa, k.family, k.packing.code);
+            named.scales != kernel.scales && kin(named) == kin(kernel)
+        })
+    }
 }
 
 impl FromStr for Force {
@@ -133,7 +151,7 @@ impl FromStr for Force {
         if let Ok(family) = name.parse() {
             return Ok(Force::Family(family));
         }
-        match kernels().any(|k| k.id == name) {
+        match kernels().chain(group_kernels()).any(|k| k.id == name) {
             true => Ok(Force::Id(name.to_owned())),
             false => Err(PlanError::UnknownKernel(name.to_owned())),
         }
@@ -195,14 +213,18 @@ impl Planner {
         force: Option<Force>,
     ) -> Result<Self, PlanError> {
         match &force {
-            Some(Force::Id(id)) if cpu.kernel(id).is_none() => {
-                return Err(match kernels().find(|k| k.id == id) {
-                    Some(k) => PlanError::NotHere {
-                        id: id.clone(),
-                        isa: k.isa.name(),
+            Some(Force::Id(id))
+                if !cpu.kernels().chain(cpu.group_kernels()).any(|k| k.id == id) =>
+            {
+                return Err(
+                    match kernels().chain(group_kernels()).find(|k| k.id == id) {
+                        Some(k) => PlanError::NotHere {
+                            id: id.clone(),
+                            isa: k.isa.name(),
+                        },
+                        None => PlanError::UnknownKernel(id.clone()),
                     },
-                    None => PlanError::UnknownKernel(id.clone()),
-                });
+                );
             }
             Some(Force::Family(family)) if !cpu.kernels().any(|k| k.family == *family) => {
                 return Err(PlanError::EmptyFamily(*family));
@@ -253,32 +275,76 @@ impl Planner {
         threads: usize,
         fits: impl Fn(&Kernel) -> bool,
     ) -> Option<Choice> {
-        let is_allowed = |kernel: &Kernel| match &self.force {
+        // A kernel for groups whose kin is not in this build forces nothing here.
+        let any = |force: &&Force| self.cpu.kernels().any(|k| force.wants(&k));
+        let force = self.force.as_ref().filter(any);
+        let is_allowed = |kernel: &Kernel| match force {
             // The reference is for a build whose configs hold nothing that this CPU runs.
             None => kernel.family != Family::Reference || self.only_reference,
-            Some(Force::Family(family)) => kernel.family == *family,
-            Some(Force::Id(id)) => kernel.id == id,
+            Some(force) => force.wants(kernel),
         };
         let wanted = |kernel: &Kernel| is_allowed(kernel) && fits(kernel);
         if let Some(mut choice) = self.profiled(shape, threads, wanted) {
-            if self.force.is_some() {
+            if force.is_some() {
                 choice.source = Source::Forced;
             }
             return Some(choice);
         }
         // One that takes several tokens at once serves a single one no better; `Gemv` finds those for the tokens it gets.
-        let by_id = matches!(self.force, Some(Force::Id(_)));
+        let is_named = |kernel: &Kernel| force.is_some_and(|f| *f == Force::Id(kernel.id.into()));
         let cost = |kernel: &Kernel| estimate(kernel, shape, &self.cpu.caches);
         let kernel = self
             .cpu
             .kernels()
-            .filter(|k| wanted(k) && (k.batch == 1 || by_id))
+            .filter(|k| wanted(k) && (k.batch == 1 || is_named(k)))
             .min_by(|a, b| cost(a).total_cmp(&cost(b)).then(a.id.cmp(b.id)))?;
-        let source = if self.force.is_some() {
+        let source = if force.is_some() {
             Source::Forced
         } else {
             Source::Estimate
         };
+        Some(Choice {
+            tile: kernel.default_tile(),
+            kernel,
+            source,
+        })
+    }
+
+    /// The kernel for a matrix with scales by groups of `group` columns, of its weights or of its activations; `None` where this CPU runs
+    /// none that reads such groups.
+    ///
+    /// By the closed form, since profiles have no entries for them yet, among the kernels that the user wants, if any of those has groups.
+    pub fn choose_groups(&self, shape: Shape, group: usize) -> Option<Choice> {
+        self.choose_groups_among(shape, |kernel| kernel.reads(kernel.packing.grouped(group)))
+    }
+
+    /// The same for a matrix that is packed already.
+    pub fn choose_groups_for(&self, shape: Shape, packing: Packing) -> Option<Choice> {
+        self.choose_groups_among(shape, |kernel| kernel.reads(packing))
+    }
+
+    fn choose_groups_among(&self, shape: Shape, fits: impl Fn(&Kernel) -> bool) -> Option<Choice> {
+        let fitting: Vec<Kernel> = self.cpu.group_kernels().filter(fits).collect();
+        let wants = |kernel: &&Kernel| self.force.as_ref().is_some_and(|f| f.wants(kernel));
+        let forced: Vec<Kernel> = fitting.iter().filter(wants).copied().collect();
+        let (source, kernels) = match forced.is_empty() {
+            true => (Source::Estimate, fitting),
+            false => (Source::Forced, forced),
+        };
+        let cost = |kernel: &Kernel| estimate(kernel, shape, &self.cpu.caches);
+        // A wider one comes with one for a single token, unless it was asked for by name.
+        let width = kernels.iter().map(|k| k.batch).min()?;
+        let named = |k: &Kernel| self.force == Some(Force::Id(k.id.to_owned()));
+        let kernel = kernels
+            .iter()
+            .copied()
+            .filter(|k| k.batch == width || named(k))
+            .min_by(|a, b| {
+                let by_name = named(b).cmp(&named(a));
+                by_name
+                    .then(cost(a).total_cmp(&cost(b)))
+                    .then(a.id.cmp(b.id))
+            })?;
         Some(Choice {
             tile: kernel.default_tile(),
             kernel,

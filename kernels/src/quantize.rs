@@ -46,6 +46,44 @@ pub fn quantize_row(x: &[f32], q: &mut [i8]) -> f32 {
     s
 }
 
+/// Quantizes the activations of one token to int8, each `group` of neighbours by its own largest magnitude; `steps` gets what an activation
+/// of one stands for in each group, so `x` is about `q * step`.
+///
+/// ```text
+/// step = max|x| / 127;  q = round_half_even(x * (127 / max|x|))
+/// ```
+///
+/// This is for models that were trained with float activations, so there is no reference but the floats: steps are as fine as the group allows.
+/// A group without a magnitude worth a step (below 1e-35) is zeros. One with a NaN or an infinity is zeros and its step NaN, which makes
+/// every output NaN.
+///
+/// # Panics
+///
+/// If `q` and `x` differ in length, or there is not a step for each group.
+#[inline(always)]
+pub fn quantize_groups(x: &[f32], group: usize, q: &mut [i8], steps: &mut [f32]) {
+    assert_eq!(q.len(), x.len(), "one int8 for each activation");
+    assert_eq!(
+        steps.len(),
+        x.len().div_ceil(group),
+        "a step for each group"
+    );
+    let groups = x.chunks(group).zip(q.chunks_mut(group));
+    for ((x, q), step) in groups.zip(steps) {
+        let largest = largest_magnitude(x);
+        if !(1e-35..=f32::MAX).contains(&largest) {
+            q.fill(0);
+            *step = if largest < 1e-35 { 0.0 } else { f32::NAN };
+            continue;
+        }
+        let s = 127.0 / largest;
+        for (q, &x) in q.iter_mut().zip(x) {
+            *q = round_to_i8(x * s);
+        }
+        *step = largest / 127.0;
+    }
+}
+
 /// `max |x|`, or a NaN if there is one; 0 for an empty row.
 ///
 /// Bit patterns of floats without their sign order as integers: numbers by size, then infinity, then
@@ -137,6 +175,31 @@ mod tests {
         for v in [0.0, -0.0, f32::MIN_POSITIVE, 4_194_304.0, -4_194_304.0] {
             check(v);
         }
+    }
+
+    /// Each group by itself, the last one shorter; zeros, tiny ones and what is not finite.
+    #[test]
+    fn groups_have_steps_of_their_own() {
+        let x = [
+            1.0,
+            -2.0,
+            0.0,
+            254.0,
+            127.0,
+            -1.0,
+            0.0,
+            0.0,
+            1e-38,
+            f32::NAN,
+        ];
+        let (mut q, mut steps) = ([7; 10], [7.0; 5]);
+        quantize_groups(&x, 2, &mut q, &mut steps);
+        assert_eq!(q, [64, -127, 0, 127, 127, -1, 0, 0, 0, 0]);
+        assert_eq!(steps[..4], [2.0 / 127.0, 2.0, 1.0, 0.0]);
+        assert!(steps[4].is_nan());
+        let (mut q, mut steps) = ([0; 3], [0.0; 2]);
+        quantize_groups(&[f32::INFINITY, 1.0, f32::MAX], 2, &mut q, &mut steps);
+        assert!(steps[0].is_nan() && steps[1].is_finite() && q == [0, 0, 127]);
     }
 
     #[test]

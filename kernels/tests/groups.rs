@@ -4,8 +4,8 @@ mod common;
 
 use common::{Case, Rng, several};
 use tern_kernels::{
-    Choice, Cpu, Family, GroupError, GroupGemv, Kernel, KernelDesc, Operand, Source, Tables, Tile,
-    group_kernels, kernels, reference,
+    Choice, Cpu, Family, Force, GroupError, GroupGemv, Kernel, KernelDesc, Operand, Planner, Shape,
+    Source, Tables, Tile, WeightScales, group_kernels, kernels, reference,
 };
 
 /// A random matrix, its scales and some tokens.
@@ -205,4 +205,127 @@ fn what_does_not_fit_is_refused() {
     };
     let matrix = grouped.case.pack_as(kernel.packing);
     assert!(tern_kernels::Gemv::new(matrix, choice, 1).is_err());
+}
+
+/// The scale of a row and column, whatever the granularity.
+fn scale_at(scales: &WeightScales, cols: usize, row: usize, col: usize) -> f32 {
+    match scales {
+        WeightScales::Matrix(scale) => *scale,
+        WeightScales::Rows(scales) => scales[row],
+        WeightScales::Groups { group, scales } => scales[row * cols.div_ceil(*group) + col / group],
+    }
+}
+
+/// Scales for the matrix, rows, groups as packed and coarser ones, times a step for each token and group: for every kernel, many tokens
+/// at once or one, any tile and number of workers, the bits of the formula.
+#[test]
+fn steps_of_activations_and_coarser_scales_give_the_formulas_bits() {
+    let cpu = Cpu::detect();
+    let (group, rows, cols, tokens) = (32, 300, 3 * 32 + 7, 21);
+    let grouped = Grouped::random(rows, cols, group, tokens);
+    let mut rng = Rng(5);
+    let mut scales = |count: usize| -> Vec<f32> {
+        let scale = |_| (rng.below(1 << 20) as f32 - 300_000.0) / 7e5;
+        (0..count).map(scale).collect()
+    };
+    let granularities = [
+        WeightScales::Matrix(0.37),
+        WeightScales::Rows(scales(rows)),
+        WeightScales::Groups {
+            group: 64,
+            scales: scales(rows * 2),
+        },
+        WeightScales::Groups {
+            group: 32,
+            scales: grouped.scales.clone(),
+        },
+    ];
+    let steps = scales(tokens * 4);
+    let step = |token: usize, block: usize| steps[token * 4 + block];
+    for scales in granularities {
+        let mut expected = Vec::new();
+        for (token, x) in grouped.case.tokens.iter().enumerate() {
+            for row in 0..rows {
+                let mut y = 0.0_f32;
+                for (block, x) in x.chunks(group).enumerate() {
+                    let trits = &grouped.case.trits[row * cols + block * group..];
+                    let products = trits.iter().zip(x);
+                    let products = products.map(|(&t, &x)| i32::from(t) * i32::from(x));
+                    let scale = scale_at(&scales, cols, row, block * group);
+                    y += (products.sum::<i32>() as f32 * scale) * step(token, block);
+                }
+                expected.push(y);
+            }
+        }
+        for kernel in cpu.group_kernels() {
+            for (chunk, threads, at_once) in [(0, 1, tokens), (1, 3, 1), (2, 2, 5)] {
+                let choice = Choice {
+                    kernel,
+                    tile: Tile {
+                        chunk,
+                        ..kernel.default_tile()
+                    },
+                    source: Source::Forced,
+                };
+                let matrix = grouped.case.pack_as(kernel.packing.grouped(group));
+                let gemv = GroupGemv::with_scales(matrix, &scales, choice, threads).unwrap();
+                let operands: Vec<Operand> = (grouped.case.tokens.iter())
+                    .map(|x| {
+                        let mut operand = gemv.operand().unwrap();
+                        operand.build(x);
+                        operand
+                    })
+                    .collect();
+                let (mut out, mut room) = (vec![f32::NAN; expected.len()], Vec::new());
+                for (batch, operands) in operands.chunks(at_once).enumerate() {
+                    for worker in 0..threads {
+                        let (part, len) = (gemv.part_rows(worker), gemv.part_len(worker));
+                        let mut sums = vec![f32::NAN; len * operands.len()];
+                        let step = |token, block| step(batch * at_once + token, block);
+                        gemv.run_part_stepped(worker, operands, step, &mut room, &mut sums);
+                        for (token, sums) in sums.chunks_exact(len.max(1)).enumerate() {
+                            let token = batch * at_once + token;
+                            out[token * rows..][part.clone()].copy_from_slice(&sums[..part.len()]);
+                        }
+                    }
+                }
+                assert!(
+                    bits(&out) == bits(&expected),
+                    "{} with {:?}, {chunk} {threads} {at_once}",
+                    kernel.id,
+                    scales.granularity()
+                );
+            }
+        }
+    }
+}
+
+/// What is wanted decides among the kernels for groups too: a family, one of them, or the kin of a kernel that sums over all of K.
+#[test]
+fn the_planner_chooses_kernels_for_groups() {
+    let shape = Shape {
+        rows: 640,
+        cols: 2560,
+    };
+    let plan = |force: Option<Force>| Planner::new(Cpu::detect(), None, force).unwrap();
+    let choice = plan(None).choose_groups(shape, 128).unwrap();
+    assert_eq!((choice.source, choice.kernel.batch), (Source::Estimate, 1));
+    assert!(choice.kernel.reads(choice.kernel.packing.grouped(128)));
+    for kernel in Cpu::detect().group_kernels() {
+        let planner = plan(Some(kernel.id.parse().unwrap()));
+        let found = planner.choose_groups(shape, 32).unwrap();
+        assert_eq!((found.kernel.id, found.source), (kernel.id, Source::Forced));
+        // Where all of K is summed, its kin.
+        let whole = planner.choose(shape, 1).kernel;
+        let kin = |k: &KernelDesc| (k.isa, k.family, k.packing.code);
+        if Cpu::detect().kernels().any(|k| kin(&k) == kin(&kernel)) {
+            assert_eq!(kin(&whole), kin(&kernel));
+        }
+        let back = plan(Some(whole.id.parse().unwrap())).choose_groups(shape, 32);
+        assert_eq!(kin(&back.unwrap().kernel), kin(&kernel));
+    }
+    // No kernel of the family has groups: it forces what it can.
+    let choice = plan(Some(Force::Family(Family::Addsub))).choose_groups(shape, 128);
+    assert_eq!(choice.unwrap().source, Source::Estimate);
+    assert!(plan(None).choose_groups(shape, 1 << 20).is_none());
 }

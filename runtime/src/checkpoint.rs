@@ -259,6 +259,11 @@ impl<'a> Checkpoint<'a> {
         tensor.floats(shape)
     }
 
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensor(name, "").is_ok()
+    }
+
     /// Refuses a tensor that would change the result if it were ignored.
     pub fn refuse(&self, name: &str, reason: &'static str) -> Result<(), CheckpointError> {
         match self.tensor(name, "") {

@@ -6,9 +6,12 @@
 //! bad value should name its key. Anything that would change the result and is not implemented is
 //! refused by name; nothing is silently ignored.
 //!
-//! Meaning and defaults follow `transformers` 5 (`BitNetConfig`, `LlamaConfig`,
-//! `BitNetQuantConfig`).
+//! Meaning and defaults follow `transformers` 5 (`BitNetConfig`, `LlamaConfig`, `Qwen3Config`,
+//! `BitNetQuantConfig`), and for `BitnetForCausalLM` the code that was published with the first BitNet b1.58 models.
 
+mod rope;
+
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use serde::Serialize;
@@ -16,6 +19,8 @@ use serde_json::Value;
 
 use crate::error::{ConfigError, shorten};
 use crate::json::Object;
+
+pub use rope::RopeScaling;
 
 /// Longest matrix row for which an exact integer sum is also exact as `f32`:
 /// 131071 activations of magnitude 128 stay below 2^24.
@@ -48,10 +53,14 @@ pub struct Config {
     pub context: usize,
     /// The feed-forward gate's function.
     pub activation: Activation,
+    /// What decided it, for people: a wrong one makes fluent nonsense, and some files do not say.
+    pub activation_reason: Cow<'static, str>,
     /// Epsilon of the model's own norms.
     pub rms_norm_eps: f32,
     /// Base of the rotary frequencies.
     pub rope_theta: f32,
+    /// What is done to them for longer texts.
+    pub rope_scaling: RopeScaling,
     /// Whether the head is the embedding.
     pub tied_head: bool,
     /// Ids that end a text.
@@ -60,14 +69,27 @@ pub struct Config {
     pub quantization: Quantization,
 }
 
-/// The two forward passes that differ: with and without norms before `o_proj` and `down_proj`.
+/// The forward passes that differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
-    /// `BitNetForCausalLM`: sub-norms before `o_proj` and `down_proj`.
+    /// `BitNetForCausalLM`, and the older `BitnetForCausalLM`: norms before `o_proj` and `down_proj`.
     BitNet,
-    /// `LlamaForCausalLM` with `quant_method` bitnet: no sub-norms.
+    /// `LlamaForCausalLM`: neither those norms nor the next ones.
     Llama,
+    /// `Qwen3ForCausalLM`: a norm of each head's queries and keys.
+    Qwen3,
+}
+
+impl Architecture {
+    /// The name of transformers' class.
+    pub fn class(self) -> &'static str {
+        match self {
+            Architecture::BitNet => "BitNetForCausalLM",
+            Architecture::Llama => "LlamaForCausalLM",
+            Architecture::Qwen3 => "Qwen3ForCausalLM",
+        }
+    }
 }
 
 /// Function of the feed-forward gate.
@@ -80,13 +102,25 @@ pub enum Activation {
     Silu,
 }
 
-/// `quantization_config`.
+impl Activation {
+    /// The name in `config.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Relu2 => "relu2",
+            Activation::Silu => "silu",
+        }
+    }
+}
+
+/// How weights and activations become small integers: `quantization_config`, or what its absence means.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quantization {
     /// What the weight scale does to a sum.
     pub scale: ScaleRule,
     /// Where the trits come from.
     pub weights: WeightSource,
+    /// How many activations share a scale.
+    pub activations: ActivationScales,
     /// Epsilon of a learned norm before every linear layer (`use_rms_norm`), or none.
     pub linear_norm_eps: Option<f32>,
 }
@@ -103,7 +137,23 @@ pub enum WeightSource {
     Offline,
     /// The file holds master weights; trits are made from them while loading (absmean).
     Online,
+    /// The file holds floats that are trits times a scale, exactly: one for the matrix, for each row, or for groups of columns, which is
+    /// found by looking.
+    Exact,
 }
+
+/// How many activations of a token share a scale when they become int8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActivationScales {
+    /// All that a linear layer reads: as models with int8 activations are trained.
+    Token,
+    /// [`ACTIVATION_GROUP`] neighbours. An approximation of the float activations that a model was trained with.
+    Groups,
+}
+
+/// Activations that share a scale where they are not trained as int8.
+pub const ACTIVATION_GROUP: usize = 128;
 
 impl Config {
     /// Reads `config.json`. `file` is the name used in messages.
@@ -112,12 +162,15 @@ impl Config {
     /// [`ConfigError`] names the key, its value and what was expected.
     pub fn parse(json: &[u8], file: &str) -> Result<Config, ConfigError> {
         let root = Object::parse(json, file)?;
-        let architecture = architecture(&root)?;
-        let bitnet = architecture == Architecture::BitNet;
-        let quantization = quantization(&root)?;
+        let (architecture, is_first) = architecture(&root)?;
+        let defaults = Defaults::of(architecture, is_first);
+        let quantization = quantization(&root, architecture, is_first)?;
         let hidden_size = root.size("hidden_size", 1..=MAX_COLS)?;
         let heads = root.size("num_attention_heads", 1..=4096)?;
         let kv_heads = kv_heads(&root, heads)?;
+        let context = root.size_or("max_position_embeddings", 1..=1 << 24, 2048)?;
+        let (rope_theta, rope_scaling) = rope::rope(&root, defaults.rope_theta, context)?;
+        let (activation, activation_reason) = activation(&root, &defaults)?;
         let config = Config {
             architecture,
             hidden_size,
@@ -125,23 +178,39 @@ impl Config {
             layers: root.size("num_hidden_layers", 1..=4096)?,
             heads,
             kv_heads,
-            head_dim: head_dim(&root, hidden_size, heads)?,
+            head_dim: head_dim(&root, architecture, hidden_size, heads)?,
             vocab_size: root.size("vocab_size", 1..=1 << 24)?,
-            context: root.size_or("max_position_embeddings", 1..=1 << 24, 2048)?,
-            activation: activation(&root, bitnet)?,
-            rms_norm_eps: root.float_or(
-                "rms_norm_eps",
-                EPSILON,
-                if bitnet { 1e-5 } else { 1e-6 },
-            )?,
-            rope_theta: rope_theta(&root, if bitnet { 500_000.0 } else { 10_000.0 })?,
+            context,
+            activation,
+            activation_reason,
+            rms_norm_eps: root.float_or("rms_norm_eps", EPSILON, defaults.rms_norm_eps)?,
+            rope_theta,
+            rope_scaling,
             tied_head: root.flag("tie_word_embeddings")?,
             eos_token_ids: root.ids("eos_token_id")?,
             quantization,
         };
         config.check_packable(&root)?;
-        refuse_biases(&root)?;
+        refuse_others(&root, &config)?;
         Ok(config)
+    }
+
+    /// The same with another function of the feed-forward gate, where the user wants one.
+    #[must_use]
+    pub fn with_activation(self, wanted: Option<Activation>) -> Config {
+        match wanted {
+            None => self,
+            Some(activation) => Config {
+                activation,
+                activation_reason: format!(
+                    "asked for; the file's is {}, from {}",
+                    self.activation.name(),
+                    self.activation_reason
+                )
+                .into(),
+                ..self
+            },
+        }
     }
 
     /// Width of all query heads together.
@@ -157,6 +226,11 @@ impl Config {
     /// Whether norms stand before `o_proj` and `down_proj`.
     pub fn has_sub_norms(&self) -> bool {
         self.architecture == Architecture::BitNet
+    }
+
+    /// Whether queries and keys are normalised, head by head.
+    pub fn has_head_norms(&self) -> bool {
+        self.architecture == Architecture::Qwen3
     }
 
     /// Hugging Face packs four rows a byte, so packed matrices have a multiple of four rows.
@@ -182,35 +256,94 @@ impl Config {
     }
 }
 
-fn architecture(root: &Object) -> Result<Architecture, ConfigError> {
-    let (architecture, class) = match root.text("model_type")? {
-        Some("bitnet") => (Architecture::BitNet, "BitNetForCausalLM"),
-        Some("llama") => (Architecture::Llama, "LlamaForCausalLM"),
-        Some(other) => {
-            let reason = "tern runs \"bitnet\" and \"llama\" models with quant_method \"bitnet\"";
-            return Err(root.unsupported(&format!("model_type \"{}\"", shorten(other)), reason));
+/// What a class has where `config.json` is silent.
+struct Defaults {
+    class: &'static str,
+    activation: Activation,
+    rms_norm_eps: f32,
+    rope_theta: f32,
+}
+
+impl Defaults {
+    fn of(architecture: Architecture, is_first: bool) -> Defaults {
+        let modern = architecture == Architecture::BitNet && !is_first;
+        Defaults {
+            class: if is_first {
+                FIRST_BITNET
+            } else {
+                architecture.class()
+            },
+            activation: if modern {
+                Activation::Relu2
+            } else {
+                Activation::Silu
+            },
+            rms_norm_eps: if modern { 1e-5 } else { 1e-6 },
+            rope_theta: if modern { 500_000.0 } else { 10_000.0 },
         }
-        None => return Err(root.missing("model_type", "\"bitnet\" or \"llama\"")),
-    };
-    let named = match root.get("architectures") {
-        None => return Ok(architecture),
-        Some(Value::Array(names)) => names.first().and_then(Value::as_str),
-        Some(_) => None,
-    };
-    match named {
-        Some(name) if name == class => Ok(architecture),
-        Some(name) => Err(root.unsupported(
-            &format!("architecture \"{}\"", shorten(name)),
-            &format!("with this model_type tern runs {class}"),
-        )),
-        None => Err(root.wrong_value("architectures", format!("[\"{class}\"]"))),
     }
 }
 
-fn quantization(root: &Object) -> Result<Quantization, ConfigError> {
+/// The class of the first BitNet b1.58 models (bitnet_b1_58-large, -3B), whose code came with them. Their `model_type` is "llama".
+const FIRST_BITNET: &str = "BitnetForCausalLM";
+
+/// Which forward pass, and whether the model is one of the first BitNet b1.58.
+fn architecture(root: &Object) -> Result<(Architecture, bool), ConfigError> {
+    let named = match root.get("architectures") {
+        None => None,
+        Some(Value::Array(names)) => match names.first().and_then(Value::as_str) {
+            Some(name) => Some(name),
+            None => {
+                return Err(root.wrong_value("architectures", "[\"LlamaForCausalLM\"]".into()));
+            }
+        },
+        Some(_) => return Err(root.wrong_value("architectures", "[\"LlamaForCausalLM\"]".into())),
+    };
+    let kind = root.text("model_type")?;
+    if named == Some(FIRST_BITNET) && matches!(kind, None | Some("llama" | "bitnet")) {
+        return Ok((Architecture::BitNet, true));
+    }
+    let architecture = match kind {
+        Some("bitnet") => Architecture::BitNet,
+        Some("llama") => Architecture::Llama,
+        Some("qwen3") => Architecture::Qwen3,
+        Some(other) => {
+            let reason =
+                "tern runs \"bitnet\", \"llama\" and \"qwen3\" models with ternary weights";
+            return Err(root.unsupported(&format!("model_type \"{}\"", shorten(other)), reason));
+        }
+        None => return Err(root.missing("model_type", "\"bitnet\", \"llama\" or \"qwen3\"")),
+    };
+    match named {
+        None => Ok((architecture, false)),
+        Some(name) if name == architecture.class() => Ok((architecture, false)),
+        Some(name) => Err(root.unsupported(
+            &format!("architecture \"{}\"", shorten(name)),
+            &format!("with this model_type tern runs {}", architecture.class()),
+        )),
+    }
+}
+
+fn quantization(
+    root: &Object,
+    architecture: Architecture,
+    is_first: bool,
+) -> Result<Quantization, ConfigError> {
     let Some(quantization) = root.object("quantization_config")? else {
-        let expected = "{\"quant_method\": \"bitnet\", …}: tern runs ternary models only";
-        return Err(root.missing("quantization_config", expected));
+        return match (architecture, is_first) {
+            (_, true) => first_quantization(root),
+            (Architecture::BitNet, false) => {
+                let expected = "{\"quant_method\": \"bitnet\", …}: tern runs ternary models only";
+                Err(root.missing("quantization_config", expected))
+            }
+            // Plain floats: whether they are ternary is for the weights to tell.
+            (Architecture::Llama | Architecture::Qwen3, false) => Ok(Quantization {
+                scale: ScaleRule::Multiply,
+                weights: WeightSource::Exact,
+                activations: ActivationScales::Groups,
+                linear_norm_eps: None,
+            }),
+        };
     };
     match quantization.text("quant_method")? {
         Some("bitnet") => {}
@@ -246,7 +379,26 @@ fn quantization(root: &Object) -> Result<Quantization, ConfigError> {
     Ok(Quantization {
         scale,
         weights,
+        activations: ActivationScales::Token,
         linear_norm_eps,
+    })
+}
+
+/// That of the first BitNet b1.58 models: their linear layers always quantize master weights by the matrix and int8 activations by the
+/// token, in the formulas of `autobitlinear`. Two keys give the bits.
+fn first_quantization(root: &Object) -> Result<Quantization, ConfigError> {
+    for (key, bits) in [("weight_bits", 1), ("input_bits", 8)] {
+        let found = root.size_or(key, 0..=64, bits)?;
+        if found != bits {
+            let reason = format!("tern runs {bits}, which is what the published models have");
+            return Err(root.unsupported(&format!("{key} {found}"), &reason));
+        }
+    }
+    Ok(Quantization {
+        scale: ScaleRule::Multiply,
+        weights: WeightSource::Online,
+        activations: ActivationScales::Token,
+        linear_norm_eps: None,
     })
 }
 
@@ -295,12 +447,22 @@ fn kv_heads(root: &Object, heads: usize) -> Result<usize, ConfigError> {
     Err(root.wrong("num_key_value_heads", &kv_heads.to_string(), expected))
 }
 
-fn head_dim(root: &Object, hidden_size: usize, heads: usize) -> Result<usize, ConfigError> {
-    if root.get("head_dim").is_none() && !hidden_size.is_multiple_of(heads) {
+fn head_dim(
+    root: &Object,
+    architecture: Architecture,
+    hidden_size: usize,
+    heads: usize,
+) -> Result<usize, ConfigError> {
+    let default = match architecture {
+        Architecture::Qwen3 => 128,
+        Architecture::BitNet | Architecture::Llama => hidden_size / heads,
+    };
+    let divides = architecture == Architecture::Qwen3 || hidden_size.is_multiple_of(heads);
+    if root.get("head_dim").is_none() && !divides {
         let expected = format!("a divisor of hidden_size, {hidden_size}, or an explicit head_dim");
         return Err(root.wrong("num_attention_heads", &heads.to_string(), expected));
     }
-    let head_dim = root.size_or("head_dim", 2..=4096, hidden_size / heads)?;
+    let head_dim = root.size_or("head_dim", 2..=4096, default)?;
     // The default may be out of range too: hidden_size 7 with 7 heads.
     if (2..=4096).contains(&head_dim) && head_dim.is_multiple_of(2) {
         return Ok(head_dim);
@@ -309,12 +471,18 @@ fn head_dim(root: &Object, hidden_size: usize, heads: usize) -> Result<usize, Co
     Err(root.wrong("head_dim", &head_dim.to_string(), expected))
 }
 
-fn activation(root: &Object, bitnet: bool) -> Result<Activation, ConfigError> {
+fn activation(
+    root: &Object,
+    defaults: &Defaults,
+) -> Result<(Activation, Cow<'static, str>), ConfigError> {
+    const KEY: &str = "hidden_act in config.json";
     match root.text("hidden_act")? {
-        Some("relu2") => Ok(Activation::Relu2),
-        Some("silu" | "swish") => Ok(Activation::Silu),
-        None if bitnet => Ok(Activation::Relu2),
-        None => Ok(Activation::Silu),
+        Some("relu2") => Ok((Activation::Relu2, KEY.into())),
+        Some("silu" | "swish") => Ok((Activation::Silu, KEY.into())),
+        None => {
+            let reason = format!("the default of {}, for want of {KEY}", defaults.class);
+            Ok((defaults.activation, reason.into()))
+        }
         Some(other) => {
             let what = format!("hidden_act \"{}\"", shorten(other));
             Err(root.unsupported(&what, "tern runs \"relu2\" and \"silu\""))
@@ -322,48 +490,33 @@ fn activation(root: &Object, bitnet: bool) -> Result<Activation, ConfigError> {
     }
 }
 
-fn rope_theta(root: &Object, default: f32) -> Result<f32, ConfigError> {
-    const THETA: RangeInclusive<f64> = 1.0..=1e12;
-    if root.get("rope_scaling").is_some() {
-        refuse_scaling(&root.object("rope_scaling")?.expect("present"))?;
-    }
-    if root
-        .get("partial_rotary_factor")
-        .is_some_and(|factor| factor.as_f64() != Some(1.0))
-    {
-        let reason = "tern rotates whole heads";
-        return Err(root.unsupported("partial_rotary_factor other than 1", reason));
-    }
-    match root.object("rope_parameters")? {
-        Some(parameters) => {
-            refuse_scaling(&parameters)?;
-            let outer = root.float_or("rope_theta", THETA, default)?;
-            parameters.float_or("rope_theta", THETA, outer)
-        }
-        None => root.float_or("rope_theta", THETA, default),
-    }
-}
-
-fn refuse_scaling(rope: &Object) -> Result<(), ConfigError> {
-    let kind = match rope.text("rope_type")? {
-        Some(kind) => Some(kind),
-        None => rope.text("type")?,
-    };
-    match kind {
-        None | Some("default") => Ok(()),
-        Some(other) => {
-            let what = format!("rope_type \"{}\"", shorten(other));
-            Err(rope.unsupported(&what, "tern runs unscaled rotary embedding (\"default\")"))
-        }
-    }
-}
-
-fn refuse_biases(root: &Object) -> Result<(), ConfigError> {
+/// Refuses what would change the result and is not implemented.
+fn refuse_others(root: &Object, config: &Config) -> Result<(), ConfigError> {
     for key in ["attention_bias", "mlp_bias"] {
         if root.flag(key)? {
             let reason = "tern runs linear layers without bias";
             return Err(root.unsupported(&format!("{key} true"), reason));
         }
+    }
+    let is_full = |kind: &Value| kind.as_str() == Some("full_attention");
+    let has_other = match root.get("layer_types") {
+        None => {
+            // Qwen3 without a list has windows from a layer on.
+            let first = root.size_or("max_window_layers", 0..=1 << 20, 28)?;
+            let has_window = root.flag("use_sliding_window")?;
+            has_window && first < config.layers && config.architecture == Architecture::Qwen3
+        }
+        Some(Value::Array(kinds)) => !kinds.iter().all(is_full),
+        Some(_) => return Err(root.wrong_value("layer_types", "a list of strings".to_owned())),
+    };
+    if has_other {
+        let reason = "tern runs \"full_attention\" in every layer";
+        return Err(root.unsupported("attention in windows or of another kind", reason));
+    }
+    if let Some((key, _)) = root.entries().find(|(key, _)| key.contains("hadamard")) {
+        let reason =
+            "weights are rotated, and without the inverse the model writes fluent nonsense";
+        return Err(root.unsupported(&format!("\"{}\"", shorten(key)), reason));
     }
     Ok(())
 }

@@ -5,7 +5,8 @@
 //! to its arithmetic; rows only meet in the cache of their own sequence.
 //!
 //! The model is BitNet b1.58 (arXiv:2402.17764, arXiv:2504.12285), or Llama with ternary linear
-//! layers, which is the same without sub-norms and with SiLU for squared ReLU.
+//! layers, which is the same without sub-norms and with SiLU for squared ReLU, or Qwen3, which is Llama with a norm of each head's queries
+//! and keys.
 
 use smallvec::SmallVec;
 use tern_kernels::{Columns, MemoryError, Session, Split};
@@ -144,6 +145,10 @@ pub(crate) fn forward(
         // Attention: normalise, project, rotate and remember, rotate and attend, project back.
         norm(pass, x, &layer.attention_norm, eps, normed);
         qkv.apply(pass, for_qkv, normed, [q, k, v], Epilogue::Store)?;
+        if let Some([query, key]) = &layer.head_norms {
+            norm_heads(pass, q, query, eps);
+            norm_heads(pass, k, key, eps);
+        }
         match pass.rows.len() {
             1 => {
                 remember_one(pass, work, config, index, (k, v), turns);
@@ -220,6 +225,17 @@ fn norm_in_place(pass: &mut Pass<'_, '_>, x: &mut [f32], weight: &[f32], eps: f3
     pass.for_each(Activity::Norm, rows, |x| {
         rms_norm_in_place(x, weight, eps);
     });
+}
+
+/// `x = norm(x)`, head by head. A single row's heads are too short to share.
+fn norm_heads(pass: &mut Pass<'_, '_>, x: &mut [f32], weight: &[f32], eps: f32) {
+    if pass.rows.len() > 1 {
+        return norm_in_place(pass, x, weight, eps);
+    }
+    for head in x.chunks_exact_mut(weight.len()) {
+        rms_norm_in_place(head, weight, eps);
+    }
+    pass.clock.lap(Activity::Norm);
 }
 
 /// Turns every row's keys by its position, and writes them and the values to its sequence's cache.

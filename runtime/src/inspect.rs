@@ -1,23 +1,27 @@
 //! What a model is made of, how large it is, and which kernel each matrix uses and why.
 //!
-//! Also without loading: [`inspect`] reads only `config.json`, the tokenizer and the headers of the weight files,
-//! and asks the planner what it would choose.
+//! Also without loading: [`inspect`] reads only `config.json`, the tokenizer and the headers of the weight files (and where scales have to
+//! be looked for, the first layer), and asks the planner what it would choose.
+
+mod notes;
 
 use std::path::Path;
 
 use serde::Serialize;
-use tern_kernels::{Choice, Planner, Shape, Tables};
+use tern_kernels::{Choice, Granularity, Planner, Shape, Tables, WeightScales};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::element::Element;
 use crate::error::LoadError;
 use crate::head::{HeadCopy, copy_bytes};
-use crate::model::{Files, HeadMode, Model};
+use crate::linear::ScalesFound;
+use crate::model::{Files, HeadMode, LoadOptions, Model};
 use crate::ops::attention::BLOCK;
 use crate::packed::Packed;
 use crate::sequence::{Dimensions, KvType};
-use crate::weights::{self, layer_norms, layer_shapes};
+use crate::ternary::{self, PROJECTIONS};
+use crate::weights::{self, in_groups, layer_norms, layer_shapes};
 
 /// A model in numbers.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +41,8 @@ pub struct Summary {
     pub bytes: Bytes,
     /// The ternary matrices of a layer; all layers are alike.
     pub matrices: Vec<Matrix>,
+    /// What was decided for want of a word in the files, what is an approximation, and what looks wrong.
+    pub notes: Vec<String>,
 }
 
 /// What a packed model's file has.
@@ -100,7 +106,11 @@ pub struct Matrix {
     pub cols: usize,
     /// How many there are: one in each layer.
     pub count: usize,
-    /// Packed bytes of one, with padding.
+    /// How many weights share a scale.
+    pub scales: ScalesFound,
+    /// Columns whose sums are scaled apart, since weights or activations have scales by groups; 0 where all of a row's are one sum.
+    pub group: usize,
+    /// Packed bytes of one, with padding, and its scales where there are many.
     pub bytes: u64,
     /// `bytes` in bits for each weight.
     pub bits_per_weight: f64,
@@ -124,20 +134,16 @@ pub struct Matrix {
     pub source: String,
 }
 
-/// Summarises the model in a folder without loading it; its cache would be of type `kv`.
+/// Summarises the model in a folder, or packed model, without loading it, as it would be loaded with `options`.
 ///
 /// # Errors
 ///
 /// [`LoadError`] if the configuration or the header of a weight file is unsound.
-pub fn inspect(
-    path: &Path,
-    planner: &Planner,
-    threads: usize,
-    kv: KvType,
-) -> Result<Summary, LoadError> {
+pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadError> {
+    let (planner, threads, kv) = (&options.planner, options.threads, options.kv);
     let files = Files::open(path)?;
     let names = files.names();
-    let config = Config::parse(files.config(), &names.config)?;
+    let config = Config::parse(files.config(), &names.config)?.with_activation(options.activation);
     let checkpoint = Checkpoint::parse(files.weights(), &names.model)?;
     let packed = files.as_packed(true)?;
     match &packed {
@@ -160,17 +166,7 @@ pub fn inspect(
     let scored = if config.tied_head { embedding } else { head };
     let shape = (config.vocab_size, config.hidden_size);
     let copy = copy_bytes(HeadMode::default(), shape, scored, planner.cpu());
-    let matrices = layer_shapes(&config).map(|(name, shape)| {
-        let choice = planner.choose(shape, threads);
-        let packed = choice.kernel.packing.matrix_bytes(shape.rows, shape.cols);
-        Matrix::new(
-            name,
-            shape,
-            config.layers,
-            &choice,
-            packed.unwrap_or(usize::MAX),
-        )
-    });
+    let matrices = planned(&checkpoint, &config, packed.as_ref(), options)?;
     let summary = Summary::new(
         names.model.clone(),
         &config,
@@ -182,12 +178,51 @@ pub fn inspect(
             read: scored,
             read_greedy: if copy.1 > 0 { copy.1 } else { scored },
         },
-        matrices.into(),
+        matrices,
     );
+    let mut notes = summary.notes;
+    notes.extend(notes::unloaded_vocabulary(
+        &files,
+        &config,
+        names.tokenizer(),
+    ));
     Ok(Summary {
         packed: packed.map(|packed| packed_summary(&packed, &config, planner, threads)),
+        notes,
         ..summary
     })
+}
+
+/// The matrices of the first layer as they would be loaded.
+fn planned(
+    checkpoint: &Checkpoint<'_>,
+    config: &Config,
+    packed: Option<&Packed<'_>>,
+    options: &LoadOptions<'_>,
+) -> Result<Vec<Matrix>, LoadError> {
+    let shapes = layer_shapes(config);
+    let mut matrices = Vec::new();
+    for range in PROJECTIONS {
+        let parts = &shapes[range];
+        let scales = |(name, shape): &(&str, Shape)| {
+            let name = format!("model.layers.0.{name}");
+            match packed {
+                Some(packed) => ternary::packed_scales(checkpoint, packed, &name, *shape),
+                None => ternary::scales(checkpoint, config, &name, *shape),
+            }
+        };
+        let scales: Vec<WeightScales> = parts.iter().map(scales).collect::<Result<_, _>>()?;
+        let groups = ternary::groups(config, &scales.iter().collect::<Vec<_>>());
+        for ((&(name, shape), scales), group) in parts.iter().zip(&scales).zip(groups) {
+            let choice = ternary::choose(&options.planner, name, shape, options.threads, group)?;
+            let packing = in_groups(choice.kernel.packing, group);
+            let bytes = packing.matrix_bytes(shape.rows, shape.cols);
+            let found = ScalesFound::of(scales);
+            let each = (config.layers, group, bytes.unwrap_or(usize::MAX));
+            matrices.push(Matrix::new(name, shape, each, &choice, found));
+        }
+    }
+    Ok(matrices)
 }
 
 fn packed_summary(
@@ -201,10 +236,10 @@ fn packed_summary(
         shapes.map(move |(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape))
     });
     let fits = |(name, shape): &(String, Shape)| {
-        let kernel = planner.choose(*shape, threads).kernel;
-        packed
-            .packing(name)
-            .is_some_and(|found| kernel.reads(found))
+        packed.packing(name).is_some_and(|found| {
+            let choice = ternary::choose(planner, name, *shape, threads, found.group);
+            choice.is_ok_and(|choice| choice.kernel.reads(found))
+        })
     };
     let matrices: Vec<(String, Shape)> = layers.collect();
     PackedSummary {
@@ -221,13 +256,9 @@ impl Model {
         let matrices = layer_shapes(config).into_iter().zip(layer.linears());
         let matrices = matrices.map(|((name, shape), linear)| {
             let gemv = &linear.gemv;
-            Matrix::new(
-                name,
-                shape,
-                config.layers,
-                gemv.choice(),
-                gemv.matrix().bytes(),
-            )
+            let matrix = gemv.matrix();
+            let each = (config.layers, matrix.packing().group, matrix.bytes());
+            Matrix::new(name, shape, each, gemv.choice(), linear.granularity)
         });
         let weights = &self.weights;
         let head = weights.head.as_ref();
@@ -244,14 +275,17 @@ impl Model {
             read,
             read_greedy: copy.map_or(read, HeadCopy::bytes_read),
         };
-        let matrices = matrices.collect();
-        Summary::new(
+        let mut summary = Summary::new(
             self.name.clone(),
             config,
             (self.threads(), self.kv()),
             head,
-            matrices,
-        )
+            matrices.collect(),
+        );
+        let tokenizer = self.tokenizer().ok();
+        let vocabulary = tokenizer.and_then(|tokenizer| notes::vocabulary(tokenizer, config));
+        summary.notes.extend(vocabulary);
+        summary
     }
 }
 
@@ -283,6 +317,7 @@ impl Summary {
                 .sum::<u64>()
         };
         let ternary_bytes = ternary(|m| m.bytes);
+        let notes = notes::notes(config, &matrices);
         Summary {
             packed: None,
             model,
@@ -305,6 +340,7 @@ impl Summary {
                 read_per_greedy_token: ternary_bytes + head.read_greedy + 4 * norms,
             },
             matrices,
+            notes,
         }
     }
 
@@ -318,16 +354,24 @@ impl Matrix {
     fn new(
         name: &'static str,
         shape: Shape,
-        count: usize,
+        (count, group, packed): (usize, usize, usize),
         choice: &Choice,
-        bytes: usize,
+        scales: ScalesFound,
     ) -> Matrix {
         let kernel = choice.kernel;
+        let factors = match scales.granularity {
+            Granularity::Matrix => 0,
+            Granularity::Row => shape.rows,
+            Granularity::Group => shape.rows * shape.cols.div_ceil(group.max(1)),
+        };
+        let bytes = packed.saturating_add(4 * factors);
         Matrix {
             name,
             rows: shape.rows,
             cols: shape.cols,
             count,
+            scales,
+            group,
             bytes: bytes as u64,
             bits_per_weight: 8.0 * bytes as f64 / (shape.rows as f64 * shape.cols as f64),
             kernel: kernel.id,

@@ -37,6 +37,17 @@ impl Object {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
+    /// Keys and values that are not `null`.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let entries = self.map.iter().map(|(key, value)| (key.as_str(), value));
+        entries.filter(|(_, value)| !value.is_null())
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     /// A required integer in a range.
     pub fn size(&self, key: &str, range: RangeInclusive<usize>) -> Result<usize, ConfigError> {
         let Some(value) = self.get(key) else {

@@ -5,8 +5,9 @@
 //! everything is one call, [`Engine::step`], with one or more tokens of one or more sequences: a
 //! prompt, a decoded token, a batch.
 //!
-//! Models are read as published on Hugging Face: BitNet (packed or master weights) and Llama with
-//! `quant_method` bitnet. Logits are those of `transformers` in `f32`, and their bits do not depend
+//! Models are read as published on Hugging Face: BitNet (packed or master weights), Llama and Qwen3 with `quant_method` bitnet, and
+//! Llama and Qwen3 whose floats are ternary. Logits are those of `transformers` in `f32` (the last kind's within the rounding of int8
+//! activations by groups), and their bits do not depend
 //! on the kernel, the threads, the instruction set, the batch or how a prompt is cut: integer sums
 //! are exact, and every float operation has a fixed order (module `ops`).
 //!
@@ -59,6 +60,7 @@ mod dense;
 mod element;
 mod engine;
 pub mod error;
+mod exact;
 mod expansion;
 mod forward;
 mod generate;
@@ -74,10 +76,12 @@ mod ops;
 pub mod packed;
 mod parallel;
 mod perplexity;
+mod product;
 mod random;
 mod sample;
 mod sequence;
 pub mod synth;
+mod ternary;
 mod tokenizer;
 mod trace;
 mod trits;
@@ -94,6 +98,7 @@ pub use error::{
 };
 pub use generate::{Finish, GenerateOptions, Generated, Stats, generate};
 pub use inspect::{Bytes, Matrix, PackedSummary, Parameters, Summary, inspect};
+pub use linear::ScalesFound;
 pub use model::{HeadMode, LayerMatrix, LoadOptions, Model, ModelBytes, Progress, Residence};
 pub use packed::{PackFileError, pack};
 pub use perplexity::{Perplexity, perplexity};

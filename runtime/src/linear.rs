@@ -6,21 +6,29 @@
 //!
 //! The arithmetic is that of `transformers`' `BitLinear` and `AutoBitLinear` in `f32`:
 //! `tern_kernels::epilogue` makes outputs of the exact sums.
+//!
+//! Models that were trained with float activations get an int8 scale for each group of columns instead of one for a position, and some
+//! have weight scales by groups. Then sums are of groups, exact too, and added as floats in ascending order ([`GroupGemv`]).
 
 use std::sync::{Mutex, PoisonError};
 
+use serde::Serialize;
 use tern_kernels::{
-    Batch, BatchKernel, BatchRow, BlockOperand, Columns, Gemm, Gemv, Kernel, MemoryError, Operand,
-    OperandPart, Planner, ScaleRule, Scratch, Shape, Split, Stage, Tables, WeightScales,
+    Batch, BatchKernel, BatchRow, BlockOperand, Columns, Gemm, Granularity, GroupGemv, Kernel,
+    MemoryError, Operand, OperandPart, Packing, Planner, ScaleRule, Scratch, Shape, Split, Stage,
+    Tables, WeightScales,
 };
 
 use crate::clock::{self, Clock};
 use crate::config::Activation;
 use crate::forward::Pass;
 use crate::ops::activation::gate;
-use crate::ops::quantize::{add_scaled, quantize, store_scaled};
+use crate::ops::quantize::{
+    add_grouped, add_scaled, quantize, quantize_groups, store_grouped, store_scaled,
+};
 use crate::ops::rms_norm::rms_norm;
 use crate::parallel::Worker;
+use crate::product::Product;
 use crate::trace::Event;
 
 /// One ternary matrix with its scale.
@@ -28,15 +36,38 @@ pub(crate) struct Linear {
     /// The layer's tensor name without `.weight`.
     pub name: String,
     /// The matrix, its kernel and its split over the team.
-    pub gemv: Gemv,
+    pub gemv: Product,
     /// How several positions are multiplied at once.
     pub batched: Batched,
-    /// The checkpoint's `weight_scale`.
+    /// The checkpoint's `weight_scale`. Those by groups, and all where activations have groups, are part of the product.
     pub scales: WeightScales,
+    /// How many weights have one, as the model has them.
+    pub granularity: ScalesFound,
     /// What it does.
     pub rule: ScaleRule,
     /// A learned norm before the quantization, where the checkpoint has one.
     pub norm: Option<Norm>,
+}
+
+/// How many weights of a matrix share a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ScalesFound {
+    /// The piece that has one.
+    pub granularity: Granularity,
+    /// Columns of a group; 0 for a whole row.
+    pub group: usize,
+}
+
+impl ScalesFound {
+    pub(crate) fn of(scales: &WeightScales) -> ScalesFound {
+        ScalesFound {
+            granularity: scales.granularity(),
+            group: match scales {
+                WeightScales::Groups { group, .. } => *group,
+                _ => 0,
+            },
+        }
+    }
 }
 
 /// How several positions are multiplied with one matrix, by their number.
@@ -47,7 +78,11 @@ pub(crate) struct Batched {
 
 impl Batched {
     /// As the plan says.
-    pub fn plan(planner: &Planner, gemv: &Gemv, threads: usize) -> Batched {
+    pub fn plan(planner: &Planner, product: &Product, threads: usize) -> Batched {
+        let Product::Whole(gemv) = product else {
+            // Batched products sum over all of K.
+            return Batched { steps: Vec::new() };
+        };
         let matrix = gemv.matrix();
         let shape = Shape {
             rows: matrix.rows(),
@@ -96,8 +131,10 @@ pub(crate) enum Epilogue {
 /// Linear layers of the same input width that are applied to the same input.
 pub(crate) struct Projection {
     linears: Vec<Linear>,
-    /// Prepared forms of the input: of which linear layer's input, and for which kernel's packing.
-    forms: Vec<(usize, Kernel)>,
+    /// Activations that share a scale; 0 where all of a position's do.
+    group: usize,
+    /// Prepared forms of the input: of which linear layer's input, for which kernel, and for which of its packings.
+    forms: Vec<(usize, Kernel, Packing)>,
     /// For each linear layer, the form that it reads.
     form_of: Vec<usize>,
     /// For each linear layer, what its time is recorded as.
@@ -134,6 +171,10 @@ struct Room {
     own: Vec<BlockOperand>,
     /// Integer sums.
     sums: Vec<i32>,
+    /// Sums of scaled groups.
+    products: Vec<f32>,
+    /// For one group's products of some rows.
+    block: Vec<f32>,
 }
 
 /// One position's activations as int8.
@@ -142,31 +183,36 @@ struct Quantized {
     /// After the linear layer's own norm, if it has one.
     normed: Vec<f32>,
     values: Vec<i8>,
-    /// 127 / max|x|.
+    /// 127 / max|x|; 1 where groups have steps.
     scale: f32,
+    /// What an activation of one stands for in each group; none where a position has one scale.
+    steps: Vec<f32>,
 }
 
 impl Projection {
-    /// Groups linear layers.
+    /// Groups linear layers, whose activations have a scale for each `group` columns, or for each position where that is 0.
     ///
     /// # Panics
     ///
-    /// If their input widths differ.
-    pub fn new(linears: Vec<Linear>) -> Projection {
+    /// If their input widths differ, or a matrix is not packed in such groups.
+    pub fn new(linears: Vec<Linear>, group: usize) -> Projection {
+        let packing = |linear: &Linear| linear.gemv.matrix().packing();
+        assert!(group == 0 || linears.iter().all(|linear| packing(linear).group == group));
         let cols = linears[0].gemv.matrix().cols();
         assert!(
             linears
                 .iter()
                 .all(|linear| linear.gemv.matrix().cols() == cols)
         );
-        let mut forms: Vec<(usize, Kernel)> = Vec::new();
+        let mut forms: Vec<(usize, Kernel, Packing)> = Vec::new();
         let mut form_of = Vec::new();
         for (index, linear) in linears.iter().enumerate() {
             let input = if linear.norm.is_some() { index } else { 0 };
             let kernel = linear.gemv.choice().kernel;
-            let same = |form: &(usize, Kernel)| form.0 == input && form.1.packing == kernel.packing;
+            let form = (input, packing(linear));
+            let same = |of: &(usize, Kernel, Packing)| (of.0, of.2) == form;
             form_of.push(forms.iter().position(same).unwrap_or_else(|| {
-                forms.push((input, kernel));
+                forms.push((input, kernel, form.1));
                 forms.len() - 1
             }));
         }
@@ -187,6 +233,7 @@ impl Projection {
             splits: linears.iter().map(split).collect(),
             activities: linears.iter().map(activity).collect(),
             linears,
+            group,
             forms,
             form_of,
         }
@@ -263,16 +310,16 @@ impl Projection {
         work.operands.resize_with(forms, Vec::new);
         work.batches.resize_with(forms, || None);
         work.rooms.resize_with(threads, Room::default);
-        for (form, &(_, kernel)) in self.forms.iter().enumerate() {
+        for (form, &(_, kernel, packing)) in self.forms.iter().enumerate() {
             let operands = &mut work.operands[form];
             let needed = self.is_for_few(form, positions) && !workers_prepare;
             while needed && operands.len() < positions {
-                operands.push(Operand::new(kernel, self.cols())?);
+                operands.push(Operand::of_packing(kernel, packing, self.cols())?);
             }
             let batch = &mut work.batches[form];
             let has_room = batch.as_ref().is_some_and(|b| b.tokens() >= positions);
             if self.is_for_many(form, positions) && !has_room {
-                *batch = Some(Batch::new(kernel.packing, self.cols(), positions)?);
+                *batch = Some(Batch::new(packing, self.cols(), positions)?);
             }
             for room in &mut work.rooms {
                 if workers_prepare && room.own.len() <= form {
@@ -311,6 +358,7 @@ impl Projection {
                     },
                     values: &input.values,
                     scale: input.scale,
+                    steps: &input.steps,
                 });
             }
         }
@@ -339,14 +387,22 @@ impl Projection {
                 clock::Activity::Quantize,
                 x.chunks_exact(cols).zip(inputs.iter_mut()),
                 |(x, input)| {
-                    input.scale = match &linear.norm {
-                        None => quantize(x, &mut input.values),
+                    let x = match &linear.norm {
+                        None => x,
                         Some(norm) => {
                             input.normed.resize(cols, 0.0);
                             rms_norm(x, &norm.weight, norm.eps, &mut input.normed);
-                            quantize(&input.normed, &mut input.values)
+                            &input.normed
                         }
                     };
+                    if self.group == 0 {
+                        input.scale = quantize(x, &mut input.values);
+                    } else {
+                        input.scale = 1.0;
+                        input.steps.resize(cols.div_ceil(self.group), 0.0);
+                        let (values, steps) = (&mut input.values, &mut input.steps);
+                        quantize_groups(x, self.group, values, steps);
+                    }
                 },
             );
         }
@@ -368,7 +424,7 @@ impl Projection {
         let operands = operands.filter(|((form, _), _)| self.is_for_few(*form, positions));
         // Few positions are split inside, so that all workers have something to do.
         let pieces = if positions < threads { threads } else { 1 };
-        let operands = operands.flat_map(|((_, &(input, _)), operands)| {
+        let operands = operands.flat_map(|((_, &(input, ..)), operands)| {
             let each = operands.iter_mut().zip(&all_inputs[input][..positions]);
             each.flat_map(move |(operand, input)| {
                 let parts = operand.parts(pieces);
@@ -377,7 +433,7 @@ impl Projection {
         });
         let batches = (self.forms.iter().enumerate()).zip(&mut work.batches);
         let batches = batches.filter(|((form, _), _)| self.is_for_many(*form, positions));
-        let batches = batches.flat_map(|((_, &(input, _)), batch)| {
+        let batches = batches.flat_map(|((_, &(input, ..)), batch)| {
             let rows = batch.iter_mut().flat_map(Batch::rows);
             let each = rows.zip(&all_inputs[input][..positions]);
             each.map(|(row, input)| Piece::Row(row, &input.values))
@@ -416,12 +472,18 @@ impl Projection {
         pass: &mut Pass<'_, '_>,
         work: &mut Workspace,
         positions: usize,
-        outputs: [&mut [f32]; N],
+        mut outputs: [&mut [f32]; N],
         epilogue: Epilogue,
     ) {
         assert_eq!(N, self.linears.len());
+        let activation = match epilogue {
+            Epilogue::Gate(activation) if N == 2 => Some(activation),
+            _ => None,
+        };
+        // Matrices of one shape in two packings may be cut differently.
+        let alike = self.splits.windows(2).all(|pair| pair[0] == pair[1]);
         let mut splits = self.splits.iter();
-        let mut matrices = outputs.map(|output| {
+        let mut matrices = outputs.each_mut().map(|output| {
             let split = splits.next().expect("as many outputs as linear layers");
             Columns::new(output, split)
         });
@@ -440,10 +502,10 @@ impl Projection {
                     let piece = self.piece(&self.linears[index], worker.place);
                     if let Some(piece) = piece {
                         self.multiply_piece(index, &input, piece, room, &mut worker.clock);
-                        self.scale(index, &input, worker, &room.sums, epilogue);
+                        self.scale(index, &input, worker, room, epilogue);
                     }
                 }
-                if let (Epilogue::Gate(activation), 2) = (epilogue, N) {
+                if let (Some(activation), true) = (activation, alike) {
                     for position in 0..positions {
                         let [first, second] = worker.strips.pair([0, 1], position);
                         gate(activation, first, second);
@@ -452,6 +514,12 @@ impl Projection {
                 }
             },
         );
+        if let (Some(activation), false, [first, second, ..]) =
+            (activation, alike, &mut outputs[..])
+        {
+            gate(activation, first, second);
+            pass.clock.lap(clock::Activity::Activate);
+        }
     }
 
     /// The exact sums of the rows of a piece of linear layer `index`, for all positions.
@@ -466,12 +534,22 @@ impl Projection {
         let (linear, form, positions) =
             (&self.linears[index], self.form_of[index], input.positions);
         let Linear { gemv, batched, .. } = linear;
+        let gemv = match gemv {
+            Product::Whole(gemv) => gemv,
+            Product::Groups(gemv) => {
+                // Such a matrix has one piece for each worker.
+                self.multiply_groups(gemv, form, input, piece, room);
+                return clock.lap(self.activities[index]);
+            }
+        };
         let gemm = batched.at(positions);
         let len = match gemm {
             Some(gemm) => gemm.piece_len(piece),
             None => gemv.piece_len(piece),
         };
-        let Room { scratch, own, sums } = room;
+        let Room {
+            scratch, own, sums, ..
+        } = room;
         sums.resize(positions * len, 0);
         if let Some(gemm) = gemm {
             let (batch, scratch) = (input.batches[form].as_ref(), scratch.as_mut());
@@ -492,17 +570,42 @@ impl Projection {
         clock.lap(self.activities[index]);
     }
 
+    /// The same for a matrix with scales by groups: its rows' sums of scaled groups.
+    fn multiply_groups(
+        &self,
+        gemv: &GroupGemv,
+        form: usize,
+        input: &Input<'_>,
+        worker: usize,
+        room: &mut Room,
+    ) {
+        let operands = &input.operands[form][..input.positions];
+        let Room {
+            products, block, ..
+        } = room;
+        products.resize(input.positions * gemv.part_len(worker), 0.0);
+        if self.group == 0 {
+            return gemv.run_part(worker, operands, products);
+        }
+        let inputs = &input.inputs[self.forms[form].0];
+        let step = |position: usize, group: usize| inputs[position].steps[group];
+        gemv.run_part_stepped(worker, operands, step, block, products);
+    }
+
     /// What becomes of a piece's sums of linear layer `index`.
     fn scale(
         &self,
         index: usize,
         input: &Input<'_>,
         worker: &mut Worker<'_, '_>,
-        sums: &[i32],
+        room: &Room,
         epilogue: Epilogue,
     ) {
         let linear = &self.linears[index];
-        let (scales, rule) = (&linear.scales, linear.rule);
+        if let Product::Groups(_) = linear.gemv {
+            return self.scale_groups(index, input, worker, &room.products, epilogue);
+        }
+        let (scales, rule, sums) = (&linear.scales, linear.rule, &room.sums);
         let rows = self.splits[index].range(worker.place);
         let len = sums.len() / input.positions;
         let inputs = &input.inputs[self.forms[self.form_of[index]].0];
@@ -512,6 +615,27 @@ impl Projection {
             match epilogue {
                 Epilogue::Add => add_scaled(scales, rule, rows, sums, s, out),
                 _ => store_scaled(scales, rule, rows, sums, s, out),
+            }
+        }
+        worker.clock.lap(clock::Activity::Scale);
+    }
+
+    /// The same for sums of scaled groups, of which only a position's own scale is left.
+    fn scale_groups(
+        &self,
+        index: usize,
+        input: &Input<'_>,
+        worker: &mut Worker<'_, '_>,
+        products: &[f32],
+        epilogue: Epilogue,
+    ) {
+        let len = products.len() / input.positions;
+        let inputs = &input.inputs[self.forms[self.form_of[index]].0];
+        for (position, out) in worker.strips.rows(index).enumerate() {
+            let (products, s) = (&products[position * len..][..len], inputs[position].scale);
+            match epilogue {
+                Epilogue::Add => add_grouped(products, s, out),
+                _ => store_grouped(products, s, out),
             }
         }
         worker.clock.lap(clock::Activity::Scale);

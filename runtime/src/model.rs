@@ -7,7 +7,7 @@ use std::path::Path;
 use tern_kernels::{Pages, Planner, Shape, available_memory};
 
 use crate::checkpoint::{Checkpoint, WeightFile, map_folder, read_file};
-use crate::config::Config;
+use crate::config::{Activation, Config};
 use crate::error::{CheckpointError, LoadError, TokenizerError};
 use crate::json::Object;
 use crate::ops::rope::Rope;
@@ -35,6 +35,8 @@ pub struct LoadOptions<'a> {
     pub residence: Residence,
     /// How sequences hold keys and values.
     pub kv: KvType,
+    /// The function of the feed-forward gate, where the file's is wrong or missing.
+    pub activation: Option<Activation>,
     /// Called as weights are packed.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
@@ -105,6 +107,7 @@ impl LoadOptions<'_> {
             head: HeadMode::default(),
             residence: Residence::default(),
             kv: KvType::default(),
+            activation: None,
             progress: None,
         }
     }
@@ -260,6 +263,11 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// What messages call the tokenizer.
+    pub fn tokenizer(&self) -> &str {
+        &self.tokenizer
+    }
+
     pub fn in_folder(path: &Path) -> Names {
         let file = |name: &str| path.join(name).display().to_string();
         Names {
@@ -389,7 +397,8 @@ impl<'a> Files<'a> {
     fn load(self, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
         assert!(options.threads > 0, "a model needs at least one thread");
         let names = &self.names;
-        let config = Config::parse(&self.config, &names.config)?;
+        let config =
+            Config::parse(&self.config, &names.config)?.with_activation(options.activation);
         let mut stop_ids = config.eos_token_ids.clone();
         if let Some(json) = &self.generation {
             stop_ids.extend(Object::parse(json, &names.generation)?.ids("eos_token_id")?);
@@ -411,7 +420,7 @@ impl<'a> Files<'a> {
         let weights = weights::load(&checkpoint, &config, options, packed.as_ref())?;
         Ok(Model {
             name: names.model.clone(),
-            rope: Rope::new(config.head_dim, config.rope_theta),
+            rope: Rope::new(config.head_dim, config.rope_theta, &config.rope_scaling),
             config,
             weights,
             tokenizer,

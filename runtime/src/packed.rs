@@ -258,9 +258,6 @@ impl<'a> Packed<'a> {
         let Some(&packing) = self.packings.get(name) else {
             return Err(self.damaged(&format!("{} has no packing", shorten(name))));
         };
-        if packing.group != 0 {
-            return Err(self.damaged(&format!("{} has scales by groups", shorten(name))));
-        }
         let bytes = self.storage(name, pages)?;
         PackedMatrix::from_bytes(packing, rows, cols, bytes)
             .map_err(|error| self.damaged(&format!("{}: {error}", shorten(name))))

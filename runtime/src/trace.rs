@@ -22,8 +22,11 @@ pub enum Event<'a> {
         input: &'a [f32],
         /// The activations.
         values: &'a [i8],
-        /// What the activations were multiplied by: 127 / max|x|, as Hugging Face rounds it.
+        /// What the activations were multiplied by: 127 / max|x|, as Hugging Face rounds it. 1 where groups of them have steps.
         scale: f32,
+        /// What an activation of one stands for in each group of [`ACTIVATION_GROUP`](crate::config::ACTIVATION_GROUP) or fewer; none where a
+        /// position has one scale.
+        steps: &'a [f32],
     },
     /// The residual stream after a layer.
     Residual {

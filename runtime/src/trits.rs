@@ -17,6 +17,8 @@ pub(crate) enum Trits<'a> {
     Floats(Floats<'a>),
     /// Master weights, to be multiplied by this scale and rounded.
     Masters(Floats<'a>, f32),
+    /// Trits times scales that were found ([`find_scales`](crate::exact::find_scales)): their signs.
+    Scaled(Floats<'a>),
 }
 
 impl<'a> Trits<'a> {
@@ -81,6 +83,13 @@ impl<'a> Trits<'a> {
                     *trit = ternarize(value, *scale);
                 }
             }
+            Trits::Scaled(floats) => {
+                let mut values = vec![0.0; cols];
+                floats.read(row * cols, &mut values);
+                for (trit, value) in trits.iter_mut().zip(values) {
+                    *trit = i8::from(value > 0.0) - i8::from(value < 0.0);
+                }
+            }
         }
     }
 
@@ -90,6 +99,7 @@ impl<'a> Trits<'a> {
             Trits::Packed { .. } => "the codes 0, 1 and 2 (trit + 1) in every two bits",
             Trits::Floats(_) => "-1, 0 or 1 everywhere (quantization_mode is \"offline\")",
             Trits::Masters(..) => "finite master weights",
+            Trits::Scaled(_) => "trits times a scale",
         }
     }
 }

@@ -7,20 +7,22 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tern_kernels::{Buffer, Choice, Gemv, PackError, PackedMatrix, Pages, Shape, WeightScales};
+use tern_kernels::{
+    Buffer, Choice, Gemv, GroupGemv, PackError, PackedMatrix, Packing, Pages, ScaleRule, Shape,
+    WeightScales,
+};
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::config::{Config, WeightSource};
+use crate::config::{ActivationScales, Architecture, Config};
 use crate::dense::DenseMatrix;
 use crate::error::{CheckpointError, LoadError};
 use crate::head::HeadCopy;
-use crate::linear::{Batched, Linear, Norm, Projection};
+use crate::linear::{Batched, Linear, Norm, Projection, ScalesFound};
 use crate::model::{HeadMode, LoadOptions, Progress};
 use crate::packed::{Packed, head_copy_part};
+use crate::product::Product;
+use crate::ternary::{self, PROJECTIONS, Ternary};
 use crate::trits::Trits;
-
-/// Why a bias is refused.
-const NO_BIAS: &str = "tern runs linear layers without bias";
 
 /// All weights of a model.
 pub(crate) struct Weights {
@@ -46,6 +48,8 @@ impl Weights {
 pub(crate) struct Layer {
     pub attention_norm: Vec<f32>,
     pub qkv: Projection,
+    /// Of each head's queries, and of its keys.
+    pub head_norms: Option<[Vec<f32>; 2]>,
     pub attention_sub_norm: Option<Vec<f32>>,
     pub output: Projection,
     pub ffn_norm: Vec<f32>,
@@ -129,7 +133,49 @@ pub(crate) fn layer_norms(config: &Config) -> Vec<(&'static str, usize)> {
         norms.push(("self_attn.attn_sub_norm", config.query_width()));
         norms.push(("mlp.ffn_sub_norm", config.intermediate_size));
     }
+    if config.has_head_norms() {
+        norms.push(("self_attn.q_norm", config.head_dim));
+        norms.push(("self_attn.k_norm", config.head_dim));
+    }
     norms
+}
+
+/// A norm's tensor by the name of [`layer_norms`], or by that which the first BitNet b1.58 models gave it.
+pub(crate) fn norm_tensor(checkpoint: &Checkpoint<'_>, name: &str) -> String {
+    let tensor = format!("{name}.weight");
+    let first = [
+        ("self_attn.attn_sub_norm", "self_attn.inner_attn_ln"),
+        ("mlp.ffn_sub_norm", "mlp.ffn_layernorm"),
+    ];
+    let older = first.into_iter().find_map(|(name, older)| {
+        let layer = tensor.strip_suffix(&format!("{name}.weight"))?;
+        Some(format!("{layer}{older}.weight"))
+    });
+    match older {
+        Some(older) if checkpoint.has(&older) && !checkpoint.has(&tensor) => older,
+        _ => tensor,
+    }
+}
+
+/// Refuses norms that the architecture does not run.
+fn refuse_norms(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<(), CheckpointError> {
+    let sub_norms = [
+        "self_attn.attn_sub_norm",
+        "self_attn.inner_attn_ln",
+        "mlp.ffn_sub_norm",
+        "mlp.ffn_layernorm",
+    ];
+    let head_norms = ["self_attn.q_norm", "self_attn.k_norm"];
+    let sub_norms = sub_norms.into_iter().filter(|_| !config.has_sub_norms());
+    let head_norms = head_norms.into_iter().filter(|_| !config.has_head_norms());
+    let reason = match config.architecture {
+        Architecture::BitNet => "BitNetForCausalLM has no such norm",
+        Architecture::Llama => "LlamaForCausalLM has no such norm",
+        Architecture::Qwen3 => "Qwen3ForCausalLM has no such norm",
+    };
+    sub_norms
+        .chain(head_norms)
+        .try_for_each(|name| checkpoint.refuse(&format!("model.layers.0.{name}.weight"), reason))
 }
 
 /// Checks name, dtype and shape of every tensor that the model needs, by the headers alone: a wrong
@@ -145,76 +191,19 @@ pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64,
         total += dense("lm_head.weight")?;
     }
     let norms = layer_norms(config);
+    refuse_norms(checkpoint, config)?;
     for layer in 0..config.layers {
         for (name, shape) in layer_shapes(config) {
             let name = format!("model.layers.{layer}.{name}");
-            total += check_linear(checkpoint, config, &name, shape)?;
+            total += ternary::check(checkpoint, config, &name, shape)?;
         }
         for (name, len) in &norms {
-            checkpoint.floats(&format!("model.layers.{layer}.{name}.weight"), &[*len])?;
+            let name = norm_tensor(checkpoint, &format!("model.layers.{layer}.{name}"));
+            checkpoint.floats(&name, &[*len])?;
         }
     }
     checkpoint.floats("model.norm.weight", &[hidden])?;
     Ok(total)
-}
-
-/// Checks the tensors of one ternary linear layer; returns the bytes of its matrix.
-fn check_linear(
-    checkpoint: &Checkpoint<'_>,
-    config: &Config,
-    name: &str,
-    shape: Shape,
-) -> Result<u64, CheckpointError> {
-    checkpoint.refuse(&format!("{name}.bias"), NO_BIAS)?;
-    let tensor = checkpoint.tensor(
-        &format!("{name}.weight"),
-        &format!("a ternary matrix of {shape}"),
-    )?;
-    if config.quantization.linear_norm_eps.is_some() {
-        checkpoint.floats(&format!("{name}.rms_norm.weight"), &[shape.cols])?;
-    }
-    match config.quantization.weights {
-        WeightSource::Offline => {
-            Trits::stored(&tensor, shape)?;
-            // One number, so its value is checked too.
-            weight_scale(checkpoint, name)?;
-        }
-        WeightSource::Online => {
-            tensor.floats(&[shape.rows, shape.cols])?;
-        }
-    }
-    Ok(tensor.data.len() as u64)
-}
-
-/// The stored scale of a linear layer: one finite, positive number.
-fn weight_scale(checkpoint: &Checkpoint<'_>, name: &str) -> Result<f32, CheckpointError> {
-    let name = format!("{name}.weight_scale");
-    let tensor = checkpoint.tensor(&name, "bf16, f16 or f32 of shape [1]")?;
-    // Some exporters write a scalar.
-    let shape: &[usize] = if tensor.shape.is_empty() { &[] } else { &[1] };
-    let scale = tensor.floats(shape)?.to_vec()[0];
-    if scale.is_finite() && scale > 0.0 {
-        return Ok(scale);
-    }
-    Err(tensor.wrong_value(scale.to_string(), "a finite number above zero"))
-}
-
-/// The trits of a ternary linear layer as the checkpoint has them, and their scale.
-pub(crate) fn trits<'a>(
-    checkpoint: &'a Checkpoint<'_>,
-    config: &Config,
-    name: &str,
-    shape: Shape,
-) -> Result<(Tensor<'a>, Trits<'a>, f32), LoadError> {
-    let tensor = checkpoint.tensor(&format!("{name}.weight"), "a ternary matrix")?;
-    let (trits, scale) = match config.quantization.weights {
-        WeightSource::Offline => (
-            Trits::stored(&tensor, shape)?,
-            weight_scale(checkpoint, name)?,
-        ),
-        WeightSource::Online => Trits::from_masters(&tensor, shape)?,
-    };
-    Ok((tensor, trits, scale))
 }
 
 /// As [`check`] for a packed model; returns the bytes to be copied.
@@ -330,32 +319,49 @@ impl Loader<'_> {
             true => norm(name, len).map(Some),
             false => Ok(None),
         };
-        let [q, k, v, o, gate, up, down] = layer_shapes(config);
-        let group = |parts: &[(&str, Shape)]| {
-            let linear = |(name, shape): &(&str, Shape)| {
-                self.linear(format!("model.layers.{index}.{name}"), *shape)
-            };
-            Ok::<_, LoadError>(Projection::new(
-                parts.iter().map(linear).collect::<Result<_, _>>()?,
-            ))
+        let head_norms = match config.has_head_norms() {
+            true => Some([
+                norm("self_attn.q_norm", config.head_dim)?,
+                norm("self_attn.k_norm", config.head_dim)?,
+            ]),
+            false => None,
         };
+        let shapes = layer_shapes(config);
+        let [qkv, output, gate_up, down] =
+            PROJECTIONS.map(|range| self.projection(index, &shapes[range]));
         Ok(Layer {
             attention_norm: norm("input_layernorm", config.hidden_size)?,
+            head_norms,
             attention_sub_norm: sub_norm("self_attn.attn_sub_norm", config.query_width())?,
             ffn_norm: norm("post_attention_layernorm", config.hidden_size)?,
             ffn_sub_norm: sub_norm("mlp.ffn_sub_norm", config.intermediate_size)?,
-            qkv: group(&[q, k, v])?,
-            output: group(&[o])?,
-            gate_up: group(&[gate, up])?,
-            down: group(&[down])?,
+            qkv: qkv?,
+            output: output?,
+            gate_up: gate_up?,
+            down: down?,
         })
     }
 
+    /// Linear layers with the same input.
+    fn projection(&self, layer: usize, parts: &[(&str, Shape)]) -> Result<Projection, LoadError> {
+        let part = |&(name, shape): &(&str, Shape)| (format!("model.layers.{layer}.{name}"), shape);
+        let parts: Vec<(String, Shape)> = parts.iter().map(part).collect();
+        let loaded = match self.packed {
+            None => self.pack_all(&parts)?,
+            Some(packed) => self.read_all(packed, &parts)?,
+        };
+        let group = match self.config.quantization.activations {
+            ActivationScales::Token => 0,
+            ActivationScales::Groups => loaded[0].group,
+        };
+        let linears = parts.into_iter().zip(loaded);
+        let linears = linears.map(|((name, shape), loaded)| self.linear(name, shape, loaded));
+        Ok(Projection::new(linears.collect::<Result<_, _>>()?, group))
+    }
+
     fn norm(&self, name: &str, len: usize) -> Result<Vec<f32>, CheckpointError> {
-        Ok(self
-            .checkpoint
-            .floats(&format!("{name}.weight"), &[len])?
-            .to_vec())
+        let tensor = norm_tensor(self.checkpoint, name);
+        Ok(self.checkpoint.floats(&tensor, &[len])?.to_vec())
     }
 
     fn dense(&self, name: &str) -> Result<DenseMatrix, LoadError> {
@@ -401,7 +407,77 @@ impl Loader<'_> {
         HeadCopy::new(mode, head, cpu, pages).map_err(|error| pack_error("lm_head", &error))
     }
 
-    fn linear(&self, name: String, shape: Shape) -> Result<Linear, LoadError> {
+    /// Packs the matrices of a checkpoint that have the same input.
+    fn pack_all(&self, parts: &[(String, Shape)]) -> Result<Vec<Loaded>, LoadError> {
+        let matrix = |(name, shape): &(String, Shape)| {
+            ternary::ternary(self.checkpoint, self.config, name, *shape)
+        };
+        let matrices: Vec<Ternary<'_>> = parts.iter().map(matrix).collect::<Result<_, _>>()?;
+        let scales: Vec<&WeightScales> = matrices.iter().map(|matrix| &matrix.scales).collect();
+        let groups = ternary::groups(self.config, &scales);
+        let all = matrices.into_iter().zip(parts).zip(groups);
+        all.map(|((matrix, (name, shape)), group)| {
+            let Ternary {
+                tensor,
+                trits,
+                scales,
+            } = matrix;
+            let options = self.options;
+            let choice = ternary::choose(&options.planner, name, *shape, options.threads, group)?;
+            let packing = in_groups(choice.kernel.packing, group);
+            let fill = |row: usize, out: &mut [i8]| trits.read_row(row, out);
+            let pages = self.pages(*shape);
+            let matrix = PackedMatrix::pack(packing, shape.rows, shape.cols, pages, &fill)
+                .map_err(|error| not_packed(&tensor, &trits, error))?;
+            Ok(Loaded {
+                matrix,
+                choice,
+                scales,
+                group,
+            })
+        })
+        .collect()
+    }
+
+    /// Reads the matrices of a packed model that have the same input.
+    fn read_all(
+        &self,
+        packed: &Packed<'_>,
+        parts: &[(String, Shape)],
+    ) -> Result<Vec<Loaded>, LoadError> {
+        let group = |name: &str| {
+            packed
+                .packing(&format!("{name}.weight"))
+                .map_or(0, |p| p.group)
+        };
+        let first = group(&parts[0].0);
+        let of_part = |(name, shape): &(String, Shape)| {
+            let scales = ternary::packed_scales(self.checkpoint, packed, name, *shape)?;
+            let is_sound = match self.config.quantization.activations {
+                ActivationScales::Token => {
+                    (group(name) > 0) == matches!(scales, WeightScales::Groups { .. })
+                }
+                ActivationScales::Groups => group(name) == first && first > 0,
+            };
+            if !is_sound {
+                return Err(pack_error(
+                    name,
+                    &"its groups of columns are not those of its scales or its activations; pack the model again with `tern pack`",
+                ));
+            }
+            let tensor = format!("{name}.weight");
+            let (matrix, choice) = self.packed_matrix(packed, &tensor, *shape)?;
+            Ok(Loaded {
+                matrix,
+                choice,
+                scales,
+                group: group(name),
+            })
+        };
+        parts.iter().map(of_part).collect()
+    }
+
+    fn linear(&self, name: String, shape: Shape, loaded: Loaded) -> Result<Linear, LoadError> {
         let quantization = self.config.quantization;
         let norm = match quantization.linear_norm_eps {
             None => None,
@@ -411,23 +487,37 @@ impl Loader<'_> {
             }
         };
         let tensor = format!("{name}.weight");
-        let (gemv, scale) = match self.packed {
-            Some(packed) => (
-                self.packed_matrix(packed, &tensor, shape)?,
-                weight_scale(self.checkpoint, &name)?,
-            ),
-            None => {
-                let (tensor, trits, scale) = trits(self.checkpoint, self.config, &name, shape)?;
-                (self.pack(&tensor, &trits, shape)?, scale)
+        self.progress(self.checkpoint.tensor(&tensor, "")?.data.len());
+        let Loaded {
+            matrix,
+            choice,
+            scales,
+            group,
+        } = loaded;
+        let granularity = ScalesFound::of(&scales);
+        let options = self.options;
+        let (gemv, scales) = match group {
+            0 => {
+                let gemv = Gemv::new(matrix, choice, options.threads)
+                    .map_err(|error| pack_error(&tensor, &error))?;
+                (Product::Whole(gemv), scales)
+            }
+            _ if quantization.scale == ScaleRule::Divide => {
+                let reason = "scales by groups multiply; linear_class \"bitlinear\" divides";
+                return Err(pack_error(&tensor, &reason));
+            }
+            _ => {
+                let gemv = GroupGemv::with_scales(matrix, &scales, choice, options.threads)
+                    .map_err(|error| pack_error(&tensor, &error))?;
+                (Product::Groups(gemv), WeightScales::Matrix(1.0))
             }
         };
-        self.progress(self.checkpoint.tensor(&tensor, "")?.data.len());
-        let options = self.options;
         Ok(Linear {
             name,
             batched: Batched::plan(&options.planner, &gemv, options.threads),
             gemv,
-            scales: WeightScales::Matrix(scale),
+            scales,
+            granularity,
             rule: quantization.scale,
             norm,
         })
@@ -441,21 +531,6 @@ impl Loader<'_> {
         }
     }
 
-    fn pack(
-        &self,
-        tensor: &Tensor<'_>,
-        trits: &Trits<'_>,
-        shape: Shape,
-    ) -> Result<Gemv, LoadError> {
-        let options = self.options;
-        let choice = options.planner.choose(shape, options.threads);
-        let fill = |row: usize, out: &mut [i8]| trits.read_row(row, out);
-        let (packing, pages) = (choice.kernel.packing, self.pages(shape));
-        let matrix = PackedMatrix::pack(packing, shape.rows, shape.cols, pages, &fill)
-            .map_err(|error| not_packed(tensor, trits, error))?;
-        self.join(&tensor.name, matrix, choice)
-    }
-
     /// A matrix of a packed model. Where the plan wants another packing it is converted, unless it stays in the file: then the best kernel
     /// that reads it as it is takes it.
     fn packed_matrix(
@@ -463,30 +538,48 @@ impl Loader<'_> {
         packed: &Packed<'_>,
         tensor: &str,
         shape: Shape,
-    ) -> Result<Gemv, LoadError> {
+    ) -> Result<(PackedMatrix, Choice), LoadError> {
         let options = self.options;
         let (rows, cols, pages) = (shape.rows, shape.cols, self.pages(shape));
-        let mut choice = options.planner.choose(shape, options.threads);
         let found = packed.packing(tensor);
+        let group = found.map_or(0, |packing| packing.group);
+        let mut choice = ternary::choose(&options.planner, tensor, shape, options.threads, group)?;
         if packed.is_mapped()
             && let Some(found) = found
-            && let Some(fitting) = options.planner.choose_for(shape, options.threads, found)
+            && let Some(fitting) = match group {
+                0 => options.planner.choose_for(shape, options.threads, found),
+                _ => options.planner.choose_groups_for(shape, found),
+            }
         {
             choice = fitting;
         }
         let matrix = packed.matrix(tensor, rows, cols, pages)?;
         if found.is_some_and(|found| choice.kernel.reads(found)) {
-            return self.join(tensor, matrix, choice);
+            return Ok((matrix, choice));
         }
         self.converted.fetch_add(1, Ordering::Relaxed);
         let fill = |row: usize, out: &mut [i8]| matrix.unpack_row(row, out);
-        let converted = PackedMatrix::pack(choice.kernel.packing, rows, cols, pages, &fill);
+        let packing = in_groups(choice.kernel.packing, group);
+        let converted = PackedMatrix::pack(packing, rows, cols, pages, &fill);
         let converted = converted.map_err(|error| pack_error(tensor, &error))?;
-        self.join(tensor, converted, choice)
+        Ok((converted, choice))
     }
+}
 
-    fn join(&self, name: &str, matrix: PackedMatrix, choice: Choice) -> Result<Gemv, LoadError> {
-        Gemv::new(matrix, choice, self.options.threads).map_err(|error| pack_error(name, &error))
+/// A matrix in memory, and what makes a linear layer of it.
+struct Loaded {
+    matrix: PackedMatrix,
+    choice: Choice,
+    scales: WeightScales,
+    /// Columns of a group of the packing, 0 for none.
+    group: usize,
+}
+
+/// A kernel's packing with groups of so many columns, 0 for none.
+pub(crate) fn in_groups(packing: Packing, group: usize) -> Packing {
+    match group {
+        0 => packing,
+        group => packing.grouped(group),
     }
 }
 

@@ -156,13 +156,13 @@ fn models_that_tern_does_not_run_are_refused_by_name() {
         ("mlp_bias", json!(true), &["mlp_bias true"]),
         (
             "rope_parameters.rope_type",
-            json!("yarn"),
-            &["yarn", "default"],
+            json!("longrope"),
+            &["longrope", "default"],
         ),
         (
             "rope_scaling",
-            json!({"type": "linear", "factor": 2}),
-            &["linear", "default"],
+            json!({"type": "dynamic", "factor": 2}),
+            &["dynamic", "default"],
         ),
         (
             "partial_rotary_factor",
@@ -541,9 +541,7 @@ fn tokens_and_sequences_that_do_not_fit_are_refused() {
 
 fn load_error(folder: &Path) -> String {
     let options = Setup::default().options();
-    let inspected = inspect(folder, &options.planner, 1, options.kv)
-        .unwrap_err()
-        .to_string();
+    let inspected = inspect(folder, &options).unwrap_err().to_string();
     let loaded = Model::load(folder, &options)
         .map(drop)
         .unwrap_err()

@@ -65,7 +65,11 @@ fn logits_are_those_of_the_folder_from_memory_and_from_the_file() {
             assert_eq!(logits(model), expected, "{fixture}, {residence:?}");
         }
         assert!(packed::check(&path, &mut |_, _| true).unwrap());
-        let summary = inspect(&path, &planner(None), 2, tern_runtime::KvType::F32).unwrap();
+        let options = LoadOptions {
+            threads: 2,
+            ..LoadOptions::new(planner(None))
+        };
+        let summary = inspect(&path, &options).unwrap();
         let found = summary.packed.unwrap();
         assert_eq!(found.matrices, found.fitting);
         assert_eq!(found.matrices, 7 * summary.config.layers);

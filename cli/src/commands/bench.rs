@@ -17,8 +17,8 @@ use tern_tune::{Random, Spread, bandwidth, check_writable, dot_peak, write_atomi
 
 use crate::Ending;
 use crate::args::{
-    EngineArgs, HeadArg, IsaArg, KernelArg, KvArg, LoadArg, Numbers, ProfileArg, ThreadsArg,
-    thread_counts, usage_error,
+    EngineArgs, FfnActArg, HeadArg, IsaArg, KernelArg, KvArg, LoadArg, Numbers, ProfileArg,
+    ThreadsArg, thread_counts, usage_error,
 };
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
@@ -97,6 +97,8 @@ pub struct Args {
     load: LoadArg,
     #[command(flatten)]
     kv: KvArg,
+    #[command(flatten)]
+    ffn_act: FfnActArg,
 }
 
 /// The result of one test with one number of threads. Names that llama-bench has too mean the same.
@@ -178,6 +180,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             head: args.head,
             load: args.load,
             kv: args.kv,
+            ffn_act: args.ffn_act,
         }
         .setup()?;
         let mut loaded = args.model.model.load(setup)?;

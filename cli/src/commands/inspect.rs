@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use tern_kernels::Tile;
-use tern_runtime::config::{Config, ScaleRule, WeightSource};
-use tern_runtime::{PackedSummary, Summary};
+use tern_runtime::config::{ActivationScales, Config, RopeScaling, ScaleRule, WeightSource};
+use tern_runtime::{Matrix, PackedSummary, Summary};
 use tern_tune::tile_text;
 
 use crate::Ending;
@@ -17,7 +17,8 @@ use crate::table::{Align, Table};
 
 /// Shows what a model is made of and which kernels it will use, and why.
 ///
-/// Of a model folder only config.json and the headers of the weight files are read. The last columns of the table say
+/// Of a model folder only config.json and the headers of the weight files are read, and the first layer of floats that have to be
+/// looked at to find their scales. The notes say what was decided where the files are silent, and what looks wrong. The last columns of the table say
 /// which kernel and tile the plan chose for each matrix and where that came from: the profile, its nearest entry, the
 /// estimate, or --kernel.
 #[derive(Debug, clap::Args)]
@@ -55,10 +56,11 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         })?;
     } else {
         print(format_args!(
-            "{}\n{}\n{}",
+            "{}\n{}\n{}{}",
             facts(&summary),
             sizes(&summary),
-            matrices(&summary)
+            matrices(&summary),
+            notes(&summary)
         ))?;
     }
     Ok(Ending::Done)
@@ -86,6 +88,7 @@ fn facts(summary: &Summary) -> String {
     let lines = [
         ("model", model(summary)),
         ("architecture", architecture(config)),
+        ("activation", activation(config)),
         ("attention", attention(config)),
         (
             "vocabulary",
@@ -114,23 +117,51 @@ fn architecture(config: &Config) -> String {
         true => ", sub-norms",
         false => "",
     };
+    let head_norms = match config.has_head_norms() {
+        true => ", norms of queries and keys",
+        false => "",
+    };
     format!(
-        "{:?}, {} of width {}, feed-forward {} ({:?}){sub_norms}",
+        "{:?}, {} of width {}, feed-forward {}{sub_norms}{head_norms}",
         config.architecture,
         plural(config.layers, "layer"),
         config.hidden_size,
         config.intermediate_size,
-        config.activation,
     )
+}
+
+fn activation(config: &Config) -> String {
+    format!(
+        "{}, by {}",
+        config.activation.name(),
+        config.activation_reason
+    )
+}
+
+/// What a person should know beside the numbers.
+fn notes(summary: &Summary) -> String {
+    let lines = summary.notes.iter().enumerate();
+    lines.fold(String::new(), |mut text, (index, note)| {
+        let gap = if index == 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{gap}{} {note}", paint(BOLD, "note:"));
+        text
+    })
 }
 
 fn attention(config: &Config) -> String {
     format!(
-        "{} of width {}, {} for keys and values, RoPE base {}",
+        "{} of width {}, {} for keys and values, RoPE base {}{}",
         plural(config.heads, "head"),
         config.head_dim,
         config.kv_heads,
-        config.rope_theta
+        config.rope_theta,
+        match &config.rope_scaling {
+            RopeScaling::None => String::new(),
+            RopeScaling::Linear { factor } => format!(", linear scaling by {factor}"),
+            RopeScaling::Llama3 { factor, .. } => format!(", llama3 scaling by {factor}"),
+            RopeScaling::Yarn { factor, .. } => format!(", YaRN scaling by {factor}"),
+            RopeScaling::Factors(_) => ", a factor for each frequency".to_owned(),
+        }
     )
 }
 
@@ -138,6 +169,11 @@ fn quantization(config: &Config) -> String {
     let weights = match config.quantization.weights {
         WeightSource::Offline => "packed in the file",
         WeightSource::Online => "made from master weights while loading (absmean)",
+        WeightSource::Exact => "floats that are ternary",
+    };
+    let activations = match config.quantization.activations {
+        ActivationScales::Token => "int8 activations by position",
+        ActivationScales::Groups => "int8 activations by groups",
     };
     let scale = match config.quantization.scale {
         ScaleRule::Multiply => "scales multiply",
@@ -147,7 +183,7 @@ fn quantization(config: &Config) -> String {
         Some(_) => ", a norm before every linear layer",
         None => "",
     };
-    format!("{weights}, {scale}{linear_norms}")
+    format!("{weights}, {scale}, {activations}{linear_norms}")
 }
 
 /// Bytes by part.
@@ -187,6 +223,14 @@ fn sizes(summary: &Summary) -> String {
     table.to_string()
 }
 
+/// How many of a matrix's weights share a scale.
+fn scales(matrix: &Matrix) -> String {
+    match matrix.scales.group {
+        0 => matrix.scales.granularity.name().to_owned(),
+        columns => format!("{columns} columns"),
+    }
+}
+
 /// The plan.
 fn matrices(summary: &Summary) -> String {
     let mut table = Table::new(&[
@@ -194,6 +238,7 @@ fn matrices(summary: &Summary) -> String {
         ("rows x cols", Align::Right),
         ("count", Align::Right),
         ("bits", Align::Right),
+        ("a scale for", Align::Left),
         ("kernel", Align::Left),
         ("tile", Align::Left),
         ("chosen by", Align::Left),
@@ -204,6 +249,7 @@ fn matrices(summary: &Summary) -> String {
             format!("{}x{}", matrix.rows, matrix.cols),
             matrix.count.to_string(),
             format!("{:.3}", matrix.bits_per_weight),
+            scales(matrix),
             matrix.kernel.to_owned(),
             tile_text(&Tile {
                 k_blocks: matrix.tile_k_blocks,

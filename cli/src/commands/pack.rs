@@ -7,7 +7,9 @@ use tern_runtime::{PackFileError, packed};
 use tern_tune::{NewFile, check_writable};
 
 use crate::Ending;
-use crate::args::{EngineArgs, HeadArg, IsaArg, KernelArg, KvArg, LoadArg, ProfileArg, ThreadsArg};
+use crate::args::{
+    EngineArgs, FfnActArg, HeadArg, IsaArg, KernelArg, KvArg, LoadArg, ProfileArg, ThreadsArg,
+};
 use crate::interrupt::Watch;
 use crate::output::{bytes, remark, warn};
 use crate::progress::Bar;
@@ -73,6 +75,7 @@ fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
         head: HeadArg::default(),
         load: LoadArg::default(),
         kv: KvArg::default(),
+        ffn_act: FfnActArg::default(),
     }
     .setup()?;
     let watch = Watch::new();

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use tern_kernels::{PackedMatrix, Packing, Pages, Planner, Shape};
+use tern_kernels::{PackedMatrix, Packing, Pages, Planner, Shape, WeightScales};
 
 use super::{
     CHECKSUMS, CONFIG, FORMAT, FORMAT_KEY, GENERATION, PACKING_KEY, PAD, PAGE, TOKENIZER, VERSION,
@@ -17,7 +17,8 @@ use crate::element::Element;
 use crate::error::LoadError;
 use crate::head::HeadCopy;
 use crate::model::{Files, HeadMode};
-use crate::weights::{self, layer_norms, layer_shapes};
+use crate::ternary::{PROJECTIONS, choose, groups, ternary, trits};
+use crate::weights::{self, layer_norms, layer_shapes, norm_tensor};
 
 /// From this size on a tensor begins a page.
 const LARGE: usize = 1 << 16;
@@ -151,7 +152,9 @@ impl Source<'_> {
         for layer in 0..self.config.layers {
             let of_layer = |name: &str| format!("model.layers.{layer}.{name}");
             for (name, len) in layer_norms(self.config) {
-                entries.push(self.floats(&of_layer(&format!("{name}.weight")), len)?);
+                let stored = norm_tensor(self.checkpoint, &of_layer(name));
+                let values = self.checkpoint.floats(&stored, &[len])?.to_vec();
+                entries.push(of_floats(&of_layer(&format!("{name}.weight")), &values));
             }
             if self.config.quantization.linear_norm_eps.is_some() {
                 for (name, shape) in layer_shapes(self.config) {
@@ -161,14 +164,10 @@ impl Source<'_> {
             }
         }
         self.add_dense(&mut entries);
+        let shapes = layer_shapes(self.config);
         for layer in 0..self.config.layers {
-            for (name, shape) in layer_shapes(self.config) {
-                self.add_matrix(
-                    format!("model.layers.{layer}.{name}"),
-                    shape,
-                    &names.model,
-                    &mut entries,
-                )?;
+            for range in PROJECTIONS {
+                self.add_projection(layer, &shapes[range], &names.model, &mut entries)?;
             }
         }
         Ok(entries)
@@ -208,30 +207,45 @@ impl Source<'_> {
         }));
     }
 
-    /// A ternary matrix and its scale.
-    fn add_matrix(
+    /// The ternary matrices of a layer that have the same input, and their scales.
+    fn add_projection(
         &self,
-        name: String,
-        shape: Shape,
+        layer: usize,
+        parts: &[(&str, Shape)],
         model: &str,
         entries: &mut Vec<Entry>,
     ) -> Result<(), LoadError> {
-        let (_, _, scale) = weights::trits(self.checkpoint, self.config, &name, shape)?;
-        entries.push(of_floats(&format!("{name}.weight_scale"), &[scale]));
-        let packing = self.planner.choose(shape, self.threads).kernel.packing;
-        let bytes = packing.matrix_bytes(shape.rows, shape.cols);
-        let bytes = bytes.ok_or_else(|| LoadError::Pack {
-            matrix: format!("{model}: {name}"),
-            reason: format!("its size as {packing} is beyond this machine's"),
-        })?;
-        entries.push(Entry {
-            name: format!("{name}.weight"),
-            dtype: "U8",
-            shape: vec![bytes],
-            bytes,
-            packing: Some(packing),
-            content: Content::Matrix { name, shape },
-        });
+        let part = |&(name, shape): &(&str, Shape)| {
+            let name = format!("model.layers.{layer}.{name}");
+            let matrix = ternary(self.checkpoint, self.config, &name, shape)?;
+            Ok::<_, LoadError>((name, shape, matrix.scales))
+        };
+        let parts: Vec<_> = parts.iter().map(part).collect::<Result<_, _>>()?;
+        let scales: Vec<&WeightScales> = parts.iter().map(|(.., scales)| scales).collect();
+        let groups = groups(self.config, &scales);
+        for ((name, shape, scales), group) in parts.into_iter().zip(groups) {
+            let choice = choose(self.planner, &name, shape, self.threads, group)?;
+            let packing = weights::in_groups(choice.kernel.packing, group);
+            let bytes = packing.matrix_bytes(shape.rows, shape.cols);
+            let bytes = bytes.ok_or_else(|| LoadError::Pack {
+                matrix: format!("{model}: {name}"),
+                reason: format!("its size as {packing} is beyond this machine's"),
+            })?;
+            entries.push(of_scales(
+                &format!("{name}.weight_scale"),
+                scales,
+                shape,
+                group,
+            ));
+            entries.push(Entry {
+                name: format!("{name}.weight"),
+                dtype: "U8",
+                shape: vec![bytes],
+                bytes,
+                packing: Some(packing),
+                content: Content::Matrix { name, shape },
+            });
+        }
         Ok(())
     }
 
@@ -294,8 +308,8 @@ impl Source<'_> {
                 // The head is written by now.
                 (self.embedding, self.head, self.copy) = (None, None, None);
                 let packing = entry.packing.expect("every matrix has one");
-                let (tensor, trits, _) =
-                    weights::trits(self.checkpoint, self.config, name, *shape)?;
+                let (tensor, trits) =
+                    trits(self.checkpoint, self.config, name, *shape).map_err(LoadError::from)?;
                 let fill = |row: usize, out: &mut [i8]| trits.read_row(row, out);
                 let matrix =
                     PackedMatrix::pack(packing, shape.rows, shape.cols, Pages::Huge, &fill);
@@ -327,12 +341,32 @@ fn of_floats(name: &str, values: &[f32]) -> Entry {
     }
 }
 
+/// Weight scales: one, one for each row, or for each row and group of the packing.
+fn of_scales(name: &str, scales: WeightScales, shape: Shape, packed: usize) -> Entry {
+    match scales {
+        WeightScales::Matrix(scale) => of_floats(name, &[scale]),
+        WeightScales::Rows(scales) => of_floats(name, &scales),
+        WeightScales::Groups { group, scales } => {
+            let blocks = shape.cols.div_ceil(packed);
+            let rows = scales.chunks_exact(shape.cols.div_ceil(group));
+            let each = rows.flat_map(|row| (0..blocks).map(|block| row[block * packed / group]));
+            let entry = of_floats(name, &each.collect::<Vec<f32>>());
+            Entry {
+                shape: vec![shape.rows, blocks],
+                ..entry
+            }
+        }
+    }
+}
+
 /// The tensors with padding before large ones, and the checksums.
 fn padded(entries: Vec<Entry>) -> Vec<Entry> {
     let (mut all, mut offset): (Vec<Entry>, usize) = (Vec::new(), 0);
     for entry in entries {
         let gap = offset.next_multiple_of(PAGE) - offset;
-        if entry.bytes >= LARGE && gap > 0 {
+        // Numbers that are used where the file is mapped must lie where numbers do, however few they are.
+        let is_large = entry.bytes >= LARGE || matches!(entry.content, Content::Dense { .. });
+        if is_large && gap > 0 {
             all.push(of_bytes(&format!("{PAD}{}", all.len()), vec![0; gap]));
             offset += gap;
         }

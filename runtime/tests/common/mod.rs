@@ -38,6 +38,7 @@ pub struct Setup {
     pub profile: Option<Profile>,
     pub threads: usize,
     pub kv: KvType,
+    pub activation: Option<tern_runtime::config::Activation>,
 }
 
 impl Setup {
@@ -51,6 +52,7 @@ impl Setup {
             head: tern_runtime::HeadMode::Exact,
             residence: tern_runtime::Residence::Auto,
             kv: self.kv,
+            activation: self.activation,
             progress: None,
         }
     }

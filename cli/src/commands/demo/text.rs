@@ -148,6 +148,7 @@ impl Demo<'_> {
                 head: tern_runtime::HeadMode::Exact,
                 residence: tern_runtime::Residence::Auto,
                 kv: self.args.engine.kv.or_f16(),
+                activation: None,
             };
             let loaded = ModelName::Demo.load(setup)?;
             let prompt = loaded.model.tokenizer()?.encode(PROMPT, true)?;

@@ -1,0 +1,123 @@
+//! What a person should know of a model beside its numbers: what was decided for want of a word in the file, what is an approximation, and
+//! what looks wrong.
+
+use tern_kernels::Granularity;
+
+use super::Matrix;
+use crate::config::{
+    Activation, ActivationScales, Architecture, Config, RopeScaling, WeightSource,
+};
+use crate::linear::ScalesFound;
+use crate::model::Files;
+use crate::tokenizer::Tokenizer;
+
+/// Rows of the embedding of BitNet b1.58 2B4T, whose conversions lose its activation.
+const VOCABULARY_OF_2B4T: usize = 128_256;
+
+/// Remarks on the configuration and the matrices of a layer, one a line.
+pub(super) fn notes(config: &Config, matrices: &[Matrix]) -> Vec<String> {
+    let activation = activation(config);
+    let weights = weights(config, matrices);
+    activation.into_iter().chain(weights).collect()
+}
+
+fn activation(config: &Config) -> Option<String> {
+    let (name, reason) = (config.activation.name(), &config.activation_reason);
+    let of = |other: &str| format!("--ffn-act {other} tries the other");
+    let is_key = reason.starts_with("hidden_act");
+    match (config.architecture, config.activation) {
+        _ if !is_key => Some(format!("the feed-forward activation, {name}, is {reason}")),
+        (Architecture::BitNet, Activation::Silu) if config.vocab_size == VOCABULARY_OF_2B4T => {
+            Some(format!(
+                "suspicious: {name} with the vocabulary of BitNet b1.58 2B4T, which has relu2; {}",
+                of("relu2")
+            ))
+        }
+        (Architecture::Llama | Architecture::Qwen3, Activation::Relu2) => Some(format!(
+            "suspicious: {name} in a {}, which has silu; {}",
+            config.architecture.class(),
+            of("silu")
+        )),
+        _ => None,
+    }
+}
+
+fn weights(config: &Config, matrices: &[Matrix]) -> Vec<String> {
+    let quantization = &config.quantization;
+    let mut notes = Vec::new();
+    if quantization.activations == ActivationScales::Groups {
+        let group = matrices.iter().map(|matrix| matrix.group).max();
+        notes.push(format!(
+            "an approximation: the model was trained with float activations, as far as its files say, and is run with int8 ones, a scale for each {} of a \
+             position",
+            group.unwrap_or(0)
+        ));
+    }
+    if quantization.weights == WeightSource::Exact {
+        notes.push(format!(
+            "the weights are floats without a quantization_config; those of layer 0 are trits times {}",
+            scales_text(matrices)
+        ));
+    }
+    if let RopeScaling::Yarn {
+        factor,
+        original_context,
+        ..
+    } = config.rope_scaling
+    {
+        notes.push(format!(
+            "YaRN stretches a context of {original_context} by {factor}, for short texts too"
+        ));
+    }
+    notes
+}
+
+/// `one scale for each row (q_proj, k_proj), …`.
+fn scales_text(matrices: &[Matrix]) -> String {
+    let mut kinds: Vec<(ScalesFound, Vec<&str>)> = Vec::new();
+    for matrix in matrices {
+        let name = matrix.name.rsplit('.').next().unwrap_or(matrix.name);
+        match kinds
+            .iter_mut()
+            .find(|(scales, _)| *scales == matrix.scales)
+        {
+            Some((_, names)) => names.push(name),
+            None => kinds.push((matrix.scales, vec![name])),
+        }
+    }
+    let text = |(scales, names): &(ScalesFound, Vec<&str>)| {
+        let piece = match scales.granularity {
+            Granularity::Matrix => "the matrix".to_owned(),
+            Granularity::Row => "each row".to_owned(),
+            Granularity::Group => format!("each {} columns of a row", scales.group),
+        };
+        format!("one scale for {piece} ({})", names.join(", "))
+    };
+    kinds.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// What looks wrong with the tokenizer of a model that is not loaded; loading refuses what cannot be run.
+pub(super) fn unloaded_vocabulary(
+    files: &Files<'_>,
+    config: &Config,
+    name: &str,
+) -> Option<String> {
+    let tokenizer = match Tokenizer::parse(files.tokenizer()?, name) {
+        Err(error) => return Some(format!("suspicious: {error}")),
+        Ok(tokenizer) => tokenizer,
+    };
+    match tokenizer.check_vocabulary(config.vocab_size, name) {
+        Err(error) => Some(format!("suspicious: {error}")),
+        Ok(()) => vocabulary(&tokenizer, config),
+    }
+}
+
+/// Whether the embedding has rows that no token stands for.
+pub(super) fn vocabulary(tokenizer: &Tokenizer, config: &Config) -> Option<String> {
+    let (rows, tokens) = (config.vocab_size, tokenizer.vocab_size());
+    (tokens < rows).then(|| {
+        format!(
+            "the embedding has {rows} rows, the tokenizer {tokens} tokens: the other rows stand for no text"
+        )
+    })
+}
