@@ -171,8 +171,10 @@ impl Ruler {
                 part.buffer.fill(worker as u8 | 1)
             });
             settle(|| {
+                let clock = Clock::start();
                 let read = |_, part: &mut Part| part.mix ^= stream::read(cpu, &part.buffer, 1);
                 session.run_parts(&mut parts, read);
+                clock.us()
             });
         });
         let capped = bytes < l3.saturating_mul(CACHES);

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -150,19 +151,22 @@ pub(crate) struct Timer {
 /// What one worker of the team writes.
 #[derive(Default)]
 struct Worker {
+    /// Of the piece at hand.
     sums: Vec<i32>,
     /// K blocks that it prepares for itself.
     own: HashMap<Packing, BlockOperand>,
 }
 
-/// One way to multiply with one matrix: by the tile's tables.
-fn multiply(gemv: &Gemv, index: usize, worker: &mut Worker, operand: &Operand, q: &[i8]) {
+/// A piece of one product, as a model runs it: by the tile's tables.
+fn multiply(gemv: &Gemv, piece: usize, worker: &mut Worker, operand: &Operand, q: &[i8]) {
+    worker.sums.resize(gemv.piece_len(piece), 0);
     match gemv.choice().tile.tables {
-        Tables::Shared => gemv.run_part(index, &[operand], &mut worker.sums),
+        Tables::Shared => gemv.run_piece(piece, &[operand], &mut worker.sums),
         Tables::Own => {
             let own = worker.own.get_mut(&gemv.matrix().packing());
             let own = own.expect("a candidate is prepared before it is timed");
-            gemv.run_part_own(index, q, own, &mut worker.sums, |_| ());
+            // Such a product has one piece for each worker.
+            gemv.run_part_own(piece, q, own, &mut worker.sums, |_| ());
         }
     }
 }
@@ -237,8 +241,8 @@ impl Timer {
                         preparing += clock.us();
                     }
                     let operand = &*operand;
-                    session.run_parts(workers, |index, worker| {
-                        multiply(gemv, index, worker, operand, q);
+                    session.run_pieces(workers, gemv.pieces(), &mut [], |_, piece, worker, _| {
+                        multiply(gemv, piece, worker, operand, q);
                     });
                 }
             }
@@ -261,24 +265,22 @@ impl Timer {
         let mut gemvs = self.join(candidate, vec![matrix]);
         let gemv = gemvs.remove(0);
         let operand = &self.operands[&candidate.kernel.packing];
+        let wrong = Mutex::new(None);
         self.team.session(|session| {
-            session.run_parts(&mut self.workers, |index, worker| {
-                multiply(&gemv, index, worker, operand, &case.activations);
+            let (workers, pieces) = (&mut self.workers, gemv.pieces());
+            session.run_pieces(workers, pieces, &mut [], |_, piece, worker, _| {
+                multiply(&gemv, piece, worker, operand, &case.activations);
+                let rows = gemv.split().range(piece);
+                let expected = &case.expected[rows.clone()];
+                let mut found = rows.zip(worker.sums.iter().zip(expected));
+                if let Some((row, (found, expected))) = found.find(|(_, (a, b))| a != b) {
+                    let reason = format!("not exact: row {row} is {found}, expected {expected}");
+                    *wrong.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+                }
             });
         });
-        let wrong = self.workers.iter().enumerate().find_map(|(index, worker)| {
-            let rows = gemv.part_rows(index);
-            let mut pairs = rows
-                .clone()
-                .zip(worker.sums.iter().zip(&case.expected[rows]));
-            pairs.find(|(_, (found, expected))| found != expected)
-        });
-        let result = match wrong {
-            Some((row, (found, expected))) => Err(format!(
-                "not exact: row {row} is {found}, expected {expected}"
-            )),
-            None => Ok(()),
-        };
+        let wrong = wrong.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let result = wrong.map_or(Ok(()), Err);
         (result, gemv.into_matrix())
     }
 
@@ -329,9 +331,12 @@ impl Timer {
                     .expect("matrices are kept by packing, so the kernel reads this one")
             })
             .collect();
-        for (index, worker) in self.workers.iter_mut().enumerate() {
-            let len = gemvs.first().map_or(0, |gemv| gemv.part_len(index));
-            worker.sums.resize(len, 0);
+        // The largest piece is touched before anything is timed.
+        let first = gemvs.first();
+        let pieces = first.map_or(0, |gemv| gemv.pieces() * threads);
+        let longest = first.and_then(|gemv| (0..pieces).map(|piece| gemv.piece_len(piece)).max());
+        for worker in &mut self.workers {
+            worker.sums.resize(longest.unwrap_or(0), 0);
         }
         gemvs
     }
@@ -340,17 +345,15 @@ impl Timer {
 /// Reads of freshly written memory before they are as fast as all later ones; at most.
 const SETTLING_LAPS_MAX: usize = 4;
 
-/// Repeats `lap`, which reads some memory, until it becomes no faster.
+/// Repeats `lap`, which reads some memory and returns how long that took, until it becomes no faster.
 ///
 /// The first reads of memory after it was written can be much slower than all later ones: on a virtual machine with a
 /// Xeon (family 6, model 207) the first lap over 2 GiB ran at 8 GB/s, the second at 11, the third and all others at 17.
 /// A model reads its weights again and again, so the first laps must not count.
-pub(crate) fn settle(mut lap: impl FnMut()) {
+pub(crate) fn settle(mut lap: impl FnMut() -> f64) {
     let mut before = f64::INFINITY;
     for _ in 0..SETTLING_LAPS_MAX {
-        let clock = Clock::start();
-        lap();
-        let us = clock.us();
+        let us = lap();
         if us > 0.95 * before {
             break;
         }
@@ -376,8 +379,8 @@ mod tests {
     fn settling_ends_when_laps_become_no_faster() {
         let mut laps = 0;
         settle(|| {
-            std::thread::sleep(Duration::from_millis([40, 10, 10, 10][laps]));
             laps += 1;
+            [40.0, 10.0, 10.0, 10.0][laps - 1]
         });
         assert_eq!(laps, 3);
     }

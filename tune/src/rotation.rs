@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use rayon::prelude::*;
 use tern_kernels::{Buffer, PackedMatrix, Packing, Pages};
 
-use crate::measure::settle;
+use crate::measure::{Clock, settle};
 
 /// Copies in all. Each is a mapping, of which a process may have 65530 on Linux.
 const COPIES_MAX: usize = 30_000;
@@ -260,7 +260,9 @@ impl Rotation {
             .collect();
         if are_new {
             settle(|| {
+                let clock = Clock::start();
                 std::hint::black_box(copies.par_iter().map(touch).reduce(|| 0, |a, b| a ^ b));
+                clock.us()
             });
         }
         for copy in copies {
