@@ -52,6 +52,7 @@
 //! float operations, one per file; `weights` packs a `checkpoint`'s tensors as `config` and the
 //! planner say.
 
+pub mod chat;
 mod checkpoint;
 mod clock;
 pub mod config;
@@ -59,7 +60,6 @@ mod dense;
 mod element;
 mod engine;
 pub mod error;
-mod expansion;
 mod forward;
 mod generate;
 mod head;
@@ -76,6 +76,7 @@ mod random;
 mod sample;
 mod sequence;
 pub mod synth;
+mod text;
 mod tokenizer;
 mod trace;
 mod trits;
@@ -85,7 +86,7 @@ pub use clock::{Activity, Times};
 pub use config::Config;
 pub use engine::{Engine, HeadUse, Logits, StepOutput, Work};
 pub use error::{
-    EngineError, GenerateError, LoadError, PerplexityError, SamplingError, StepError,
+    ChatError, EngineError, GenerateError, LoadError, PerplexityError, SamplingError, StepError,
     TokenizerError,
 };
 pub use generate::{Finish, GenerateOptions, Generated, Stats, generate};
@@ -95,5 +96,5 @@ pub use packed::{PackFileError, pack};
 pub use perplexity::{Perplexity, perplexity};
 pub use sample::{Sampler, Sampling};
 pub use sequence::{KvType, Sequence};
-pub use tokenizer::{DecodeStream, Tokenizer, tokenizer_panic_is_contained};
+pub use tokenizer::{DecodeStream, Tokenizer, Vocabulary, tokenizer_panic_is_contained};
 pub use trace::{Event, Observer};
