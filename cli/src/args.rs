@@ -10,8 +10,8 @@ use tern_kernels::{Cpu, Force, Isa, Pages};
 use tern_runtime::{HeadMode, KvType, Residence};
 
 use crate::commands::{
-    bench, codegen, compare, cpu, demo, inspect, logits, pack, perplexity, profile, prove, run,
-    synth, tune,
+    bench, chat, codegen, compare, completions, cpu, demo, inspect, logits, pack, perplexity,
+    profile, prove, run, synth, tune,
 };
 
 /// More threads than this are a slip of the finger.
@@ -36,6 +36,7 @@ First steps:
   tern tune                                   find the fastest kernels for this CPU, once
   tern run demo -p 'ROMEO:' --temp 0.8        continue a text with the bundled model
   tern run ./bitnet-b1.58-2B-4T -p 'Hello'    or with a model folder from Hugging Face
+  tern chat ./bitnet-b1.58-2B-4T              or talk with it
   tern bench demo -p 128 -n 64                how fast that is
 
 `tern help COMMAND` explains a command, with examples.")]
@@ -53,6 +54,7 @@ pub struct Cli {
 pub enum Command {
     Demo(demo::Args),
     Run(run::Args),
+    Chat(chat::Args),
     Tune(tune::Args),
     Profile(profile::Args),
     Compare(compare::Args),
@@ -64,6 +66,7 @@ pub enum Command {
     Pack(pack::Args),
     Cpu(cpu::Args),
     Codegen(codegen::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     Prove(prove::Args),
 }

@@ -271,9 +271,9 @@ pub enum TokenizerError {
         /// Rows of the embedding.
         rows: usize,
     },
-    /// The model folder has no tokenizer.
+    /// The model has no tokenizer.
     #[error(
-        "{model}: no tokenizer.json, so text cannot be read or written; give token ids instead"
+        "{model}: no tokenizer.json (nor Llama 3's tokenizer.model), so text cannot be read or written; give token ids instead"
     )]
     Absent {
         /// The model's name.

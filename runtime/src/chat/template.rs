@@ -239,7 +239,7 @@ impl ChatTemplate {
             (ErrorKind::OutOfFuel, _) => {
                 "it computes more than any real template does, and was stopped".to_owned()
             }
-            (kind, Some(detail)) => format!("{kind}: {}", shorten(detail)),
+            (kind, Some(detail)) => format!("{kind} ({})", shorten(detail)),
             (kind, None) => kind.to_string(),
         };
         TemplateError::Failed {
