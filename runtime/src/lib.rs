@@ -61,6 +61,8 @@ mod element;
 mod engine;
 pub mod error;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod generate;
 mod head;
 mod header;
