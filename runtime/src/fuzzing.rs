@@ -3,6 +3,8 @@
 //! The functions are part of the library so that one copy serves both the fuzzer, which looks for new inputs, and the tests, which replay the
 //! ones in `tests/corpus`.
 
+use std::sync::OnceLock;
+
 use crate::chat::{ChatTemplate, Message};
 use crate::tokenizer::{Tokenizer, Vocabulary};
 
@@ -11,7 +13,8 @@ const TEXT: &str = "It's 12345 tests!  \n\n\tnaïve 東京 🙂 <|eot_id|></s> �
 
 /// A tokenizer from a stranger's file, by the first byte in one of its forms. What can be made of it encodes and decodes.
 ///
-/// * `j`: `tokenizer.json`.
+/// * `j`: `tokenizer.json`. The crate that reads it panics for some; a fuzzer's panic hook must let pass what
+///   [`tokenizer_panic_is_contained`](crate::tokenizer_panic_is_contained) says is caught.
 /// * `t`: tiktoken's `tokenizer.model`.
 /// * `v`: metadata, in lines. The first is the model's name and the rule that cuts texts, with a space between. Then a line for each token: the
 ///   digit of its type, a signed byte as its score, the token; or `m` and a merge. Behind a line `+` one token for each byte follows.
@@ -102,9 +105,12 @@ pub fn template(bytes: &[u8]) {
     let Ok(template) = ChatTemplate::parse(source, "fuzz") else {
         return;
     };
-    let Ok(tokenizer) =
-        Tokenizer::from_vocabulary(vocabulary(b"gpt2 gpt-2\n+\n30<|eot_id|>\nmx y\n"), "fuzz")
-    else {
+    static BYTES: OnceLock<Option<Tokenizer>> = OnceLock::new();
+    let tokenizer = BYTES.get_or_init(|| {
+        let bytes = vocabulary(b"gpt2 gpt-2\n+\n30<|eot_id|>\nmx y\n");
+        Tokenizer::from_vocabulary(bytes, "fuzz").ok()
+    });
+    let Some(tokenizer) = tokenizer else {
         return;
     };
     let messages = [
@@ -113,9 +119,13 @@ pub fn template(bytes: &[u8]) {
         Message::new("assistant", message),
     ];
     for answer in [true, false] {
-        let Ok(prompt) = template.render(&tokenizer, &messages, answer) else {
+        let Ok(prompt) = template.render(tokenizer, &messages, answer) else {
             continue;
         };
+        if prompt.text().len() > 1 << 16 {
+            // Only slow.
+            continue;
+        }
         let ids = tokenizer.encode_prompt(&prompt).unwrap_or_default();
         let end = tokenizer.id("<|eot_id|>");
         let found = ids.iter().filter(|&&id| Some(id) == end).count();

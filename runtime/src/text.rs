@@ -40,10 +40,6 @@ pub(crate) enum TokenizerFile {
     /// tiktoken's `tokenizer.model`.
     Tiktoken(Vec<u8>),
     /// GGUF metadata.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "read from packed files; GGUF files will make it")
-    )]
     Vocabulary(Box<Vocabulary>),
 }
 
