@@ -220,10 +220,48 @@ fn hostile_templates_are_stopped() {
             Err(other) => panic!("{start}: {other}"),
         }
     }
-    let nested = grow("[1]", "[ns.x]");
-    assert!(
-        render(&nested, &[]).is_ok_and(|text| text == "1"),
-        "deep values are taken apart"
+    let nested = render(&grow("[1]", "[ns.x]"), &[]).unwrap_err().to_string();
+    assert!(nested.contains("nested too deeply"), "{nested}");
+}
+
+/// A namespace that held itself would be followed until the stack ends. What it is given is a copy.
+#[test]
+fn no_value_holds_itself() {
+    let make = "{% set ns = namespace(a=1) %}{% set ns.x = ";
+    for held in [
+        "ns",
+        "[ns]",
+        "{'n': ns}",
+        "ns.items()",
+        "ns | items",
+        "[ns] | map('string')",
+        "[ns.items(), ns.keys()]",
+    ] {
+        for made in [
+            "{{ ns }}",
+            "{{ ns | tojson }}",
+            "{{ ns.x == ns }}",
+            "{{ [ns.x, ns] | unique | list }}",
+            "{{ ns.x ~ ns }}",
+        ] {
+            let template =
+                format!("{make}{held} %}}{{% set ns.y = ns %}}{{% set ns.x = [ns.x, ns] %}}{made}");
+            assert!(
+                render(&template, &[]).is_ok_and(|text| text.len() < 2000),
+                "{template}"
+            );
+        }
+    }
+    let macros =
+        "{% macro m() %}{{ ns }}{% endmacro %}{% set ns = namespace() %}{% set ns.m = m %}";
+    let refused = render(macros, &[]).unwrap_err().to_string();
+    assert!(refused.contains("a namespace can hold texts"), "{refused}");
+    let kept = "{% set ns = namespace(l=[], d={}) %}{% for m in messages %}{% set ns.l = ns.l + [m.role] %}{% set ns.d = m %}{% endfor %}\
+                {{ ns.l | join(',') }} {{ ns.d.content }} {{ ns.d['role'] }} {{ (1, 2) }}";
+    let messages = [Message::new("user", "a"), Message::new("assistant", "b")];
+    assert_eq!(
+        render(kept, &messages).unwrap(),
+        "user,assistant b assistant (1, 2)"
     );
 }
 

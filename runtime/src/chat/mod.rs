@@ -13,6 +13,7 @@
 mod builtin;
 mod conversation;
 mod date;
+mod prepare;
 mod source;
 mod template;
 

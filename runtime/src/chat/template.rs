@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
@@ -9,6 +10,7 @@ use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde::Serialize as _;
 
+use super::prepare::{HELD, held, prepare};
 use super::{Message, Prompt, broken, builtin, date};
 use crate::error::shorten;
 use crate::tokenizer::Tokenizer;
@@ -23,7 +25,8 @@ const FUEL: u64 = 1 << 20;
 const FUEL_A_BYTE: u64 = 1;
 /// Longest JSON that `tojson` writes.
 const MAX_JSON: usize = 16 << 20;
-/// The stack that a template runs on. Values nest as deep as fuel allows, and are taken apart level by level.
+/// The stack that a template is compiled and runs on. A megabyte of `1 + 1 + 1` is an expression of some hundred thousand levels, which
+/// are compiled and taken apart one in another. What is not used is not taken from the system.
 const STACK: usize = 256 << 20;
 /// What errors and the environment call the template.
 const NAME: &str = "chat template";
@@ -139,14 +142,16 @@ impl ChatTemplate {
         }
         let mut template = ChatTemplate {
             environment: environment(),
-            source: without_training_marks(source),
+            source: source.to_owned(),
             file: file.to_owned(),
             tokens: [None, None],
             notes: Vec::new(),
         };
-        let source = template.source.clone();
         let environment = &mut template.environment;
-        let compiled = with_stack(|| environment.add_template_owned(NAME, source));
+        let compiled = with_stack(|| {
+            let prepared = prepare(source, environment.syntax().clone())?;
+            environment.add_template_owned(NAME, prepared)
+        });
         let result = compiled.map_err(failed)?;
         match result {
             Ok(()) => Ok(template),
@@ -205,6 +210,8 @@ impl ChatTemplate {
         };
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + FUEL_A_BYTE * bytes as u64));
+        let copies = AtomicUsize::new(0);
+        environment.add_filter(HELD, move |value: &Value| held(value, &copies));
         // Errors may hold values: they too are taken apart where there is room.
         let rendered = with_stack(|| {
             let template = environment.get_template(NAME);
@@ -353,27 +360,6 @@ impl io::Write for Limited {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The template without `{% generation %}` and `{% endgeneration %}`, which only mark, for training, what the model said.
-fn without_training_marks(source: &str) -> String {
-    let mut text = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        text.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let end = rest.find("%}").map_or(rest.len(), |end| end + 2);
-        let (tag, after) = rest.split_at(end);
-        let word = tag.trim_matches(['{', '}', '%', '-', '+', ' ', '\n', '\t']);
-        match word {
-            "generation" => text.push_str(&tag.replacen("generation", "if true", 1)),
-            "endgeneration" => text.push_str(&tag.replacen("endgeneration", "endif", 1)),
-            _ => text.push_str(tag),
-        }
-        rest = after;
-    }
-    text.push_str(rest);
-    text
 }
 
 /// Runs `f` where deep values have room.
