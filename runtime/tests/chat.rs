@@ -252,10 +252,8 @@ fn no_value_holds_itself() {
             );
         }
     }
-    let macros =
-        "{% macro m() %}{{ ns }}{% endmacro %}{% set ns = namespace() %}{% set ns.m = m %}";
-    let refused = render(macros, &[]).unwrap_err().to_string();
-    assert!(refused.contains("a namespace can hold texts"), "{refused}");
+    let macros = "{% macro m() %}{{ ns }}{% endmacro %}{% set ns = namespace() %}{% set ns.m = m %}{{ ns }}{{ ns.m == m }}";
+    assert!(render(macros, &[]).is_ok_and(|text| text.len() < 200));
     let kept = "{% set ns = namespace(l=[], d={}) %}{% for m in messages %}{% set ns.l = ns.l + [m.role] %}{% set ns.d = m %}{% endfor %}\
                 {{ ns.l | join(',') }} {{ ns.d.content }} {{ ns.d['role'] }} {{ (1, 2) }}";
     let messages = [Message::new("user", "a"), Message::new("assistant", "b")];
