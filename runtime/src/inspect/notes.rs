@@ -97,18 +97,10 @@ fn scales_text(matrices: &[Matrix]) -> String {
 }
 
 /// What looks wrong with the tokenizer of a model that is not loaded; loading refuses what cannot be run.
-pub(super) fn unloaded_vocabulary(
-    files: &Files<'_>,
-    config: &Config,
-    name: &str,
-) -> Option<String> {
-    let tokenizer = match Tokenizer::parse(files.tokenizer()?, name) {
-        Err(error) => return Some(format!("suspicious: {error}")),
-        Ok(tokenizer) => tokenizer,
-    };
-    match tokenizer.check_vocabulary(config.vocab_size, name) {
+pub(super) fn unloaded_vocabulary(files: &Files<'_>, config: &Config) -> Option<String> {
+    match files.text().tokenizer(config.vocab_size) {
         Err(error) => Some(format!("suspicious: {error}")),
-        Ok(()) => vocabulary(&tokenizer, config),
+        Ok(tokenizer) => vocabulary(&tokenizer?, config),
     }
 }
 
