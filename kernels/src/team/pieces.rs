@@ -2,8 +2,8 @@
 //!
 //! Every worker has a part of its own, in memory that it touched first, cut into pieces of which each is half as large as the one before. It
 //! takes them in order; a worker that has no more takes those that its neighbours have left. So a worker that was kept waiting, by the memory or by
-//! the system, loses its smallest pieces, and the others wait for at most one of those. (Guided self-scheduling, C. Polychronopoulos and
-//! D. Kuck, with a queue for each worker as in work stealing.) Who takes a piece never changes what is written.
+//! the system, loses what it has not begun, and the others wait at most for the piece that it holds. (Guided self-scheduling, C. Polychronopoulos
+//! and D. Kuck, with a queue for each worker as in work stealing.) Who takes a piece never changes what is written.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;

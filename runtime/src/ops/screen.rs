@@ -374,8 +374,8 @@ impl Largest {
     fn add(&mut self, first: usize, estimates: &[f32]) {
         let mut least = self.least();
         for (offset, &estimate) in estimates.iter().enumerate() {
-            // Later rows lose ties, and so does what is not a number.
-            if estimate > least || self.found.len() < self.count {
+            // The lower row wins a tie, in whatever order rows come; what is not a number loses.
+            if estimate >= least || self.found.len() < self.count {
                 let row = first + offset;
                 self.found.push(Reverse(Candidate { estimate, row }));
                 if self.found.len() > self.count {

@@ -109,8 +109,16 @@ pub fn pack(
         head: None,
         copy: None,
     };
+    // Finding scales may read all weights, so whoever wants to stop is heard before anything is written.
+    let bytes = files.weights().iter().map(|file| file.bytes().len() as u64);
+    let total = bytes.sum();
+    let mut go_on = || match progress(0, total) {
+        true => Ok(()),
+        false => Err(PackFileError::Stopped),
+    };
+    go_on()?;
     source.make_dense()?;
-    let entries = source.entries()?;
+    let entries = source.entries(&mut go_on)?;
     source.write(entries, out, progress)
 }
 
@@ -136,7 +144,10 @@ impl Source<'_> {
     }
 
     /// All tensors but padding and checksums.
-    fn entries(&self) -> Result<Vec<Entry>, LoadError> {
+    fn entries(
+        &self,
+        go_on: &mut dyn FnMut() -> Result<(), PackFileError>,
+    ) -> Result<Vec<Entry>, PackFileError> {
         let mut entries = Vec::new();
         let names = self.files.names();
         let own = [
@@ -154,7 +165,11 @@ impl Source<'_> {
             let of_layer = |name: &str| format!("model.layers.{layer}.{name}");
             for (name, len) in layer_norms(self.config) {
                 let stored = norm_tensor(self.checkpoint, &of_layer(name));
-                let values = self.checkpoint.floats(&stored, &[len])?.to_vec();
+                let values = self
+                    .checkpoint
+                    .floats(&stored, &[len])
+                    .map_err(LoadError::from)?
+                    .to_vec();
                 entries.push(of_floats(&of_layer(&format!("{name}.weight")), &values));
             }
             if self.config.quantization.linear_norm_eps.is_some() {
@@ -168,6 +183,7 @@ impl Source<'_> {
         let shapes = layer_shapes(self.config);
         for layer in 0..self.config.layers {
             for range in PROJECTIONS {
+                go_on()?;
                 self.add_projection(layer, &shapes[range], &names.model, &mut entries)?;
             }
         }
