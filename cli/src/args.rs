@@ -11,8 +11,8 @@ use tern_runtime::config::Activation;
 use tern_runtime::{HeadMode, KvType, Residence};
 
 use crate::commands::{
-    bench, codegen, compare, cpu, demo, inspect, logits, pack, perplexity, profile, prove, run,
-    synth, tune,
+    bench, chat, codegen, compare, completions, cpu, demo, inspect, logits, pack, perplexity,
+    profile, prove, run, synth, tune,
 };
 
 /// More threads than this are a slip of the finger.
@@ -37,6 +37,7 @@ First steps:
   tern tune                                   find the fastest kernels for this CPU, once
   tern run demo -p 'ROMEO:' --temp 0.8        continue a text with the bundled model
   tern run ./bitnet-b1.58-2B-4T -p 'Hello'    or with a model folder from Hugging Face
+  tern chat ./bitnet-b1.58-2B-4T              or talk with it
   tern bench demo -p 128 -n 64                how fast that is
 
 `tern help COMMAND` explains a command, with examples.")]
@@ -54,6 +55,7 @@ pub struct Cli {
 pub enum Command {
     Demo(demo::Args),
     Run(run::Args),
+    Chat(chat::Args),
     Tune(tune::Args),
     Profile(profile::Args),
     Compare(compare::Args),
@@ -65,6 +67,7 @@ pub enum Command {
     Pack(pack::Args),
     Cpu(cpu::Args),
     Codegen(codegen::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     Prove(prove::Args),
 }

@@ -1,8 +1,10 @@
 //! One module for each command: its arguments, what it asks the libraries, how it prints the answer.
 
 pub mod bench;
+pub mod chat;
 pub mod codegen;
 pub mod compare;
+pub mod completions;
 pub mod cpu;
 pub mod demo;
 pub mod inspect;
@@ -23,6 +25,7 @@ pub fn run(command: Command) -> anyhow::Result<Ending> {
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Compare(args) => compare::run(&args),
@@ -34,6 +37,7 @@ pub fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Pack(args) => pack::run(&args),
         Command::Cpu(args) => cpu::run(&args),
         Command::Codegen(args) => codegen::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Prove(args) => prove::run(&args),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Work that can stop in the middle (generation, tuning, comparing) borrows a flag for as long as it runs; the first
 //! Ctrl-C raises it and the command ends by itself, with what it has. Everything else is ended at once: files are
-//! written whole or not at all, so nothing half-written stays. A second Ctrl-C always ends at once.
+//! written whole or not at all, so nothing half-written stays. A second Ctrl-C always ends at once. In a chat each answer watches anew, so
+//! that Ctrl-C stops it, and ends the program between answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -39,6 +40,12 @@ impl Watch {
     pub fn new() -> Watch {
         WATCHED.store(true, Ordering::SeqCst);
         Watch(())
+    }
+
+    /// Begins to watch for the next piece of work, after one that Ctrl-C may have ended.
+    pub fn anew() -> Watch {
+        CANCEL.store(false, Ordering::SeqCst);
+        Watch::new()
     }
 
     /// The flag, for the libraries.

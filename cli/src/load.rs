@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use tern_kernels::Pages;
-use tern_runtime::{Engine, LoadOptions, Model, Summary};
+use tern_runtime::{Engine, LoadOptions, Model, Summary, Tokenizer};
 
 use crate::bundled;
-use crate::output::remark;
+use crate::output::{remark, warn};
 use crate::plan::Setup;
 use crate::progress::Bar;
 
@@ -80,6 +80,9 @@ impl ModelName {
                 "{} matrices of {self} were packed for other kernels and had to be converted; `tern pack` packs the model's folder for these",
                 model.converted()
             ));
+        }
+        for note in model.tokenizer().map(Tokenizer::notes).unwrap_or_default() {
+            warn(format_args!("the tokenizer of {self}: {note}"));
         }
         let engine = Engine::new(Arc::clone(&model))?;
         Ok(Loaded {

@@ -8,6 +8,7 @@
 
 mod args;
 mod bundled;
+mod chat;
 mod commands;
 mod files;
 mod interrupt;
@@ -16,6 +17,7 @@ mod output;
 mod plan;
 mod progress;
 mod proof;
+mod sampling;
 mod table;
 mod worklist;
 

@@ -4,9 +4,10 @@ mod common;
 
 use common::World;
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 11] = [
     "demo",
     "run",
+    "chat",
     "tune",
     "compare",
     "inspect",
@@ -14,6 +15,7 @@ const COMMANDS: [&str; 9] = [
     "logits",
     "cpu",
     "codegen",
+    "completions",
 ];
 
 #[test]
@@ -45,7 +47,7 @@ fn every_command_explains_itself_with_an_example() {
 #[test]
 fn the_options_of_the_engine_are_everywhere_where_a_model_runs() {
     let world = World::new();
-    for command in ["demo", "run", "inspect", "perplexity", "logits"] {
+    for command in ["demo", "run", "chat", "inspect", "perplexity", "logits"] {
         let help = world.ok(&[command, "--help"]);
         for option in [
             "--threads",

@@ -248,6 +248,14 @@ pub enum TokenizerError {
         /// The parser's message.
         reason: String,
     },
+    /// The lists of a vocabulary are damaged, or it is of a kind that tern does not run.
+    #[error("{file}: no usable tokenizer: {reason}")]
+    Lists {
+        /// The file.
+        file: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// The tokenizer can produce ids that have no embedding.
     #[error(
         "{file}: token \"{token}\" has id {id}, but the model's embedding has only {rows} rows \
@@ -263,9 +271,9 @@ pub enum TokenizerError {
         /// Rows of the embedding.
         rows: usize,
     },
-    /// The model folder has no tokenizer.
+    /// The model has no tokenizer.
     #[error(
-        "{model}: no tokenizer.json, so text cannot be read or written; give token ids instead"
+        "{model}: no tokenizer.json (nor Llama 3's tokenizer.model), so text cannot be read or written; give token ids instead"
     )]
     Absent {
         /// The model's name.
@@ -410,6 +418,37 @@ pub enum PerplexityError {
     /// The engine refused a step.
     #[error(transparent)]
     Step(#[from] StepError),
+}
+
+/// Why a conversation could not go on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ChatError {
+    /// The messages no longer fit the model.
+    #[error(
+        "the conversation has {tokens} tokens, but the model's context is {context}, and the answer needs room too; begin anew, or shorten the \
+         message"
+    )]
+    TooLong {
+        /// Tokens of the conversation up to the answer.
+        tokens: usize,
+        /// The model's context length.
+        context: usize,
+    },
+    /// The template writes nothing at all.
+    #[error(
+        "the chat template makes an empty prompt of this conversation; name another one with --template"
+    )]
+    Empty,
+    /// The template failed.
+    #[error(transparent)]
+    Template(#[from] crate::chat::TemplateError),
+    /// The tokenizer failed, or there is none.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Generation failed.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
 }
 
 /// Shortens a value from a file so that a hostile one cannot flood the terminal.

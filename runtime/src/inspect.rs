@@ -181,11 +181,7 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
         matrices,
     );
     let mut notes = summary.notes;
-    notes.extend(notes::unloaded_vocabulary(
-        &files,
-        &config,
-        names.tokenizer(),
-    ));
+    notes.extend(notes::unloaded_vocabulary(files.text(), &config));
     Ok(Summary {
         packed: packed.map(|packed| packed_summary(&packed, &config, planner, threads)),
         notes,

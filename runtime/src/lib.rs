@@ -53,6 +53,7 @@
 //! float operations, one per file; `weights` packs a `checkpoint`'s tensors as `config` and the
 //! planner say.
 
+pub mod chat;
 mod checkpoint;
 mod clock;
 pub mod config;
@@ -61,8 +62,9 @@ mod element;
 mod engine;
 pub mod error;
 mod exact;
-mod expansion;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod generate;
 #[doc(hidden)]
 pub mod gguf;
@@ -82,6 +84,7 @@ mod sample;
 mod sequence;
 pub mod synth;
 mod ternary;
+mod text;
 mod tokenizer;
 mod trace;
 mod trits;
@@ -93,7 +96,7 @@ pub use clock::{Activity, Times};
 pub use config::Config;
 pub use engine::{Engine, HeadUse, Logits, StepOutput, Work};
 pub use error::{
-    EngineError, GenerateError, LoadError, PerplexityError, SamplingError, StepError,
+    ChatError, EngineError, GenerateError, LoadError, PerplexityError, SamplingError, StepError,
     TokenizerError,
 };
 pub use generate::{Finish, GenerateOptions, Generated, Stats, generate};
@@ -104,5 +107,5 @@ pub use packed::{PackFileError, pack};
 pub use perplexity::{Perplexity, perplexity};
 pub use sample::{Sampler, Sampling};
 pub use sequence::{KvType, Sequence};
-pub use tokenizer::{DecodeStream, Tokenizer, tokenizer_panic_is_contained};
+pub use tokenizer::{DecodeStream, Tokenizer, Vocabulary, tokenizer_panic_is_contained};
 pub use trace::{Event, Observer};

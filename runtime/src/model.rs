@@ -6,20 +6,19 @@ use std::path::Path;
 
 use tern_kernels::{Pages, Planner, Shape, available_memory};
 
+use crate::chat::{ChatTemplate, TemplateError, TemplateSource};
 use crate::checkpoint::{Checkpoint, WeightFile, map_folder, read_file};
 use crate::config::{Activation, Config};
 use crate::error::{CheckpointError, LoadError, TokenizerError};
-use crate::json::Object;
 use crate::ops::rope::Rope;
 use crate::packed::{self, Packed};
 use crate::sequence::{Dimensions, KvType, Sequence};
+use crate::text::TextFiles;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights, layer_shapes};
 
 /// Longest configuration file accepted; real ones have about a kilobyte.
 const MAX_CONFIG: u64 = 16 << 20;
-/// Longest tokenizer accepted; the largest published ones have about 30 MB.
-const MAX_TOKENIZER: u64 = 256 << 20;
 
 /// How to load a model.
 pub struct LoadOptions<'a> {
@@ -134,6 +133,7 @@ pub struct Model {
     pub(crate) weights: Weights,
     pub(crate) rope: Rope,
     tokenizer: Option<Tokenizer>,
+    template: TemplateSource,
     stop_ids: Vec<u32>,
     threads: usize,
     kv: KvType,
@@ -164,7 +164,7 @@ impl Model {
             names: Names::in_memory(),
             config: bytes.config.to_vec(),
             generation: bytes.generation_config.map(<[u8]>::to_vec),
-            tokenizer: bytes.tokenizer.map(<[u8]>::to_vec),
+            text: TextFiles::in_memory(bytes.tokenizer),
             weights: vec![WeightFile::borrowed("model.safetensors", bytes.weights)],
             is_packed: false,
         };
@@ -227,8 +227,22 @@ impl Model {
         self.tokenizer.as_ref().ok_or_else(absent)
     }
 
-    /// Tokens that end a text, sorted: those of `config.json`, of `generation_config.json`, and the
-    /// known end-of-turn tokens of the tokenizer.
+    /// The model's chat template.
+    ///
+    /// # Errors
+    ///
+    /// [`TemplateError`] if there is none or it is wrong.
+    pub fn chat_template(&self) -> Result<ChatTemplate, TemplateError> {
+        self.template.template(&self.name)
+    }
+
+    /// A chat template from elsewhere, made for this model: it learns what the model's files call begin and end of text.
+    pub fn adapt_template(&self, template: ChatTemplate) -> ChatTemplate {
+        self.template.prepare(template)
+    }
+
+    /// Tokens that end a text or a turn, sorted: those of `config.json`, of `generation_config.json`, of `tokenizer_config.json` and GGUF
+    /// metadata, and the known end-of-turn tokens of the tokenizer.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
     }
@@ -259,22 +273,15 @@ pub(crate) struct Names {
     pub model: String,
     pub config: String,
     generation: String,
-    tokenizer: String,
 }
 
 impl Names {
-    /// What messages call the tokenizer.
-    pub fn tokenizer(&self) -> &str {
-        &self.tokenizer
-    }
-
     pub fn in_folder(path: &Path) -> Names {
         let file = |name: &str| path.join(name).display().to_string();
         Names {
             model: path.display().to_string(),
             config: file("config.json"),
             generation: file("generation_config.json"),
-            tokenizer: file("tokenizer.json"),
         }
     }
 
@@ -285,7 +292,6 @@ impl Names {
         Names {
             config: part(packed::CONFIG),
             generation: part(packed::GENERATION),
-            tokenizer: part(packed::TOKENIZER),
             model,
         }
     }
@@ -303,7 +309,7 @@ pub(crate) struct Files<'a> {
     names: Names,
     config: Vec<u8>,
     generation: Option<Vec<u8>>,
-    tokenizer: Option<Vec<u8>>,
+    text: TextFiles,
     weights: Vec<WeightFile<'a>>,
     is_packed: bool,
 }
@@ -324,7 +330,7 @@ impl Files<'static> {
         };
         let config = read_config(path)?;
         let generation = optional("generation_config.json", "generation defaults", MAX_CONFIG)?;
-        let tokenizer = optional("tokenizer.json", "the model's tokenizer", MAX_TOKENIZER)?;
+        let text = TextFiles::in_folder(path)?;
         let names = Names::in_folder(path);
         // A configuration that cannot be run is found before gigabytes are mapped.
         Config::parse(&config, &names.config)?;
@@ -332,7 +338,7 @@ impl Files<'static> {
             names,
             config,
             generation,
-            tokenizer,
+            text,
             weights: map_folder(path)?,
             is_packed: false,
         })
@@ -344,13 +350,14 @@ impl Files<'static> {
         let names = Names::in_file(path);
         let packed = Packed::open(&weights[0], true)?;
         let part = |name: &str| Ok::<_, LoadError>(packed.part(name)?.map(<[u8]>::to_vec));
-        let (generation, tokenizer) = (part(packed::GENERATION)?, part(packed::TOKENIZER)?);
+        let generation = part(packed::GENERATION)?;
+        let text = TextFiles::in_packed(&names.model, |name| packed.part(name))?;
         let config = part(packed::CONFIG)?.unwrap_or_default();
         Ok(Files {
             names,
             config,
             generation,
-            tokenizer,
+            text,
             weights,
             is_packed: true,
         })
@@ -372,9 +379,9 @@ impl<'a> Files<'a> {
         self.generation.as_deref()
     }
 
-    /// `tokenizer.json`.
-    pub fn tokenizer(&self) -> Option<&[u8]> {
-        self.tokenizer.as_deref()
+    /// Tokenizer and chat template.
+    pub fn text(&self) -> &TextFiles {
+        &self.text
     }
 
     /// The files with the weights: of a packed model, the one.
@@ -399,21 +406,13 @@ impl<'a> Files<'a> {
         let names = &self.names;
         let config =
             Config::parse(&self.config, &names.config)?.with_activation(options.activation);
-        let mut stop_ids = config.eos_token_ids.clone();
-        if let Some(json) = &self.generation {
-            stop_ids.extend(Object::parse(json, &names.generation)?.ids("eos_token_id")?);
-        }
-        let tokenizer = match &self.tokenizer {
-            None => None,
-            Some(json) => {
-                let tokenizer = Tokenizer::parse(json, &names.tokenizer)?;
-                tokenizer.check_vocabulary(config.vocab_size, &names.tokenizer)?;
-                Some(tokenizer)
-            }
-        };
-        stop_ids.extend(tokenizer.iter().flat_map(Tokenizer::end_of_turn_ids));
-        stop_ids.sort_unstable();
-        stop_ids.dedup();
+        let tokenizer = self.text.tokenizer(config.vocab_size)?;
+        let generation = self.generation.as_deref();
+        let generation = generation.map(|json| (json, &names.generation[..]));
+        let stop_ids = &config.eos_token_ids;
+        let stop_ids = self
+            .text
+            .stop_ids(stop_ids, generation, tokenizer.as_ref())?;
         let checkpoint = Checkpoint::parse(&self.weights, &names.model)?;
         let bytes: usize = self.weights.iter().map(|file| file.bytes().len()).sum();
         let packed = self.as_packed(options.residence.is_file(bytes))?;
@@ -424,6 +423,7 @@ impl<'a> Files<'a> {
             config,
             weights,
             tokenizer,
+            template: self.text.template,
             stop_ids,
             threads: options.threads,
             kv: options.kv,

@@ -102,5 +102,5 @@ pub use tune::{Past, TuneOptions, Tuning, tune, tune_further};
 pub use verify::{Agreement, Verification, verify};
 pub use write::{
     NewDirectory, NewFile, Turn, WriteError, check_new_directory, check_writable, create_directory,
-    default_profile_path, write_atomically, write_profile,
+    default_profile_path, write_atomically, write_new, write_profile,
 };

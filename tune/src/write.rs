@@ -52,6 +52,9 @@ pub enum WriteError {
     /// A record already stands there.
     #[error("{0} exists already and is never overwritten; name another folder, or remove it")]
     Exists(PathBuf),
+    /// A file already stands there that is not to be overwritten.
+    #[error("{0} exists already and is not overwritten; choose another name, or remove it")]
+    FileExists(PathBuf),
     /// Something else.
     #[error("cannot write {path}: {source}")]
     Other {
@@ -102,6 +105,19 @@ pub fn write_atomically(path: &Path, text: &str) -> Result<(), WriteError> {
     let mut file = NewFile::create(path)?;
     file.add(text.as_bytes())?;
     file.finish()
+}
+
+/// As [`write_atomically`], but a file that stands there already is left alone.
+///
+/// # Errors
+/// [`WriteError::FileExists`] for such a file; the message names the path and what to do.
+pub fn write_new(path: &Path, text: &str) -> Result<(), WriteError> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(WriteError::FileExists(path.to_path_buf()));
+    }
+    let mut file = NewFile::create(path)?;
+    file.add(text.as_bytes())?;
+    file.finish_new()
 }
 
 /// Fails early if a file at `path` could not be written: before the measuring, not after it.
@@ -221,6 +237,29 @@ impl NewFile {
             },
         };
         finished.map_err(|source| WriteError::new(&self.path, self.bytes, source))
+    }
+}
+
+impl NewFile {
+    /// As [`NewFile::finish`], but only where nothing stands there.
+    ///
+    /// # Errors
+    /// [`WriteError::FileExists`]. See [`WriteError`].
+    fn finish_new(self) -> Result<(), WriteError> {
+        let finished = match self.target {
+            Target::Special(mut file) => file.flush(),
+            Target::Ordinary(file, place) => match file.into_inner() {
+                Ok(file) => file.as_file().sync_all().and_then(|()| {
+                    let moved = file.persist_noclobber(&place);
+                    moved.map(drop).map_err(|error| error.error)
+                }),
+                Err(error) => Err(error.into_error()),
+            },
+        };
+        finished.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => WriteError::FileExists(self.path.clone()),
+            _ => WriteError::new(&self.path, self.bytes, source),
+        })
     }
 }
 

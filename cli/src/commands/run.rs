@@ -10,10 +10,12 @@ use tern_runtime::{Finish, GenerateOptions, Generated, Logits, Sampling, generat
 
 use crate::Ending;
 use crate::args::{EngineArgs, JsonArg, usage_error};
+use crate::chat::{Session, TemplateArgs};
 use crate::files::read_text;
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
 use crate::output::{DIM, paint, plural, print, print_generated, print_json, remark};
+use crate::sampling::SamplingArgs;
 
 /// Continues a text.
 ///
@@ -26,7 +28,8 @@ Examples:
   tern run demo -p 'ROMEO:' --temp 0.8 --seed 7      a varied one; another seed, another text
   tern run ./bitnet-b1.58-2B-4T -f question.txt -n 400 --stop 'User:'
   echo 'Once upon a time' | tern run ./model -n 50   prompt from standard input
-  tern run demo -p 'KING:' --kernel addsub           the same text by other kernels")]
+  tern run demo -p 'KING:' --kernel addsub           the same text by other kernels
+  tern run ./bitnet-b1.58-2B-4T --chat -p 'Who wrote Hamlet?' --system 'Be brief.'")]
 pub struct Args {
     #[command(flatten)]
     model: ModelArg,
@@ -48,59 +51,17 @@ pub struct Args {
     /// Most positions in use, prompt and generated text together [default: the model's context]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     ctx: Option<u32>,
+    /// Take the text for a message: the model answers, by its chat template, until its turn ends. Without -p and -f this is `tern chat`
+    #[arg(long, conflicts_with = "ctx")]
+    chat: bool,
+    #[command(flatten)]
+    template: TemplateArgs,
     #[command(flatten)]
     json: JsonArg,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     engine: EngineArgs,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Sampling")]
-struct SamplingArgs {
-    /// Temperature: 0 always takes the most likely token, 1 samples what the model predicts
-    #[arg(
-        long,
-        value_name = "T",
-        default_value_t = 0.0,
-        allow_negative_numbers = true
-    )]
-    temp: f32,
-    /// Sample only among the K most likely tokens; 0 for all
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    top_k: usize,
-    /// Sample only among the most likely tokens that together have probability P
-    #[arg(
-        long,
-        value_name = "P",
-        default_value_t = 1.0,
-        allow_negative_numbers = true
-    )]
-    top_p: f32,
-    /// Sample no token whose probability is less than P times that of the most likely one
-    #[arg(
-        long,
-        value_name = "P",
-        default_value_t = 0.0,
-        allow_negative_numbers = true
-    )]
-    min_p: f32,
-    /// Seed of the random generator: a text can be repeated
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-}
-
-impl SamplingArgs {
-    fn sampling(&self) -> Sampling {
-        Sampling {
-            temperature: self.temp,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            seed: self.seed,
-        }
-    }
 }
 
 /// What `--json` prints.
@@ -120,16 +81,15 @@ struct Report<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
-    let sampling = args.sampling.sampling();
-    if let Err(error) = sampling.validate() {
-        usage_error("run", ErrorKind::ValueValidation, error);
+    let sampling = args.sampling.checked("run");
+    if args.chat {
+        return args.chat(sampling);
+    }
+    if args.template.is_given() {
+        let message = "--system and --template are for messages; add --chat";
+        usage_error("run", ErrorKind::MissingRequiredArgument, message);
     }
     let prompt = args.prompt()?;
-    if sampling.temperature == 0.0 && sampling != Sampling::default() {
-        remark(
-            "note: at --temp 0 the most likely token is taken; --seed, --top-k, --top-p and --min-p change nothing",
-        );
-    }
     let setup = args.engine.setup()?;
     let setup = match sampling.logits() {
         Logits::Last => setup.for_all_logits(),
@@ -164,6 +124,25 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
 }
 
 impl Args {
+    /// `--chat`: one turn where a message is given, else a conversation.
+    fn chat(&self, sampling: Sampling) -> anyhow::Result<Ending> {
+        let is_given = self.prompt.is_some() || self.file.is_some();
+        let message = is_given.then(|| self.prompt()).transpose()?;
+        let setup = self.engine.setup()?;
+        let options = GenerateOptions {
+            max_tokens: self.max_tokens,
+            sampling,
+            stop: self.stop.clone(),
+            ignore_stop_ids: self.ignore_eos,
+        };
+        let mut session =
+            Session::begin(&self.model.model, setup, &self.template, options, self.json)?;
+        match message {
+            Some(message) => session.say(&message),
+            None => session.talk(),
+        }
+    }
+
     /// The prompt: `-p`, `-f`, or what is piped in.
     fn prompt(&self) -> anyhow::Result<String> {
         let file = match (&self.prompt, &self.file) {

@@ -8,7 +8,7 @@ use crate::config::{
     Activation, ActivationScales, Architecture, Config, RopeScaling, WeightSource,
 };
 use crate::linear::ScalesFound;
-use crate::model::Files;
+use crate::text::TextFiles;
 use crate::tokenizer::Tokenizer;
 
 /// Rows of the embedding of BitNet b1.58 2B4T, whose conversions lose its activation.
@@ -97,18 +97,10 @@ fn scales_text(matrices: &[Matrix]) -> String {
 }
 
 /// What looks wrong with the tokenizer of a model that is not loaded; loading refuses what cannot be run.
-pub(super) fn unloaded_vocabulary(
-    files: &Files<'_>,
-    config: &Config,
-    name: &str,
-) -> Option<String> {
-    let tokenizer = match Tokenizer::parse(files.tokenizer()?, name) {
-        Err(error) => return Some(format!("suspicious: {error}")),
-        Ok(tokenizer) => tokenizer,
-    };
-    match tokenizer.check_vocabulary(config.vocab_size, name) {
+pub(super) fn unloaded_vocabulary(text: &TextFiles, config: &Config) -> Option<String> {
+    match text.tokenizer(config.vocab_size) {
         Err(error) => Some(format!("suspicious: {error}")),
-        Ok(()) => vocabulary(&tokenizer, config),
+        Ok(tokenizer) => vocabulary(&tokenizer?, config),
     }
 }
 

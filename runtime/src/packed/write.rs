@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tern_kernels::{PackedMatrix, Packing, Pages, Planner, Shape, WeightScales};
 
 use super::{
-    CHECKSUMS, CONFIG, FORMAT, FORMAT_KEY, GENERATION, PACKING_KEY, PAD, PAGE, TOKENIZER, VERSION,
+    CHECKSUMS, CONFIG, FORMAT, FORMAT_KEY, GENERATION, PACKING_KEY, PAD, PAGE, VERSION,
     VERSION_KEY, checksum, head_copy_part,
 };
 use crate::checkpoint::Checkpoint;
@@ -142,11 +142,12 @@ impl Source<'_> {
         let own = [
             (CONFIG, Some(self.files.config())),
             (GENERATION, self.files.generation()),
-            (TOKENIZER, self.files.tokenizer()),
         ];
         for (name, bytes) in own {
             entries.extend(bytes.map(|bytes| of_bytes(name, bytes.to_vec())));
         }
+        let text = self.files.text().parts().into_iter();
+        entries.extend(text.map(|(name, bytes)| of_bytes(name, bytes)));
         let hidden = self.config.hidden_size;
         entries.push(self.floats("model.norm.weight", hidden)?);
         for layer in 0..self.config.layers {

@@ -1,0 +1,184 @@
+//! `tokenizer.model` as Meta publishes Llama 3 with: tiktoken's format, a line for each token with its bytes in base64 and its rank.
+//!
+//! The file holds the ordinary tokens only. The 256 special ones, and how texts are cut into words, are in the code that came with the
+//! model; here they stand in [`special_token`] and [`Split::Llama3`].
+
+use std::collections::HashMap;
+
+use super::bpe::{Bpe, Merges};
+use super::own::{Encoder, Own};
+use super::special::SpecialTokens;
+use super::split::Split;
+use super::vocabulary::MAX_TOKEN;
+use crate::error::{TokenizerError, shorten};
+
+/// Special tokens after the ordinary ones.
+const SPECIAL: u32 = 256;
+/// Of them: begin of text, end of text, end of turn.
+const BEGIN_OF_TEXT: u32 = 0;
+const END_OF_TEXT: u32 = 1;
+const END_OF_TURN: u32 = 9;
+
+/// The spelling of a special token, counted from the first. The places in between were reserved; later models of the family renamed
+/// some of them.
+fn special_token(index: u32) -> String {
+    let named = match index {
+        BEGIN_OF_TEXT => "<|begin_of_text|>",
+        END_OF_TEXT => "<|end_of_text|>",
+        6 => "<|start_header_id|>",
+        7 => "<|end_header_id|>",
+        END_OF_TURN => "<|eot_id|>",
+        _ => "",
+    };
+    let reserved = match index {
+        ..6 => index.wrapping_sub(2),
+        8 => 4,
+        _ => index.wrapping_sub(5),
+    };
+    match named {
+        "" => format!("<|reserved_special_token_{reserved}|>"),
+        named => named.to_owned(),
+    }
+}
+
+/// Reads the file. `file` is the name used in messages.
+pub(super) fn parse(bytes: &[u8], file: &str) -> Result<Own, TokenizerError> {
+    let refuse = |reason: String| TokenizerError::Lists {
+        file: file.to_owned(),
+        reason,
+    };
+    let surfaces = lines(bytes).map_err(refuse)?;
+    let mut ids = HashMap::with_capacity(surfaces.len());
+    for (id, token) in (0..).zip(&surfaces) {
+        if ids.insert(token.clone(), id).is_some() {
+            return Err(refuse(format!(
+                "line {} has a token that is in the file already; download it again",
+                id + 1
+            )));
+        }
+    }
+    let byte_ids = Bpe::byte_ids(&ids).map_err(|byte| {
+        refuse(format!(
+            "the byte 0x{byte:02x} has no token, so the file is incomplete; download it again"
+        ))
+    })?;
+    let ordinary = ids.len() as u32;
+    let special: Vec<_> = (0..SPECIAL)
+        .map(|index| (special_token(index), ordinary + index))
+        .collect();
+    let mut surface = surfaces;
+    surface.extend(special.iter().map(|(text, _)| text.as_bytes().into()));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let all = surface.len();
+    Ok(Own {
+        tokens: surface.iter().map(|bytes| text(bytes)).collect(),
+        hidden: (0..all).map(|id| id >= ids.len()).collect(),
+        surface,
+        used: all,
+        special: SpecialTokens::new(special, Vec::new()).map_err(refuse)?,
+        encoder: Encoder::Bpe(Bpe {
+            split: Split::Llama3,
+            merges: Merges::ById,
+            ids,
+            ignore_merges: true,
+            bytes: byte_ids,
+        }),
+        ends: vec![ordinary + END_OF_TEXT, ordinary + END_OF_TURN],
+        bos: Some(ordinary + BEGIN_OF_TEXT),
+        eos: Some(ordinary + END_OF_TEXT),
+        add_bos: true,
+        strip_space: false,
+        notes: Vec::new(),
+    })
+}
+
+/// The bytes of each token. Ranks must count up from 0, so that they are ids.
+fn lines(bytes: &[u8]) -> Result<Vec<Box<[u8]>>, String> {
+    let mut tokens: Vec<Box<[u8]>> = Vec::new();
+    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        let number = index + 1;
+        let malformed = |what: &str| {
+            format!(
+                "line {number} {what}; expected tiktoken's format: a token in base64, a space, its rank, counting up from 0. If this is \
+                 SentencePiece's tokenizer.model, use the tokenizer.json beside it"
+            )
+        };
+        let mut fields = line.split(|&byte| byte == b' ');
+        let (token, rank) = (fields.next().unwrap_or_default(), fields.next());
+        let token = decode_base64(token).ok_or_else(|| malformed("is not base64"))?;
+        if token.is_empty() || token.len() > MAX_TOKEN {
+            return Err(malformed(&format!("has a token of {} bytes", token.len())));
+        }
+        let rank = rank.and_then(|rank| std::str::from_utf8(rank).ok());
+        let rank: Option<usize> = rank.and_then(|rank| rank.parse().ok());
+        if rank != Some(tokens.len()) || fields.next().is_some() {
+            let line = String::from_utf8_lossy(line);
+            return Err(malformed(&format!("is \"{}\"", shorten(line))));
+        }
+        tokens.push(token.into());
+    }
+    Ok(tokens)
+}
+
+/// Standard base64 with padding.
+fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let (groups, rest) = text.as_chunks::<4>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(groups.len() * 3);
+    for (index, group) in groups.iter().enumerate() {
+        let padding = group.iter().rev().take_while(|&&byte| byte == b'=').count();
+        if padding > 2 || padding > 0 && index + 1 < groups.len() {
+            return None;
+        }
+        let mut bits = 0u32;
+        for &digit in &group[..4 - padding] {
+            bits = bits << 6 | u32::from(base64_digit(digit)?);
+        }
+        bits <<= 6 * padding;
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..4 - padding]);
+    }
+    Some(bytes)
+}
+
+fn base64_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_tokens_are_at_their_places() {
+        assert_eq!(special_token(0), "<|begin_of_text|>");
+        assert_eq!(special_token(2), "<|reserved_special_token_0|>");
+        assert_eq!(special_token(5), "<|reserved_special_token_3|>");
+        assert_eq!(special_token(8), "<|reserved_special_token_4|>");
+        assert_eq!(special_token(9), "<|eot_id|>");
+        assert_eq!(special_token(10), "<|reserved_special_token_5|>");
+        assert_eq!(special_token(255), "<|reserved_special_token_250|>");
+    }
+
+    #[test]
+    fn base64_is_decoded_strictly() {
+        assert_eq!(decode_base64(b"IQ=="), Some(b"!".to_vec()));
+        assert_eq!(decode_base64(b"IHRoZQ=="), Some(b" the".to_vec()));
+        assert_eq!(decode_base64(b"/+8h"), Some(vec![0xff, 0xef, 0x21]));
+        for bad in ["I", "IQ=", "=Q==", "IQ==IQ==", "I!==", "===="] {
+            assert_eq!(decode_base64(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}
