@@ -41,6 +41,9 @@ pub enum LoadError {
     /// `tokenizer.json` is damaged or does not fit the model.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A GGUF file is damaged, or its model is not one that tern runs.
+    #[error(transparent)]
+    Gguf(#[from] crate::gguf::GgufError),
     /// The file of a packed model is of another kind or version, or damaged.
     #[error("{file}: {reason}")]
     Packed {

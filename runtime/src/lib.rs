@@ -68,6 +68,7 @@ pub mod fuzzing;
 mod generate;
 #[doc(hidden)]
 pub mod gguf;
+mod gguf_model;
 mod head;
 mod header;
 mod inspect;

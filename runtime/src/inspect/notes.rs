@@ -1,15 +1,18 @@
 //! What a person should know of a model beside its numbers: what was decided for want of a word in the file, what is an approximation, and
 //! what looks wrong.
 
+use rayon::prelude::*;
 use tern_kernels::Granularity;
 
 use super::Matrix;
 use crate::config::{
     Activation, ActivationScales, Architecture, Config, RopeScaling, WeightSource,
 };
+use crate::gguf_model::{GgufModel, names};
 use crate::linear::ScalesFound;
 use crate::text::TextFiles;
 use crate::tokenizer::Tokenizer;
+use crate::weights::layer_shapes;
 
 /// Rows of the embedding of BitNet b1.58 2B4T, whose conversions lose its activation.
 const VOCABULARY_OF_2B4T: usize = 128_256;
@@ -24,7 +27,7 @@ pub(super) fn notes(config: &Config, matrices: &[Matrix]) -> Vec<String> {
 fn activation(config: &Config) -> Option<String> {
     let (name, reason) = (config.activation.name(), &config.activation_reason);
     let of = |other: &str| format!("--ffn-act {other} tries the other");
-    let is_key = reason.starts_with("hidden_act");
+    let is_key = reason.contains("hidden_act") && !reason.contains("for want");
     match (config.architecture, config.activation) {
         _ if !is_key => Some(format!("the feed-forward activation, {name}, is {reason}")),
         (Architecture::BitNet, Activation::Silu) if config.vocab_size == VOCABULARY_OF_2B4T => {
@@ -59,6 +62,12 @@ fn weights(config: &Config, matrices: &[Matrix]) -> Vec<String> {
             scales_text(matrices)
         ));
     }
+    if quantization.weights == WeightSource::Blocks {
+        notes.push(format!(
+            "the ternary matrices of layer 0 have {}",
+            scales_text(matrices)
+        ));
+    }
     if let RopeScaling::Yarn {
         factor,
         original_context,
@@ -70,6 +79,31 @@ fn weights(config: &Config, matrices: &[Matrix]) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// What all weights of a GGUF file's first layer say that looks wrong; types, where they are of several.
+pub(super) fn survey(model: &GgufModel<'_>) -> Vec<String> {
+    let matrices = layer_shapes(&model.config);
+    let names = matrices.par_iter().filter_map(|(name, _)| {
+        let name = names::in_gguf(&format!("model.layers.0.{name}.weight"))?;
+        let tensor = model.gguf.find(&name)?;
+        let survey = tensor.survey();
+        if let Some((row, column)) = survey.first_code_3 {
+            return Some(format!(
+                "suspicious: {name} ({}) has {} weights with code 3, the first in row {row}, column {column}",
+                tensor.kind(),
+                survey.code_3
+            ));
+        }
+        (survey.not_finite > 0).then(|| {
+            format!(
+                "suspicious: {name} ({}) has {} scales that are not finite",
+                tensor.kind(),
+                survey.not_finite
+            )
+        })
+    });
+    names.collect()
 }
 
 /// `one scale for each row (q_proj, k_proj), …`.
