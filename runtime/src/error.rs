@@ -119,10 +119,7 @@ pub enum CheckpointError {
         file: String,
     },
     /// The file is of another format, which tern does not read.
-    #[error(
-        "{file}: this is a GGUF file; tern so far reads Hugging Face folders (config.json, \
-         model.safetensors, tokenizer.json): download the model in that form"
-    )]
+    #[error("{file}: this is a GGUF file under another's name; name the file itself as the model")]
     Gguf {
         /// The file.
         file: String,

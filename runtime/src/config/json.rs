@@ -79,7 +79,8 @@ impl Config {
 }
 
 impl RopeScaling {
-    fn to_json(&self) -> Value {
+    /// The value of `rope_scaling`.
+    pub(crate) fn to_json(&self) -> Value {
         match self {
             RopeScaling::None => Value::Null,
             RopeScaling::Linear { factor } => {

@@ -89,6 +89,21 @@ pub(super) fn rope(
     Ok((theta, scaling))
 }
 
+impl RopeScaling {
+    /// The scaling that the value of `rope_scaling` in `config.json` describes.
+    pub(crate) fn of_json(
+        json: &str,
+        theta: f32,
+        context: usize,
+        head_dim: usize,
+    ) -> Result<RopeScaling, ConfigError> {
+        let file = "rope_scaling";
+        let root = Object::parse(format!("{{\"head_dim\": {head_dim}}}").as_bytes(), file)?;
+        let rope = Object::parse(json.as_bytes(), file)?;
+        scaling(&root, &rope, theta, context)
+    }
+}
+
 fn refuse_partial(rope: &Object) -> Result<(), ConfigError> {
     let factor = rope.get("partial_rotary_factor");
     match factor.is_some_and(|factor| factor.as_f64() != Some(1.0)) {

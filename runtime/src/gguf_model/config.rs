@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-use super::{ACTIVATIONS_KEY, names};
+use super::{ACTIVATIONS_KEY, ROPE_KEY, names};
 use crate::config::{
     Activation, ActivationScales, Architecture, Config, EPSILON, MAX_COLS, Quantization,
     RopeScaling, ScaleRule, WeightSource,
@@ -347,6 +347,14 @@ fn scaling(
     head_dim: usize,
     context: usize,
 ) -> Result<RopeScaling, GgufError> {
+    if let Some(json) = keys.metadata.get::<&str>(ROPE_KEY)? {
+        let wrong = |error: crate::error::ConfigError| {
+            keys.metadata
+                .wrong(ROPE_KEY, format!("what tern wrote there ({error})"))
+        };
+        let theta = keys.float_or("rope.freq_base", THETA, 10_000.0)?;
+        return RopeScaling::of_json(json, theta, context, head_dim).map_err(wrong);
+    }
     let scaling = scaling_keys(keys, context)?;
     let Some(tensor) = gguf.find("rope_freqs.weight") else {
         return Ok(scaling);

@@ -27,6 +27,11 @@ pub(crate) const ACTIVATIONS_KEY: &str = "tern.activation_scales";
 /// inverse, which is all that other programs read, is rounded.
 pub(crate) const DIVISORS_KEY: &str = "tern.weight_divisors";
 
+/// tern's own key: the rotary scaling as `config.json` spells it, where other keys and tensors say only what comes of it.
+pub(crate) const ROPE_KEY: &str = "tern.rope_scaling";
+/// tern's own key: the version that wrote the file.
+pub(crate) const VERSION_KEY: &str = "tern.version";
+
 /// A sound file whose model tern runs.
 pub(crate) struct GgufModel<'a> {
     pub gguf: Gguf<'a>,
@@ -198,7 +203,7 @@ fn provenance(gguf: &Gguf<'_>) -> String {
         gguf.version(),
         gguf.tensors().len(),
         kinds.join(", "),
-        writer(gguf, text("tern.version"))
+        writer(gguf, text(VERSION_KEY))
     )
 }
 

@@ -73,7 +73,7 @@ struct Source<'a> {
     copy: Option<HeadCopy>,
 }
 
-/// Packs the model in folder `path`, or packed file `path`, as `planner` plans for `threads` threads, and writes it to `out`. Returns its bytes.
+/// Packs the model in folder or GGUF file `path` (whose I2_S lies in `layout`), as `planner` plans for `threads` threads, and writes it to `out`. Returns its bytes.
 ///
 /// `progress` is told how many bytes are written and how many there will be; it returns false to stop. Whoever calls makes sure that an
 /// incomplete file is not left behind.
@@ -83,12 +83,13 @@ struct Source<'a> {
 /// [`PackFileError`].
 pub fn pack(
     path: &Path,
+    layout: I2sLayout,
     planner: &Planner,
     threads: usize,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<u64, PackFileError> {
-    let files = Files::open(path, I2sLayout::default())?;
+    let files = Files::open(path, layout)?;
     let config = files.configuration()?;
     let checkpoint = files.checkpoint()?;
     if files.is_packed() {

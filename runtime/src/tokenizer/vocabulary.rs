@@ -221,6 +221,20 @@ impl Vocabulary {
         })
     }
 
+    /// The regular expression that cuts texts, as Hugging Face's tokenizers spell it, and whether words that are tokens are not merged.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub(crate) fn huggingface_split(&self) -> Result<(String, bool), String> {
+        let pre = self.pre(&mut Vec::new())?;
+        let pattern = pre
+            .split
+            .huggingface()
+            .ok_or("the rule \"default\" is of several expressions")?;
+        Ok((pattern, pre.ignore_merges))
+    }
+
     /// The encoder of gpt2, and whether texts begin with a token unless the file says otherwise.
     fn byte_level(&self, notes: &mut Vec<String>) -> Result<(Bpe, bool), String> {
         let pre = self.pre(notes)?;
