@@ -312,7 +312,7 @@ fn foreign_weights_are_named() {
     );
     says(&replace(b"<!DOCTYPE html><html></html>"), &["<!DOCTYPE"]);
     let gguf = b"GGUF\x03\0\0\0\x02\0\0\0\0\0\0\0{";
-    says(&replace(gguf), &["GGUF file", "Hugging Face folders"]);
+    says(&replace(gguf), &["GGUF file", "name the file itself"]);
     let mut huge = files().weights;
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     says(
