@@ -280,7 +280,7 @@ fn to_json(vocabulary: &Vocabulary) -> Result<Value, String> {
             vocabulary.model
         ));
     }
-    let (pattern, ignore_merges) = vocabulary.huggingface_split()?;
+    let (pattern, ignore_merges, add_bos) = vocabulary.huggingface_split()?;
     let mut tokens = Map::new();
     let mut added = Vec::new();
     for (id, token) in vocabulary.tokens.iter().enumerate() {
@@ -295,9 +295,7 @@ fn to_json(vocabulary: &Vocabulary) -> Result<Value, String> {
             }
         }
     }
-    let bos = vocabulary
-        .bos_id
-        .filter(|_| vocabulary.add_bos == Some(true));
+    let bos = vocabulary.bos_id.filter(|_| add_bos);
     let bos = bos.and_then(|id| Some((id, vocabulary.tokens.get(id as usize)?)));
     let processor = bos.map(|(id, token)| {
         let mut special = Map::new();

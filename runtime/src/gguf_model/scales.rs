@@ -21,11 +21,8 @@ pub(crate) fn find_scales(
     order: Option<HeadRows>,
 ) -> Result<WeightScales, GgufError> {
     let group = match ternary.scales() {
-        Scales::Matrix => {
-            let (mut trits, mut scales) = ternary.buffers();
-            ternary.read_row(0, &mut trits, &mut scales)?;
-            return Ok(WeightScales::Matrix(scales[0].abs()));
-        }
+        // Found to be finite when the tensor was.
+        Scales::Matrix => return Ok(WeightScales::Matrix(ternary.matrix_scale().abs())),
         Scales::Row => shape.cols,
         Scales::Group(group) => group,
     };
