@@ -8,6 +8,7 @@ use super::Matrix;
 use crate::config::{
     Activation, ActivationScales, Architecture, Config, RopeScaling, WeightSource,
 };
+use crate::gguf::TensorType;
 use crate::gguf_model::{GgufModel, names};
 use crate::linear::ScalesFound;
 use crate::text::TextFiles;
@@ -93,6 +94,11 @@ pub(super) fn survey(model: &GgufModel<'_>) -> Vec<String> {
                 "suspicious: {name} ({}) has {} weights with code 3, the first in row {row}, column {column}",
                 tensor.kind(),
                 survey.code_3
+            ));
+        }
+        if tensor.kind() == TensorType::Q4_0 {
+            return Some(format!(
+                "{name} (Q4_0) is read as the trits that it was quantized from: of its values, -s is stored as -7/8 s or s as 7/8 s"
             ));
         }
         (survey.not_finite > 0).then(|| {
