@@ -21,10 +21,8 @@ fn a_model_goes_to_gguf_and_back() {
     let report = world.json(&["inspect", file, "--json"]);
     assert!(report["notes"].to_string().contains("written by tern"));
     // Another order of the same bytes is other weights, or none.
-    let output = world.run(&["run", file, "-p", "x", "-n", "1", "--i2s-layout", "arm"]);
-    assert!(!output.status.success());
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.contains("128x32"), "{message}");
+    let ran = world.run(&["run", file, "-p", "x", "-n", "1", "--i2s-layout", "arm"]);
+    ran.assert_failed(2, &["128x32"]);
 }
 
 #[test]
@@ -35,15 +33,17 @@ fn nothing_is_written_over() {
     let file = world.path("there.gguf");
     std::fs::write(&file, "mine").unwrap();
     let path = file.to_str().unwrap();
-    let output = world.run(&["convert", source, "-o", path, "--to", "gguf"]);
-    assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--force"));
+    world.fails(
+        &["convert", source, "-o", path, "--to", "gguf"],
+        &["--force"],
+    );
     assert_eq!(std::fs::read(&file).unwrap(), b"mine");
-    let output = world.run(&["convert", source, "-o", source, "--to", "hf"]);
-    assert!(!output.status.success());
-    let output = world.run(&["convert", source, "-o", path, "--to", "ggml"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("gguf:tq2_0"));
+    world.fails(
+        &["convert", source, "-o", source, "--to", "hf"],
+        &["exists"],
+    );
+    let ran = world.run(&["convert", source, "-o", path, "--to", "ggml"]);
+    ran.assert_failed(2, &["gguf:tq2_0"]);
     world.ok(&["convert", source, "-o", path, "--to", "gguf", "--force"]);
     assert!(std::fs::read(&file).unwrap().starts_with(b"GGUF"));
 }

@@ -213,8 +213,9 @@ impl Source<'_> {
             for (name, len) in layer_norms(config) {
                 entries.push(self.norm(&format!("model.layers.{layer}.{name}"), len)?);
             }
-            for index in layer * per_layer..(layer + 1) * per_layer {
-                self.add_matrix(index, &matrices[index], is_packed, &mut entries)?;
+            let matrices = matrices.iter().enumerate().skip(layer * per_layer);
+            for (index, matrix) in matrices.take(per_layer) {
+                self.add_matrix(index, matrix, is_packed, &mut entries)?;
             }
         }
         Ok(entries)

@@ -128,10 +128,11 @@ fn entries(
                 entry,
             )?;
         }
-        for index in layer * per_layer..(layer + 1) * per_layer {
+        let own = matrices.iter().enumerate().skip(layer * per_layer);
+        for (index, matrix) in own.take(per_layer) {
             let Matrix {
                 name, shape, kind, ..
-            } = &matrices[index];
+            } = matrix;
             let dims = [shape.cols as u64, shape.rows as u64];
             add(
                 &format!("{name}.weight"),
