@@ -28,7 +28,10 @@ pub(super) fn notes(config: &Config, matrices: &[Matrix]) -> Vec<String> {
 fn activation(config: &Config) -> Option<String> {
     let (name, reason) = (config.activation.name(), &config.activation_reason);
     let of = |other: &str| format!("--ffn-act {other} tries the other");
-    let is_key = reason.contains("hidden_act") && !reason.contains("for want");
+    let is_asked = reason.starts_with("asked for");
+    let is_key = !is_asked
+        && (reason.starts_with("hidden_act")
+            || reason.ends_with(" in the metadata") && !reason.contains("for want"));
     match (config.architecture, config.activation) {
         _ if !is_key => Some(format!("the feed-forward activation, {name}, is {reason}")),
         (Architecture::BitNet, Activation::Silu) if config.vocab_size == VOCABULARY_OF_2B4T => {
