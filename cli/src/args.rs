@@ -8,11 +8,11 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tern_kernels::{Cpu, Force, Isa, Pages};
 use tern_runtime::config::Activation;
-use tern_runtime::{HeadMode, KvType, Residence};
+use tern_runtime::{HeadMode, I2sLayout, KvType, Residence};
 
 use crate::commands::{
-    bench, chat, codegen, compare, completions, cpu, demo, inspect, logits, pack, perplexity,
-    profile, prove, run, synth, tune,
+    bench, chat, codegen, compare, completions, convert, cpu, demo, inspect, logits, pack,
+    perplexity, profile, prove, run, synth, tune,
 };
 
 /// More threads than this are a slip of the finger.
@@ -65,6 +65,7 @@ pub enum Command {
     Logits(logits::Args),
     Synth(synth::Args),
     Pack(pack::Args),
+    Convert(convert::Args),
     Cpu(cpu::Args),
     Codegen(codegen::Args),
     Completions(completions::Args),
@@ -104,6 +105,24 @@ pub struct EngineArgs {
     pub kv: KvArg,
     #[command(flatten)]
     pub ffn_act: FfnActArg,
+    #[command(flatten)]
+    pub i2s_layout: I2sLayoutArg,
+}
+
+/// `--i2s-layout`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct I2sLayoutArg {
+    /// How the weights of type I2_S lie in a GGUF file, which the file does not tell: `128x32` as in all published ones; `64x16` by
+    /// bitnet.cpp's quantizer on ARM; `rows4` or `sequential` by other builds of it [default: 128x32]
+    #[arg(long = "i2s-layout", value_name = "LAYOUT")]
+    i2s_layout: Option<I2sLayout>,
+}
+
+impl I2sLayoutArg {
+    /// The library's word for it.
+    pub fn layout(self) -> I2sLayout {
+        self.i2s_layout.unwrap_or_default()
+    }
 }
 
 /// `--load`.

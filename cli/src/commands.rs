@@ -5,6 +5,7 @@ pub mod chat;
 pub mod codegen;
 pub mod compare;
 pub mod completions;
+pub mod convert;
 pub mod cpu;
 pub mod demo;
 pub mod inspect;
@@ -35,6 +36,7 @@ pub fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Logits(args) => logits::run(&args),
         Command::Synth(args) => synth::run(&args),
         Command::Pack(args) => pack::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Cpu(args) => cpu::run(&args),
         Command::Codegen(args) => codegen::run(&args),
         Command::Completions(args) => completions::run(&args),

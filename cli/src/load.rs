@@ -19,7 +19,7 @@ use crate::progress::Bar;
 pub enum ModelName {
     /// The one that is part of the program.
     Demo,
-    /// A folder as published on Hugging Face, or a packed model's file.
+    /// A folder as published on Hugging Face, a GGUF file, or a packed model's.
     Path(PathBuf),
 }
 
@@ -47,8 +47,8 @@ impl std::fmt::Display for ModelName {
 /// `MODEL`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArg {
-    /// Model folder as published on Hugging Face (config.json, model.safetensors, tokenizer.json), the file that `tern pack` made of
-    /// one, or `demo` for the bundled model (a folder of that name is ./demo)
+    /// Model folder as published on Hugging Face (config.json, model.safetensors, tokenizer.json), a GGUF file (of a split model the
+    /// first), the file that `tern pack` made of either, or `demo` for the bundled model (a folder of that name is ./demo)
     #[arg(value_name = "MODEL")]
     pub model: ModelName,
 }
@@ -67,6 +67,7 @@ impl ModelName {
             residence: setup.residence,
             kv: setup.kv,
             activation: setup.activation,
+            i2s_layout: setup.i2s_layout,
             progress: Some(&progress),
         };
         let model = match self {
@@ -98,6 +99,7 @@ impl ModelName {
             threads: setup.threads,
             kv: setup.kv,
             activation: setup.activation,
+            i2s_layout: setup.i2s_layout,
             ..LoadOptions::new(setup.planner)
         };
         let summary = match self {

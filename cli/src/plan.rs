@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tern_kernels::{Cpu, Loaded, Planner, Profile, ProfileError};
 use tern_runtime::config::Activation;
-use tern_runtime::{HeadMode, KvType, Residence};
+use tern_runtime::{HeadMode, I2sLayout, KvType, Residence};
 
 use crate::args::{EngineArgs, ProfileChoice};
 use crate::bundled;
@@ -29,6 +29,8 @@ pub struct Setup {
     pub kv: KvType,
     /// The feed-forward activation, if not the file's.
     pub activation: Option<Activation>,
+    /// How the trits of I2_S lie.
+    pub i2s_layout: I2sLayout,
 }
 
 /// Which profile is used, or why none is.
@@ -168,6 +170,7 @@ impl EngineArgs {
             residence: self.load.residence(),
             kv: self.kv.or_f16(),
             activation: self.ffn_act.activation(),
+            i2s_layout: self.i2s_layout.layout(),
         })
     }
 }

@@ -59,7 +59,7 @@ fn damaged_weights() {
         (
             "another format",
             |bytes| bytes[..8].copy_from_slice(b"GGUF\x03\0\0\0"),
-            &["GGUF file", "Hugging Face"],
+            &["GGUF file", "name the file itself"],
         ),
         (
             "oversized header",

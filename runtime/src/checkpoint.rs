@@ -18,6 +18,9 @@ use serde::Deserialize;
 
 use crate::element::Element;
 use crate::error::{CheckpointError, LoadError, shorten};
+use crate::gguf;
+use crate::gguf_model::names::in_gguf;
+use crate::gguf_model::{GgufModel, HeadRows};
 use crate::header;
 
 /// Longest index accepted: a thousand layers need about a megabyte.
@@ -205,10 +208,17 @@ pub(crate) fn read_file(
     Ok(bytes)
 }
 
-/// All tensors of a model.
+/// All tensors of a model, by the names of Hugging Face's checkpoints.
 pub(crate) struct Checkpoint<'a> {
     place: String,
-    shards: Vec<(&'a str, SafeTensors<'a>)>,
+    contents: Contents<'a>,
+}
+
+enum Contents<'a> {
+    /// Of one file, or of shards.
+    SafeTensors(Vec<(&'a str, SafeTensors<'a>)>),
+    /// Of a GGUF file, whose names are translated.
+    Gguf(&'a GgufModel<'a>),
 }
 
 impl<'a> Checkpoint<'a> {
@@ -228,27 +238,53 @@ impl<'a> Checkpoint<'a> {
         }
         Ok(Checkpoint {
             place: place.to_owned(),
-            shards,
+            contents: Contents::SafeTensors(shards),
+        })
+    }
+
+    /// The tensors of a GGUF file.
+    pub fn of_gguf(model: &'a GgufModel<'a>, place: &str) -> Self {
+        Checkpoint {
+            place: place.to_owned(),
+            contents: Contents::Gguf(model),
+        }
+    }
+
+    /// What the sums of a linear layer are divided by, where that is not stored as a tensor.
+    pub fn divisor(&self, linear: &str) -> Option<f32> {
+        match &self.contents {
+            Contents::SafeTensors(_) => None,
+            Contents::Gguf(model) => model.divisor(linear),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<Tensor<'_>> {
+        let shards = match &self.contents {
+            Contents::SafeTensors(shards) => shards,
+            Contents::Gguf(model) => return model.tensor(name),
+        };
+        shards.iter().find_map(|(file, tensors)| {
+            let view = tensors.tensor(name).ok()?;
+            Some(Tensor {
+                file,
+                name: name.to_owned(),
+                dtype: view.dtype(),
+                shape: view.shape().to_vec(),
+                data: view.data(),
+                blocks: None,
+                order: None,
+            })
         })
     }
 
     /// A tensor by name; `expected` describes it in the message if it is missing.
     pub fn tensor(&self, name: &str, expected: &str) -> Result<Tensor<'_>, CheckpointError> {
-        for (file, tensors) in &self.shards {
-            if let Ok(view) = tensors.tensor(name) {
-                let (dtype, shape, data) = (view.dtype(), view.shape().to_vec(), view.data());
-                return Ok(Tensor {
-                    file,
-                    name: name.to_owned(),
-                    dtype,
-                    shape,
-                    data,
-                });
-            }
-        }
-        Err(CheckpointError::Missing {
+        self.find(name).ok_or_else(|| CheckpointError::Missing {
             file: self.place.clone(),
-            tensor: name.to_owned(),
+            tensor: match &self.contents {
+                Contents::SafeTensors(_) => name.to_owned(),
+                Contents::Gguf(_) => in_gguf(name).unwrap_or_else(|| name.to_owned()),
+            },
             expected: expected.to_owned(),
         })
     }
@@ -261,7 +297,7 @@ impl<'a> Checkpoint<'a> {
 
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.tensor(name, "").is_ok()
+        self.find(name).is_some()
     }
 
     /// Refuses a tensor that would change the result if it were ignored.
@@ -286,7 +322,10 @@ impl<'a> Checkpoint<'a> {
 pub fn walk_safetensors(bytes: &[u8]) -> Result<(), CheckpointError> {
     let files = [WeightFile::borrowed("fuzzed", bytes)];
     let checkpoint = Checkpoint::parse(&files, "fuzzed")?;
-    for (_, tensors) in &checkpoint.shards {
+    let Contents::SafeTensors(shards) = &checkpoint.contents else {
+        return Ok(());
+    };
+    for (_, tensors) in shards {
         for name in tensors.names() {
             let tensor = checkpoint.tensor(name, "what its header says")?;
             if Element::of(tensor.dtype).is_some() {
@@ -305,18 +344,24 @@ pub(crate) struct Tensor<'a> {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub data: &'a [u8],
+    /// The tensor of a GGUF file whose type is not one of plain numbers; `dtype` then says nothing.
+    pub blocks: Option<gguf::Tensor<'a>>,
+    /// The order of its rows, where it is not that of the model's heads.
+    pub order: Option<HeadRows>,
 }
 
 impl<'a> Tensor<'a> {
     /// The tensor as numbers, if it has this shape.
     pub fn floats(&self, shape: &[usize]) -> Result<Floats<'a>, CheckpointError> {
-        let Some(element) = Element::of(self.dtype) else {
+        let element = Element::of(self.dtype).filter(|_| self.blocks.is_none());
+        let Some(element) = element else {
             return Err(self.wrong_dtype("bf16, f16 or f32"));
         };
         self.check_shape(shape)?;
         Ok(Floats {
             element,
             data: self.data,
+            order: self.order,
         })
     }
 
@@ -341,7 +386,10 @@ impl<'a> Tensor<'a> {
         CheckpointError::Dtype {
             file,
             tensor,
-            found: format!("{:?}", self.dtype),
+            found: match &self.blocks {
+                Some(blocks) => blocks.kind().to_string(),
+                None => format!("{:?}", self.dtype),
+            },
             expected,
         }
     }
@@ -363,11 +411,24 @@ impl<'a> Tensor<'a> {
 pub(crate) struct Floats<'a> {
     pub element: Element,
     pub data: &'a [u8],
+    /// The order of the rows in `data`.
+    pub order: Option<HeadRows>,
 }
 
 impl Floats<'_> {
-    /// Elements `start .. start + out.len()`, widened.
+    /// Elements `start .. start + out.len()`, widened. Where rows have another order, whole rows.
     pub fn read(&self, start: usize, out: &mut [f32]) {
+        let Some(order) = self.order else {
+            return self.read_stored(start, out);
+        };
+        assert!(start.is_multiple_of(order.cols));
+        for (index, out) in out.chunks_mut(order.cols).enumerate() {
+            let row = order.in_file(start / order.cols + index);
+            self.read_stored(row * order.cols, out);
+        }
+    }
+
+    fn read_stored(&self, start: usize, out: &mut [f32]) {
         let size = self.element.size();
         self.element
             .widen(&self.data[start * size..(start + out.len()) * size], out);

@@ -9,6 +9,7 @@
 //! Meaning and defaults follow `transformers` 5 (`BitNetConfig`, `LlamaConfig`, `Qwen3Config`,
 //! `BitNetQuantConfig`), and for `BitnetForCausalLM` the code that was published with the first BitNet b1.58 models.
 
+mod json;
 mod rope;
 
 use std::borrow::Cow;
@@ -28,7 +29,7 @@ pub const MAX_COLS: usize = (1 << 24) / 128 - 1;
 const _: () = assert!(MAX_COLS == 131_071);
 
 /// The epsilons accepted. Zero would divide a row of zeros by zero.
-const EPSILON: RangeInclusive<f64> = 1e-30..=1.0;
+pub(crate) const EPSILON: RangeInclusive<f64> = 1e-30..=1.0;
 
 /// The model's shape and arithmetic, checked: every dimension is positive and plausible.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -82,6 +83,15 @@ pub enum Architecture {
 }
 
 impl Architecture {
+    /// The `model_type` of `config.json`.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Architecture::BitNet => "bitnet",
+            Architecture::Llama => "llama",
+            Architecture::Qwen3 => "qwen3",
+        }
+    }
+
     /// The name of transformers' class.
     pub fn class(self) -> &'static str {
         match self {
@@ -140,6 +150,8 @@ pub enum WeightSource {
     /// The file holds floats that are trits times a scale, exactly: one for the matrix, for each row, or for groups of columns, which is
     /// found by looking.
     Exact,
+    /// A GGUF file: each matrix in its own type, whose blocks hold trits and scales, or floats as for [`WeightSource::Exact`].
+    Blocks,
 }
 
 /// How many activations of a token share a scale when they become int8.

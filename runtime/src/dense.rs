@@ -82,6 +82,28 @@ impl DenseMatrix {
         })
     }
 
+    /// A matrix of `f32` whose rows `fill` writes, in parallel: for types that no other holds without loss.
+    pub fn fill<E: Send>(
+        rows: usize,
+        cols: usize,
+        pages: Pages,
+        fill: impl Fn(usize, &mut [f32]) -> Result<(), E> + Sync,
+    ) -> Result<Result<DenseMatrix, E>, MemoryError> {
+        let element = Element::F32;
+        let mut data = Buffer::zeroed(rows * cols * element.size(), pages)?;
+        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut data);
+        let filled = values
+            .par_chunks_mut(cols)
+            .enumerate()
+            .try_for_each(|(row, out)| fill(row, out));
+        Ok(filled.map(|()| DenseMatrix {
+            rows,
+            cols,
+            element,
+            data: Storage::Own(data),
+        }))
+    }
+
     /// A matrix whose bytes are as they lie in memory: bf16 or f32 of this machine. `None` if they are of another length, or do not lie at
     /// a multiple of an element.
     pub fn from_bytes(
@@ -164,7 +186,11 @@ mod tests {
             .collect();
         let f32s: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         for (element, data) in [(Element::Bf16, &bf16), (Element::F32, &f32s)] {
-            let tensor = Floats { element, data };
+            let tensor = Floats {
+                element,
+                data,
+                order: None,
+            };
             let matrix = DenseMatrix::copy(tensor, 3, 2, Pages::Small).unwrap();
             let mut row = [0.0; 2];
             matrix.read_row(1, &mut row);

@@ -41,6 +41,9 @@ pub enum LoadError {
     /// `tokenizer.json` is damaged or does not fit the model.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A GGUF file is damaged, or its model is not one that tern runs.
+    #[error(transparent)]
+    Gguf(#[from] crate::gguf::GgufError),
     /// The file of a packed model is of another kind or version, or damaged.
     #[error("{file}: {reason}")]
     Packed {
@@ -116,10 +119,7 @@ pub enum CheckpointError {
         file: String,
     },
     /// The file is of another format, which tern does not read.
-    #[error(
-        "{file}: this is a GGUF file; tern so far reads Hugging Face folders (config.json, \
-         model.safetensors, tokenizer.json): download the model in that form"
-    )]
+    #[error("{file}: this is a GGUF file under another's name; name the file itself as the model")]
     Gguf {
         /// The file.
         file: String,

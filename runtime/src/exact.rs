@@ -62,7 +62,7 @@ pub(crate) fn find_scales(
         .find_first(Option::is_some)
         .flatten();
     match misfit {
-        None => Ok(coarsest(magnitudes, shape)),
+        None => Ok(coarsest(magnitudes, shape, smallest)),
         Some(misfit) => Err(misfit.error(tensor)),
     }
 }
@@ -109,9 +109,9 @@ fn magnitude(values: &[f32]) -> Result<f32, (usize, f32)> {
     Ok(found)
 }
 
-/// The fewest scales that have these magnitudes, one for each row and smallest group. Where all weights are zero any scale does.
-fn coarsest(magnitudes: Vec<f32>, shape: Shape) -> WeightScales {
-    let groups = shape.cols.div_ceil(GROUPS[0]);
+/// The fewest scales that have these magnitudes, one for each row and each `smallest` columns of it. Where all weights are zero any scale does.
+pub(crate) fn coarsest(magnitudes: Vec<f32>, shape: Shape, smallest: usize) -> WeightScales {
+    let groups = shape.cols.div_ceil(smallest);
     if let Ok(scale) = magnitude(&magnitudes) {
         return WeightScales::Matrix(scale);
     }
@@ -123,13 +123,16 @@ fn coarsest(magnitudes: Vec<f32>, shape: Shape) -> WeightScales {
     if let Some(scales) = of_pieces(groups) {
         return WeightScales::Rows(scales);
     }
-    let mut sizes = GROUPS.into_iter().rev();
+    let mut sizes = GROUPS
+        .into_iter()
+        .rev()
+        .filter(|group| group.is_multiple_of(smallest));
     let fitting = sizes.find_map(|group| {
-        let scales = of_pieces(group / GROUPS[0])?;
+        let scales = of_pieces(group / smallest)?;
         Some(WeightScales::Groups { group, scales })
     });
     fitting.unwrap_or(WeightScales::Groups {
-        group: GROUPS[0],
+        group: smallest,
         scales: magnitudes,
     })
 }
@@ -149,10 +152,13 @@ mod tests {
             dtype: Dtype::F32,
             shape: vec![rows, cols],
             data: &data,
+            blocks: None,
+            order: None,
         };
         let floats = Floats {
             element: Element::F32,
             data: &data,
+            order: None,
         };
         find_scales(&tensor, floats, Shape { rows, cols }).map_err(|error| error.to_string())
     }

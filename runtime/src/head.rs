@@ -128,6 +128,8 @@ const TOP_SHARE: usize = 32;
 pub(crate) struct HeadSpace {
     /// How the rows are split: the same for every hidden state.
     split: Option<(usize, Split)>,
+    /// The same where all of the head, or of what takes its place, is read.
+    whole: Option<(usize, Split)>,
     /// Each worker's.
     parts: Vec<Part>,
     candidates: Vec<Candidate>,
@@ -163,13 +165,14 @@ pub(crate) fn run(
             let each = hidden.chunks_exact(cols).zip(out.chunks_exact_mut(rows));
             for ((hidden, out), keep) in each.zip(keeps.into_iter().flatten()) {
                 let used = screened(pass, model, screen, space, hidden, keep, out);
-                let used = used.unwrap_or_else(|| full(pass, model, hidden, out));
+                let used = used.unwrap_or_else(|| full(pass, model, space, hidden, out));
                 *pass.head_use += used;
             }
         }
         Some(HeadCopy::Quantized(planes)) => {
             let queries: Vec<_> = hidden.chunks_exact(cols).map(Query::new).collect();
-            over_rows(pass, (rows, planes.bytes() / rows), out, |range, out| {
+            let row_bytes = planes.bytes() / rows;
+            over_rows(pass, space, (rows, row_bytes), out, |range, out| {
                 planes.logits(range, &queries, out);
             });
             *pass.head_use += HeadUse {
@@ -179,7 +182,7 @@ pub(crate) fn run(
             };
         }
         _ => {
-            let used = full(pass, model, hidden, out);
+            let used = full(pass, model, space, hidden, out);
             *pass.head_use += used;
         }
     }
@@ -202,17 +205,19 @@ fn split(rows: usize, row_bytes: usize, threads: usize) -> (usize, Split) {
 /// Calls `f` for pieces of a head's rows, with their logits of each position.
 fn over_rows(
     pass: &mut Pass<'_, '_>,
+    space: &mut HeadSpace,
     (rows, row_bytes): (usize, usize),
     out: &mut [f32],
     f: impl Fn(Range<usize>, &mut [&mut [f32]]) + Sync,
 ) {
     let is_one = out.len() == rows;
     let threads = pass.session.threads();
-    let (pieces, split) = split(rows, row_bytes, threads);
-    let mut matrices = [Columns::new(out, &split)];
+    let whole = &mut space.whole;
+    let (pieces, split) = &*whole.get_or_insert_with(|| split(rows, row_bytes, threads));
+    let mut matrices = [Columns::new(out, split)];
     pass.pieces(
         &mut vec![(); threads],
-        pieces,
+        *pieces,
         &mut matrices,
         |worker, ()| {
             let range = split.range(worker.place);
@@ -229,10 +234,16 @@ fn over_rows(
 }
 
 /// The logits of all rows of the head, for any number of positions.
-fn full(pass: &mut Pass<'_, '_>, model: &Model, hidden: &[f32], out: &mut [f32]) -> HeadUse {
+fn full(
+    pass: &mut Pass<'_, '_>,
+    model: &Model,
+    space: &mut HeadSpace,
+    hidden: &[f32],
+    out: &mut [f32],
+) -> HeadUse {
     let head = model.weights.head();
     let row_bytes = head.bytes() / head.rows();
-    over_rows(pass, (head.rows(), row_bytes), out, |range, out| {
+    over_rows(pass, space, (head.rows(), row_bytes), out, |range, out| {
         logits(head, range, hidden, out);
     });
     HeadUse {
@@ -264,6 +275,7 @@ fn screened(
         parts,
         candidates,
         scores,
+        ..
     } = space;
     let threads = pass.session.threads();
     parts.resize_with(threads, Part::default);

@@ -141,20 +141,20 @@ pub struct Matrix {
 /// [`LoadError`] if the configuration or the header of a weight file is unsound.
 pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadError> {
     let (planner, threads, kv) = (&options.planner, options.threads, options.kv);
-    let files = Files::open(path)?;
+    let files = Files::open(path, options.i2s_layout)?;
     let names = files.names();
-    let config = Config::parse(files.config(), &names.config)?.with_activation(options.activation);
-    let checkpoint = Checkpoint::parse(files.weights(), &names.model)?;
+    let config = files.configuration()?.with_activation(options.activation);
+    let checkpoint = files.checkpoint()?;
     let packed = files.as_packed(true)?;
     match &packed {
         None => weights::check(&checkpoint, &config)?,
         Some(packed) => weights::check_packed(&checkpoint, &config, packed)?,
     };
     let dense = |name: &str| {
-        let shape = [config.vocab_size, config.hidden_size];
-        let element = checkpoint.floats(name, &shape)?.element;
-        // f16 is widened while loading.
-        let size = if element == Element::Bf16 { 2 } else { 4 };
+        let tensor = weights::dense_tensor(&checkpoint, &config, name)?;
+        // All but bf16 is widened while loading.
+        let is_bf16 = Element::of(tensor.dtype) == Some(Element::Bf16) && tensor.blocks.is_none();
+        let size = if is_bf16 { 2 } else { 4 };
         Ok::<u64, LoadError>(config.vocab_size as u64 * config.hidden_size as u64 * size)
     };
     let embedding = dense("model.embed_tokens.weight")?;
@@ -180,8 +180,13 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
         },
         matrices,
     );
-    let mut notes = summary.notes;
-    notes.extend(notes::unloaded_vocabulary(&files, &config));
+    let mut notes = Vec::new();
+    if let Some(gguf) = files.as_gguf() {
+        notes.extend(gguf.notes.iter().cloned());
+        notes.extend(notes::survey(gguf));
+    }
+    notes.extend(summary.notes.iter().cloned());
+    notes.extend(notes::unloaded_vocabulary(files.text(), &config));
     Ok(Summary {
         packed: packed.map(|packed| packed_summary(&packed, &config, planner, threads)),
         notes,
@@ -203,7 +208,10 @@ fn planned(
         let scales = |(name, shape): &(&str, Shape)| {
             let name = format!("model.layers.0.{name}");
             match packed {
-                Some(packed) => ternary::packed_scales(checkpoint, packed, &name, *shape),
+                Some(packed) => {
+                    let scales = ternary::packed_scales(checkpoint, packed, &name, *shape);
+                    scales.map_err(LoadError::from)
+                }
                 None => ternary::scales(checkpoint, config, &name, *shape),
             }
         };

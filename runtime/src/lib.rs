@@ -57,6 +57,7 @@ pub mod chat;
 mod checkpoint;
 mod clock;
 pub mod config;
+pub mod convert;
 mod dense;
 mod element;
 mod engine;
@@ -68,6 +69,7 @@ pub mod fuzzing;
 mod generate;
 #[doc(hidden)]
 pub mod gguf;
+mod gguf_model;
 mod head;
 mod header;
 mod inspect;
@@ -100,6 +102,7 @@ pub use error::{
     TokenizerError,
 };
 pub use generate::{Finish, GenerateOptions, Generated, Stats, generate};
+pub use gguf::I2sLayout;
 pub use inspect::{Bytes, Matrix, PackedSummary, Parameters, Summary, inspect};
 pub use linear::ScalesFound;
 pub use model::{HeadMode, LayerMatrix, LoadOptions, Model, ModelBytes, Progress, Residence};

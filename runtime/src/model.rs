@@ -1,5 +1,6 @@
 //! A model in memory: configuration, packed weights, tokenizer. Immutable once loaded.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -9,7 +10,9 @@ use tern_kernels::{Pages, Planner, Shape, available_memory};
 use crate::chat::{ChatTemplate, TemplateError, TemplateSource};
 use crate::checkpoint::{Checkpoint, WeightFile, map_folder, read_file};
 use crate::config::{Activation, Config};
-use crate::error::{CheckpointError, LoadError, TokenizerError};
+use crate::error::{LoadError, TokenizerError};
+use crate::gguf::I2sLayout;
+use crate::gguf_model::GgufModel;
 use crate::ops::rope::Rope;
 use crate::packed::{self, Packed};
 use crate::sequence::{Dimensions, KvType, Sequence};
@@ -36,6 +39,8 @@ pub struct LoadOptions<'a> {
     pub kv: KvType,
     /// The function of the feed-forward gate, where the file's is wrong or missing.
     pub activation: Option<Activation>,
+    /// How the trits of I2_S lie in a GGUF file, which nothing in it tells.
+    pub i2s_layout: I2sLayout,
     /// Called as weights are packed.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
@@ -107,6 +112,7 @@ impl LoadOptions<'_> {
             residence: Residence::default(),
             kv: KvType::default(),
             activation: None,
+            i2s_layout: I2sLayout::default(),
             progress: None,
         }
     }
@@ -142,13 +148,14 @@ pub struct Model {
 impl Model {
     /// Loads a model from a folder as published on Hugging Face: `config.json`,
     /// `model.safetensors` or its shards with their index, and, where they exist, `tokenizer.json`
-    /// and `generation_config.json`. Or from the file that [`pack`](crate::pack) made of one.
+    /// and `generation_config.json`. Or from a GGUF file, of a split model the first; or from the file that
+    /// [`pack`](crate::pack) made of either.
     ///
     /// # Errors
     ///
     /// [`LoadError`] names the file, what was found and what was expected.
     pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
-        Files::open(path)?.load(options)
+        Files::open(path, options.i2s_layout)?.load(options)
     }
 
     /// Loads a model from memory.
@@ -167,6 +174,7 @@ impl Model {
             text: TextFiles::in_memory(bytes.tokenizer),
             weights: vec![WeightFile::borrowed("model.safetensors", bytes.weights)],
             is_packed: false,
+            gguf: None,
         };
         files.load(options)
     }
@@ -177,14 +185,11 @@ impl Model {
     ///
     /// [`LoadError`] if there is no usable `config.json`.
     pub fn matrices(path: &Path) -> Result<Vec<LayerMatrix>, LoadError> {
-        let (json, name) = match path.is_file() {
-            true => {
-                let files = Files::open(path)?;
-                (files.config, files.names.config)
-            }
-            false => (read_config(path)?, Names::in_folder(path).config),
+        let config = match path.is_file() {
+            true => Files::open(path, I2sLayout::default())?.configuration()?,
+            false => Config::parse(&read_config(path)?, &Names::in_folder(path).config)?,
         };
-        Ok(layer_matrices(&Config::parse(&json, &name)?))
+        Ok(layer_matrices(&config))
     }
 
     /// [`Model::matrices`] of a `config.json` in memory.
@@ -205,7 +210,7 @@ impl Model {
         self.weights.converted
     }
 
-    /// The folder's path, or `"(in memory)"`.
+    /// The path of its folder or file, or `"(in memory)"`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -312,15 +317,31 @@ pub(crate) struct Files<'a> {
     text: TextFiles,
     weights: Vec<WeightFile<'a>>,
     is_packed: bool,
+    /// All of it, if it is a GGUF file; then there is nothing in the other fields but names and text.
+    gguf: Option<GgufModel<'a>>,
 }
 
 impl Files<'static> {
     /// Reads the small files and maps the large ones.
-    pub fn open(path: &Path) -> Result<Files<'static>, LoadError> {
+    pub fn open(path: &Path, layout: I2sLayout) -> Result<Files<'static>, LoadError> {
         match path.is_file() {
+            true if is_gguf(path) => Files::gguf(path, layout),
             true => Files::packed(path),
             false => Files::folder(path),
         }
+    }
+
+    fn gguf(path: &Path, layout: I2sLayout) -> Result<Files<'static>, LoadError> {
+        let gguf = GgufModel::open(path, layout)?;
+        Ok(Files {
+            names: Names::in_file(path),
+            config: Vec::new(),
+            generation: None,
+            text: gguf.text.clone(),
+            weights: Vec::new(),
+            is_packed: false,
+            gguf: Some(gguf),
+        })
     }
 
     fn folder(path: &Path) -> Result<Files<'static>, LoadError> {
@@ -341,11 +362,11 @@ impl Files<'static> {
             text,
             weights: map_folder(path)?,
             is_packed: false,
+            gguf: None,
         })
     }
 
     fn packed(path: &Path) -> Result<Files<'static>, LoadError> {
-        refuse_gguf(path)?;
         let weights = vec![WeightFile::map(path)?];
         let names = Names::in_file(path);
         let packed = Packed::open(&weights[0], true)?;
@@ -360,6 +381,7 @@ impl Files<'static> {
             text,
             weights,
             is_packed: true,
+            gguf: None,
         })
     }
 }
@@ -369,9 +391,33 @@ impl<'a> Files<'a> {
         &self.names
     }
 
-    /// `config.json`.
-    pub fn config(&self) -> &[u8] {
-        &self.config
+    /// `config.json`; of a GGUF file one that says the same.
+    pub fn config(&self) -> Cow<'_, [u8]> {
+        match &self.gguf {
+            None => Cow::Borrowed(&self.config),
+            Some(gguf) => Cow::Owned(gguf.config.to_json().to_string().into_bytes()),
+        }
+    }
+
+    /// The configuration.
+    pub fn configuration(&self) -> Result<Config, LoadError> {
+        match &self.gguf {
+            None => Ok(Config::parse(&self.config, &self.names.config)?),
+            Some(gguf) => Ok(gguf.config.clone()),
+        }
+    }
+
+    /// The weights.
+    pub fn checkpoint(&self) -> Result<Checkpoint<'_>, LoadError> {
+        match &self.gguf {
+            None => Ok(Checkpoint::parse(&self.weights, &self.names.model)?),
+            Some(gguf) => Ok(Checkpoint::of_gguf(gguf, &self.names.model)),
+        }
+    }
+
+    /// The GGUF file, if it is one.
+    pub fn as_gguf(&self) -> Option<&GgufModel<'a>> {
+        self.gguf.as_ref()
     }
 
     /// `generation_config.json`.
@@ -382,11 +428,6 @@ impl<'a> Files<'a> {
     /// Tokenizer and chat template.
     pub fn text(&self) -> &TextFiles {
         &self.text
-    }
-
-    /// The files with the weights: of a packed model, the one.
-    pub fn weights(&self) -> &[WeightFile<'a>] {
-        &self.weights
     }
 
     pub fn is_packed(&self) -> bool {
@@ -404,8 +445,7 @@ impl<'a> Files<'a> {
     fn load(self, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
         assert!(options.threads > 0, "a model needs at least one thread");
         let names = &self.names;
-        let config =
-            Config::parse(&self.config, &names.config)?.with_activation(options.activation);
+        let config = self.configuration()?.with_activation(options.activation);
         let tokenizer = self.text.tokenizer(config.vocab_size)?;
         let generation = self.generation.as_deref();
         let generation = generation.map(|json| (json, &names.generation[..]));
@@ -413,7 +453,7 @@ impl<'a> Files<'a> {
         let stop_ids = self
             .text
             .stop_ids(stop_ids, generation, tokenizer.as_ref())?;
-        let checkpoint = Checkpoint::parse(&self.weights, &names.model)?;
+        let checkpoint = self.checkpoint()?;
         let bytes: usize = self.weights.iter().map(|file| file.bytes().len()).sum();
         let packed = self.as_packed(options.residence.is_file(bytes))?;
         let weights = weights::load(&checkpoint, &config, options, packed.as_ref())?;
@@ -434,22 +474,12 @@ impl<'a> Files<'a> {
 pub(crate) fn read_config(folder: &Path) -> Result<Vec<u8>, LoadError> {
     let expected = "a Hugging Face model folder with config.json, model.safetensors and \
                     tokenizer.json";
-    refuse_gguf(folder)?;
     read_file(&folder.join("config.json"), expected, MAX_CONFIG)
 }
 
-/// Says what is wrong where a model is named as for most other programs, by its one file.
-fn refuse_gguf(path: &Path) -> Result<(), CheckpointError> {
+fn is_gguf(path: &Path) -> bool {
     let mut magic = [0; 4];
-    let gguf = path.is_file()
-        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
-        && magic == *b"GGUF";
-    match gguf {
-        true => Err(CheckpointError::Gguf {
-            file: path.display().to_string(),
-        }),
-        false => Ok(()),
-    }
+    File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && magic == *b"GGUF"
 }
 
 /// A ternary matrix that every layer of a model has.

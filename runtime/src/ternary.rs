@@ -11,9 +11,11 @@ use tern_kernels::{Choice, Planner, Shape, WeightScales};
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::{ACTIVATION_GROUP, ActivationScales, Config, WeightSource};
 use crate::error::{CheckpointError, LoadError};
-use crate::exact::find_scales;
+use crate::exact::{coarsest, find_scales};
+use crate::gguf::TensorType;
+use crate::gguf_model::{self, Q4_CODES};
 use crate::packed::Packed;
-use crate::trits::Trits;
+use crate::trits::{Trits, q4_blocks};
 
 /// Which of a layer's matrices have the same input, in the order of [`layer_shapes`](crate::weights::layer_shapes).
 pub(crate) const PROJECTIONS: [Range<usize>; 4] = [0..3, 3..4, 4..6, 6..7];
@@ -34,7 +36,7 @@ pub(crate) fn ternary<'a>(
     config: &Config,
     name: &str,
     shape: Shape,
-) -> Result<Ternary<'a>, CheckpointError> {
+) -> Result<Ternary<'a>, LoadError> {
     let tensor = matrix_tensor(checkpoint, name, shape)?;
     let (trits, scales) = match config.quantization.weights {
         WeightSource::Offline => (
@@ -50,6 +52,15 @@ pub(crate) fn ternary<'a>(
             let scales = find_scales(&tensor, floats, shape)?;
             (Trits::Scaled(floats), scales)
         }
+        WeightSource::Blocks => {
+            let trits = block_trits(&tensor, shape)?;
+            let scales = match &trits {
+                Trits::Blocks(ternary, order) => gguf_model::find_scales(ternary, shape, *order)?,
+                Trits::Q4(..) => q4_scales(&tensor, &trits, shape)?,
+                _ => find_scales(&tensor, tensor.floats(&[shape.rows, shape.cols])?, shape)?,
+            };
+            (trits, whole_scales(checkpoint, name, scales)?)
+        }
     };
     Ok(Ternary {
         tensor,
@@ -58,13 +69,82 @@ pub(crate) fn ternary<'a>(
     })
 }
 
+/// The trits of a matrix in a GGUF file, by its type.
+fn block_trits<'a>(tensor: &Tensor<'a>, shape: Shape) -> Result<Trits<'a>, LoadError> {
+    tensor.check_shape(&[shape.rows, shape.cols])?;
+    let Some(blocks) = tensor.blocks else {
+        let floats = tensor.floats(&[shape.rows, shape.cols])?;
+        return Ok(Trits::Scaled(floats));
+    };
+    match blocks.kind() {
+        TensorType::Q4_0 => Ok(Trits::Q4(blocks, tensor.order)),
+        kind if kind.scales().is_some() => Ok(Trits::Blocks(blocks.ternary()?, tensor.order)),
+        _ => Err(tensor
+            .wrong_dtype(
+                "a ternary type (I2_S, TQ1_0, TQ2_0, Q2_0, PQ2_0, PTQ1_0, IQ1_BN, IQ2_BN), or F32, F16 or BF16: use a file in one of these",
+            )
+            .into()),
+    }
+}
+
+/// The scales of ternary weights in Q4_0: eight times those of the blocks.
+fn q4_scales(
+    tensor: &Tensor<'_>,
+    trits: &Trits<'_>,
+    shape: Shape,
+) -> Result<WeightScales, LoadError> {
+    let Trits::Q4(blocks, order) = trits else {
+        return Ok(WeightScales::Matrix(0.0));
+    };
+    let mut magnitudes = Vec::with_capacity(shape.rows * shape.cols / 32);
+    for row in 0..shape.rows {
+        let stored = order.map_or(row, |order| order.in_file(row));
+        for (index, (scale, codes)) in q4_blocks(blocks, stored).enumerate() {
+            let odd = codes.iter().find(|code| !Q4_CODES.contains(code));
+            if odd.is_some() || !scale.is_finite() {
+                let found = match odd {
+                    Some(code) => format!("the code {code} in row {stored}, block {index}"),
+                    None => format!("the scale {scale} in row {stored}, block {index}"),
+                };
+                return Err(tensor.wrong_value(found, trits.expected()).into());
+            }
+            let is_zero = codes.iter().all(|&code| code == Q4_CODES[1]);
+            magnitudes.push(if is_zero { 0.0 } else { 8.0 * scale.abs() });
+        }
+    }
+    Ok(coarsest(magnitudes, shape, 32))
+}
+
+/// The scales with what stands beside the matrix: a factor in a tensor of its own, or instead of all a number that divides.
+fn whole_scales(
+    checkpoint: &Checkpoint<'_>,
+    name: &str,
+    scales: WeightScales,
+) -> Result<WeightScales, LoadError> {
+    if let Some(divisor) = checkpoint.divisor(name) {
+        return Ok(WeightScales::Matrix(divisor));
+    }
+    let factor = format!("{name}.weight_scale");
+    if !checkpoint.has(&factor) {
+        return Ok(scales);
+    }
+    let tensor = checkpoint.tensor(&factor, "a scale")?;
+    let factor = tensor.floats(&[1])?.to_vec()[0];
+    match factor.is_finite() && factor > 0.0 {
+        true => Ok(gguf_model::scaled(scales, factor)),
+        false => Err(tensor
+            .wrong_value(factor.to_string(), "a finite number above zero")
+            .into()),
+    }
+}
+
 /// The scales alone, as far as they can be known without reading what master weights are.
 pub(crate) fn scales(
     checkpoint: &Checkpoint<'_>,
     config: &Config,
     name: &str,
     shape: Shape,
-) -> Result<WeightScales, CheckpointError> {
+) -> Result<WeightScales, LoadError> {
     match config.quantization.weights {
         WeightSource::Online => Ok(WeightScales::Matrix(1.0)),
         _ => ternary(checkpoint, config, name, shape).map(|matrix| matrix.scales),
@@ -77,7 +157,12 @@ pub(crate) fn trits<'a>(
     config: &Config,
     name: &str,
     shape: Shape,
-) -> Result<(Tensor<'a>, Trits<'a>), CheckpointError> {
+) -> Result<(Tensor<'a>, Trits<'a>), LoadError> {
+    if config.quantization.weights == WeightSource::Blocks {
+        let tensor = matrix_tensor(checkpoint, name, shape)?;
+        let trits = block_trits(&tensor, shape)?;
+        return Ok((tensor, trits));
+    }
     if config.quantization.weights == WeightSource::Exact {
         let tensor = matrix_tensor(checkpoint, name, shape)?;
         let trits = Trits::Scaled(tensor.floats(&[shape.rows, shape.cols])?);
@@ -102,7 +187,7 @@ pub(crate) fn check(
     config: &Config,
     name: &str,
     shape: Shape,
-) -> Result<u64, CheckpointError> {
+) -> Result<u64, LoadError> {
     checkpoint.refuse(&format!("{name}.bias"), NO_BIAS)?;
     let norm = "a norm before this linear layer, which config.json says nothing of, is not run";
     checkpoint.refuse(&format!("{name}.norm.weight"), norm)?;
@@ -124,6 +209,9 @@ pub(crate) fn check(
                 "config.json has no quantization_config, which would say what this scale does";
             checkpoint.refuse(&format!("{name}.weight_scale"), reason)?;
             tensor.floats(&[shape.rows, shape.cols])?;
+        }
+        WeightSource::Blocks => {
+            block_trits(&tensor, shape)?;
         }
     }
     Ok(tensor.data.len() as u64)

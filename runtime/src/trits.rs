@@ -7,6 +7,9 @@ use tern_kernels::quantize::{absmean_scale, ternarize};
 use crate::checkpoint::{Floats, Tensor};
 use crate::element::Element;
 use crate::error::CheckpointError;
+use crate::gguf;
+use crate::gguf_model::{HeadRows, Q4_CODES};
+use crate::ops::half;
 
 /// Rows of trits, as a checkpoint spells them. What is not a trit comes out as 2.
 pub(crate) enum Trits<'a> {
@@ -19,6 +22,10 @@ pub(crate) enum Trits<'a> {
     Masters(Floats<'a>, f32),
     /// Trits times scales that were found ([`find_scales`](crate::exact::find_scales)): their signs.
     Scaled(Floats<'a>),
+    /// Blocks of a GGUF file, and the order of their rows.
+    Blocks(gguf::Ternary<'a>, Option<HeadRows>),
+    /// Blocks of type Q4_0 that were quantized from trits (see [`Q4_CODES`]).
+    Q4(gguf::Tensor<'a>, Option<HeadRows>),
 }
 
 impl<'a> Trits<'a> {
@@ -90,6 +97,33 @@ impl<'a> Trits<'a> {
                     *trit = i8::from(value > 0.0) - i8::from(value < 0.0);
                 }
             }
+            Trits::Blocks(ternary, order) => {
+                let row = order.map_or(row, |order| order.in_file(row));
+                let mut scales = vec![0.0; ternary.scales_in_row()];
+                // What is wrong with a row are trits of 2, or scales, which were looked at before.
+                let _ = ternary.read_row(row, trits, &mut scales);
+                for (trits, scale) in trits.chunks_mut(cols / scales.len()).zip(scales) {
+                    if scale < 0.0 {
+                        let flipped = trits.iter_mut().filter(|trit| **trit < 2);
+                        flipped.for_each(|trit| *trit = -*trit);
+                    }
+                }
+            }
+            Trits::Q4(tensor, order) => {
+                let row = order.map_or(row, |order| order.in_file(row));
+                for (index, block) in q4_blocks(tensor, row).enumerate() {
+                    let (scale, codes) = block;
+                    for (trit, code) in trits[32 * index..].iter_mut().zip(codes) {
+                        let sign = match code {
+                            code if code == Q4_CODES[0] => -1,
+                            code if code == Q4_CODES[1] => 0,
+                            code if code == Q4_CODES[2] => 1,
+                            _ => 2,
+                        };
+                        *trit = if scale < 0.0 && sign < 2 { -sign } else { sign };
+                    }
+                }
+            }
         }
     }
 
@@ -100,8 +134,31 @@ impl<'a> Trits<'a> {
             Trits::Floats(_) => "-1, 0 or 1 everywhere (quantization_mode is \"offline\")",
             Trits::Masters(..) => "finite master weights",
             Trits::Scaled(_) => "trits times a scale",
+            Trits::Blocks(..) => {
+                "the codes 0, 1 and 2: code 3 is damage, or another order of bytes (for I2_S see --i2s-layout)"
+            }
+            Trits::Q4(..) => {
+                "the codes 0, 8 and 15, which ternary weights have in Q4_0: use a file of a ternary type"
+            }
         }
     }
+}
+
+/// The blocks of a row of type Q4_0: scale, and the 32 codes.
+pub(crate) fn q4_blocks<'a>(
+    tensor: &gguf::Tensor<'a>,
+    row: usize,
+) -> impl Iterator<Item = (f32, [u8; 32])> + use<'a> {
+    let blocks = tensor.cols() / 32;
+    let data = &tensor.data()[row * blocks * 18..][..blocks * 18];
+    data.as_chunks::<18>().0.iter().map(|block| {
+        let scale = half::widen(u16::from_le_bytes([block[0], block[1]]));
+        let code = |i: usize| match i {
+            0..16 => block[2 + i] & 15,
+            _ => block[2 + i - 16] >> 4,
+        };
+        (scale, std::array::from_fn(code))
+    })
 }
 
 #[cfg(test)]

@@ -180,10 +180,10 @@ fn refuse_norms(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<(), Chec
 
 /// Checks name, dtype and shape of every tensor that the model needs, by the headers alone: a wrong
 /// file should not take minutes to be found out. Returns the bytes to be packed or copied.
-pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64, CheckpointError> {
+pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64, LoadError> {
     let hidden = config.hidden_size;
     let dense = |name: &str| {
-        let tensor = checkpoint.floats(name, &[config.vocab_size, hidden])?;
+        let tensor = dense_tensor(checkpoint, config, name)?;
         Ok::<u64, CheckpointError>(tensor.data.len() as u64)
     };
     let mut total = dense("model.embed_tokens.weight")?;
@@ -204,6 +204,45 @@ pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64,
     }
     checkpoint.floats("model.norm.weight", &[hidden])?;
     Ok(total)
+}
+
+/// Embedding or head, in any type that has the shape.
+pub(crate) fn dense_tensor<'a>(
+    checkpoint: &'a Checkpoint<'_>,
+    config: &Config,
+    name: &str,
+) -> Result<Tensor<'a>, CheckpointError> {
+    let shape = [config.vocab_size, config.hidden_size];
+    let tensor = checkpoint.tensor(name, &format!("bf16, f16 or f32 of shape {shape:?}"))?;
+    match tensor.blocks {
+        Some(_) => tensor.check_shape(&shape)?,
+        None => {
+            tensor.floats(&shape)?;
+        }
+    }
+    Ok(tensor)
+}
+
+/// Embedding or head in memory: bf16 as it is, all other types as `f32`, which loses nothing.
+pub(crate) fn dense_matrix(
+    checkpoint: &Checkpoint<'_>,
+    config: &Config,
+    name: &str,
+    pages: Pages,
+) -> Result<DenseMatrix, LoadError> {
+    let (rows, cols) = (config.vocab_size, config.hidden_size);
+    let tensor = dense_tensor(checkpoint, config, name)?;
+    let no_memory = |error| pack_error(name, &error);
+    match tensor.blocks {
+        None => {
+            DenseMatrix::copy(tensor.floats(&[rows, cols])?, rows, cols, pages).map_err(no_memory)
+        }
+        Some(blocks) => {
+            let fill = |row: usize, out: &mut [f32]| blocks.read_row_f32(row, out);
+            let matrix = DenseMatrix::fill(rows, cols, pages, fill).map_err(no_memory)?;
+            Ok(matrix?)
+        }
+    }
 }
 
 /// As [`check`] for a packed model; returns the bytes to be copied.
@@ -366,20 +405,23 @@ impl Loader<'_> {
 
     fn dense(&self, name: &str) -> Result<DenseMatrix, LoadError> {
         let (rows, cols) = (self.config.vocab_size, self.config.hidden_size);
-        let tensor = self.checkpoint.floats(name, &[rows, cols])?;
-        let matrix = match self.packed {
-            None => DenseMatrix::copy(tensor, rows, cols, self.options.pages)
-                .map_err(|error| pack_error(name, &error))?,
+        let (bytes, matrix) = match self.packed {
+            None => (
+                dense_tensor(self.checkpoint, self.config, name)?.data.len(),
+                dense_matrix(self.checkpoint, self.config, name, self.options.pages)?,
+            ),
             Some(packed) => {
+                let tensor = self.checkpoint.floats(name, &[rows, cols])?;
                 let bytes = packed.storage(name, self.options.pages)?;
                 let matrix = DenseMatrix::from_bytes(tensor.element, rows, cols, bytes);
-                matrix.ok_or_else(|| {
+                let matrix = matrix.ok_or_else(|| {
                     let place = format!("{name}, {:?}", tensor.element);
                     pack_error(&place, &"it does not lie as tern pack writes it")
-                })?
+                })?;
+                (tensor.data.len(), matrix)
             }
         };
-        self.progress(tensor.data.len());
+        self.progress(bytes);
         Ok(matrix)
     }
 

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use tern_kernels::{Cpu, Force, Granularity, Planner};
 use tern_runtime::config::{Activation, ActivationScales, WeightSource};
 use tern_runtime::{
-    Engine, KvType, LoadOptions, Model, ModelBytes, Residence, ScalesFound, inspect, pack, packed,
+    Engine, I2sLayout, KvType, LoadOptions, Model, ModelBytes, Residence, ScalesFound, inspect,
+    pack, packed,
 };
 
 /// Trained with int8 activations.
@@ -255,7 +256,15 @@ fn packed_models_are_their_folders_to_the_bit() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("model.tern");
         let mut file = fs::File::create(&path).unwrap();
-        pack(&folder(name), &planner(), 2, &mut file, &mut |_, _| true).unwrap();
+        pack(
+            &folder(name),
+            I2sLayout::default(),
+            &planner(),
+            2,
+            &mut file,
+            &mut |_, _| true,
+        )
+        .unwrap();
         let tokens = tokens(name);
         let expected = bits_of(&folder(name), &options(Residence::Auto, None), &tokens);
         for residence in [Residence::Memory, Residence::File] {

@@ -533,7 +533,15 @@ fn a_packed_model_keeps_tokenizer_and_template() {
         .options()
     };
     let mut out = fs::File::create(&packed).unwrap();
-    tern_runtime::pack(copy.path(), &setup().planner, 1, &mut out, &mut |_, _| true).unwrap();
+    tern_runtime::pack(
+        copy.path(),
+        tern_runtime::I2sLayout::default(),
+        &setup().planner,
+        1,
+        &mut out,
+        &mut |_, _| true,
+    )
+    .unwrap();
     let prompt = |path: &Path| {
         let model = Model::load(path, &setup()).unwrap();
         let tokenizer = model.tokenizer().unwrap();

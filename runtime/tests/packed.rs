@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tern_kernels::{Cpu, Force, Planner};
 use tern_runtime::{
-    Engine, LoadOptions, Logits, Model, PackFileError, Residence, Work, inspect, pack, packed,
+    Engine, I2sLayout, LoadOptions, Logits, Model, PackFileError, Residence, Work, inspect, pack,
+    packed,
 };
 
 const TOKENS: [u32; 7] = [1, 5, 2, 8, 3, 13, 4];
@@ -23,7 +24,15 @@ fn packed_in(folder: &Path, fixture: &str, kernel: Option<&str>) -> PathBuf {
     let path = folder.join("model.tern");
     let mut file = fs::File::create(&path).unwrap();
     let source = common::folder(fixture);
-    let size = pack(&source, &planner(kernel), 2, &mut file, &mut |_, _| true).unwrap();
+    let size = pack(
+        &source,
+        I2sLayout::default(),
+        &planner(kernel),
+        2,
+        &mut file,
+        &mut |_, _| true,
+    )
+    .unwrap();
     assert_eq!(size, fs::metadata(&path).unwrap().len());
     path
 }
@@ -102,10 +111,19 @@ fn a_packed_model_is_not_packed_again_and_stops_when_it_is_told() {
     let fixture = common::FIXTURES[0];
     let path = packed_in(temporary.path(), fixture, None);
     let mut out = Vec::new();
-    let again = pack(&path, &planner(None), 1, &mut out, &mut |_, _| true).unwrap_err();
+    let again = pack(
+        &path,
+        I2sLayout::default(),
+        &planner(None),
+        1,
+        &mut out,
+        &mut |_, _| true,
+    )
+    .unwrap_err();
     assert!(again.to_string().contains("packed already"), "{again}");
     let stopped = pack(
         &common::folder(fixture),
+        I2sLayout::default(),
         &planner(None),
         1,
         &mut out,

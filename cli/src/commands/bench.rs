@@ -17,8 +17,8 @@ use tern_tune::{Random, Spread, bandwidth, check_writable, dot_peak, write_atomi
 
 use crate::Ending;
 use crate::args::{
-    EngineArgs, FfnActArg, HeadArg, IsaArg, KernelArg, KvArg, LoadArg, Numbers, ProfileArg,
-    ThreadsArg, thread_counts, usage_error,
+    EngineArgs, FfnActArg, HeadArg, I2sLayoutArg, IsaArg, KernelArg, KvArg, LoadArg, Numbers,
+    ProfileArg, ThreadsArg, thread_counts, usage_error,
 };
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
@@ -99,6 +99,8 @@ pub struct Args {
     kv: KvArg,
     #[command(flatten)]
     ffn_act: FfnActArg,
+    #[command(flatten)]
+    i2s_layout: I2sLayoutArg,
 }
 
 /// The result of one test with one number of threads. Names that llama-bench has too mean the same.
@@ -181,6 +183,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             load: args.load,
             kv: args.kv,
             ffn_act: args.ffn_act,
+            i2s_layout: args.i2s_layout,
         }
         .setup()?;
         let mut loaded = args.model.model.load(setup)?;

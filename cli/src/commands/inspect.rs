@@ -18,7 +18,7 @@ use crate::table::{Align, Table};
 /// Shows what a model is made of and which kernels it will use, and why.
 ///
 /// Of a model folder only config.json and the headers of the weight files are read, and the first layer of floats that have to be
-/// looked at to find their scales. The notes say what was decided where the files are silent, and what looks wrong. The last columns of the table say
+/// looked at to find their scales. Of a GGUF file also all weights of the first layer. The notes say what was decided where the files are silent, and what looks wrong. The last columns of the table say
 /// which kernel and tile the plan chose for each matrix and where that came from: the profile, its nearest entry, the
 /// estimate, or --kernel.
 #[derive(Debug, clap::Args)]
@@ -170,6 +170,7 @@ fn quantization(config: &Config) -> String {
         WeightSource::Offline => "packed in the file",
         WeightSource::Online => "made from master weights while loading (absmean)",
         WeightSource::Exact => "floats that are ternary",
+        WeightSource::Blocks => "in the GGUF file, each matrix in its type",
     };
     let activations = match config.quantization.activations {
         ActivationScales::Token => "int8 activations by position",

@@ -8,7 +8,8 @@ use tern_tune::{NewFile, check_writable};
 
 use crate::Ending;
 use crate::args::{
-    EngineArgs, FfnActArg, HeadArg, IsaArg, KernelArg, KvArg, LoadArg, ProfileArg, ThreadsArg,
+    EngineArgs, FfnActArg, HeadArg, I2sLayoutArg, IsaArg, KernelArg, KvArg, LoadArg, ProfileArg,
+    ThreadsArg,
 };
 use crate::interrupt::Watch;
 use crate::output::{bytes, remark, warn};
@@ -29,7 +30,7 @@ Examples:
   tern pack ./model -o model.tern --profile tuned.toml
   tern pack --check model.tern                          compares all of it with its checksums")]
 pub struct Args {
-    /// Model folder as published on Hugging Face; with --check a packed model
+    /// Model folder as published on Hugging Face, or a GGUF file; with --check a packed model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// The file to write, by custom *.tern
@@ -49,6 +50,8 @@ pub struct Args {
     kernel: KernelArg,
     #[command(flatten)]
     isa: IsaArg,
+    #[command(flatten)]
+    i2s_layout: I2sLayoutArg,
 }
 
 /// Runs the command.
@@ -76,6 +79,7 @@ fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
         load: LoadArg::default(),
         kv: KvArg::default(),
         ffn_act: FfnActArg::default(),
+        i2s_layout: args.i2s_layout,
     }
     .setup()?;
     let watch = Watch::new();
@@ -87,6 +91,7 @@ fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
     };
     let packed = packed::pack(
         &args.model,
+        setup.i2s_layout,
         &setup.planner,
         setup.threads,
         &mut file,

@@ -16,6 +16,9 @@ const FACTOR: RangeInclusive<f64> = 1e-3..=1e6;
 /// The bases accepted.
 const THETA: RangeInclusive<f64> = 1.0..=1e12;
 
+/// The kind that only tern's own files have: the factors themselves, which GGUF files have in place of a formula.
+pub(super) const FACTORS: &str = "tern_factors";
+
 /// What is done to the rotary frequencies so that more positions fit than a model was first trained with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -86,6 +89,21 @@ pub(super) fn rope(
     Ok((theta, scaling))
 }
 
+impl RopeScaling {
+    /// The scaling that the value of `rope_scaling` in `config.json` describes.
+    pub(crate) fn of_json(
+        json: &str,
+        theta: f32,
+        context: usize,
+        head_dim: usize,
+    ) -> Result<RopeScaling, ConfigError> {
+        let file = "rope_scaling";
+        let root = Object::parse(format!("{{\"head_dim\": {head_dim}}}").as_bytes(), file)?;
+        let rope = Object::parse(json.as_bytes(), file)?;
+        scaling(&root, &rope, theta, context)
+    }
+}
+
 fn refuse_partial(rope: &Object) -> Result<(), ConfigError> {
     let factor = rope.get("partial_rotary_factor");
     match factor.is_some_and(|factor| factor.as_f64() != Some(1.0)) {
@@ -118,6 +136,7 @@ fn scaling(
         }),
         Some("llama3") => llama3(root, rope, context),
         Some("yarn") => yarn(root, rope, theta, context),
+        Some(FACTORS) => factors(root, rope),
         Some(other) => {
             let what = format!("rope_type \"{}\"", shorten(other));
             let reason = "tern runs \"default\", \"linear\", \"llama3\" and \"yarn\"";
@@ -138,6 +157,22 @@ fn original_context(root: &Object, rope: &Object, context: usize) -> Result<usiz
     const KEY: &str = "original_max_position_embeddings";
     let inner = rope.size_or(KEY, 1..=1 << 24, context)?;
     root.size_or(KEY, 1..=1 << 24, inner)
+}
+
+fn factors(root: &Object, rope: &Object) -> Result<RopeScaling, ConfigError> {
+    const KEY: &str = "factors";
+    let wrong = || rope.wrong_value(KEY, "a list of head_dim / 2 numbers above 0".to_owned());
+    let list = rope.get(KEY).and_then(Value::as_array).ok_or_else(wrong)?;
+    let number = |value: &Value| {
+        let value = value.as_f64()? as f32;
+        (value.is_finite() && value > 0.0).then_some(value)
+    };
+    let factors: Option<Vec<f32>> = list.iter().map(number).collect();
+    let head_dim = root.size_or("head_dim", 2..=4096, 2 * list.len())?;
+    match factors {
+        Some(factors) if 2 * factors.len() == head_dim => Ok(RopeScaling::Factors(factors)),
+        _ => Err(wrong()),
+    }
 }
 
 fn llama3(root: &Object, rope: &Object, context: usize) -> Result<RopeScaling, ConfigError> {

@@ -19,6 +19,16 @@ pub enum GgufError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The file is sound but describes a model that tern does not run.
+    #[error("{file}: {what} is not supported: {reason}")]
+    Unsupported {
+        /// The file.
+        file: String,
+        /// Key or tensor.
+        what: String,
+        /// Why, and what is supported.
+        reason: String,
+    },
     /// Zero bytes.
     #[error("{file}: the file is empty; download it again")]
     Empty {

@@ -203,6 +203,24 @@ impl<'a> Metadata<'a> {
         }
     }
 
+    /// "Key … is missing", for whoever needs another value than one type.
+    pub(crate) fn missing(&self, key: &str, expected: &str) -> GgufError {
+        GgufError::Missing {
+            file: self.file.to_owned(),
+            key: key.to_owned(),
+            expected: expected.to_owned(),
+        }
+    }
+
+    /// "… is not supported", for whoever runs the model.
+    pub(crate) fn unsupported(&self, what: String, reason: impl Into<String>) -> GgufError {
+        GgufError::Unsupported {
+            file: self.file.to_owned(),
+            what,
+            reason: reason.into(),
+        }
+    }
+
     /// "Key … is …; expected …", for whoever finds a value out of range.
     pub fn wrong(&self, key: &str, expected: impl Into<String>) -> GgufError {
         GgufError::Value {

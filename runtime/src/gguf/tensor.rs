@@ -212,7 +212,7 @@ impl<'a> Ternary<'a> {
     }
 
     /// The one scale of I2_S, behind its trits.
-    fn matrix_scale(&self) -> f32 {
+    pub(crate) fn matrix_scale(&self) -> f32 {
         let data = self.tensor.data;
         let at = data.len() - 32;
         f32::from_le_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]])
@@ -247,7 +247,7 @@ impl<'a> Ternary<'a> {
                          of another type"
                     }
                     false => {
-                        "the file is damaged, or its bytes are in an order other than the published one: download it again"
+                        "the file is damaged, or its bytes are in an order other than the published one: download it again, or for I2_S say which with --i2s-layout"
                     }
                 },
             });

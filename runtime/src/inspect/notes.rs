@@ -1,15 +1,19 @@
 //! What a person should know of a model beside its numbers: what was decided for want of a word in the file, what is an approximation, and
 //! what looks wrong.
 
+use rayon::prelude::*;
 use tern_kernels::Granularity;
 
 use super::Matrix;
 use crate::config::{
     Activation, ActivationScales, Architecture, Config, RopeScaling, WeightSource,
 };
+use crate::gguf::TensorType;
+use crate::gguf_model::{GgufModel, names};
 use crate::linear::ScalesFound;
-use crate::model::Files;
+use crate::text::TextFiles;
 use crate::tokenizer::Tokenizer;
+use crate::weights::layer_shapes;
 
 /// Rows of the embedding of BitNet b1.58 2B4T, whose conversions lose its activation.
 const VOCABULARY_OF_2B4T: usize = 128_256;
@@ -24,7 +28,10 @@ pub(super) fn notes(config: &Config, matrices: &[Matrix]) -> Vec<String> {
 fn activation(config: &Config) -> Option<String> {
     let (name, reason) = (config.activation.name(), &config.activation_reason);
     let of = |other: &str| format!("--ffn-act {other} tries the other");
-    let is_key = reason.starts_with("hidden_act");
+    let is_asked = reason.starts_with("asked for");
+    let is_key = !is_asked
+        && (reason.starts_with("hidden_act")
+            || reason.ends_with(" in the metadata") && !reason.contains("for want"));
     match (config.architecture, config.activation) {
         _ if !is_key => Some(format!("the feed-forward activation, {name}, is {reason}")),
         (Architecture::BitNet, Activation::Silu) if config.vocab_size == VOCABULARY_OF_2B4T => {
@@ -59,6 +66,12 @@ fn weights(config: &Config, matrices: &[Matrix]) -> Vec<String> {
             scales_text(matrices)
         ));
     }
+    if quantization.weights == WeightSource::Blocks {
+        notes.push(format!(
+            "the ternary matrices of layer 0 have {}",
+            scales_text(matrices)
+        ));
+    }
     if let RopeScaling::Yarn {
         factor,
         original_context,
@@ -70,6 +83,36 @@ fn weights(config: &Config, matrices: &[Matrix]) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// What all weights of a GGUF file's first layer say that looks wrong; types, where they are of several.
+pub(super) fn survey(model: &GgufModel<'_>) -> Vec<String> {
+    let matrices = layer_shapes(&model.config);
+    let names = matrices.par_iter().filter_map(|(name, _)| {
+        let name = names::in_gguf(&format!("model.layers.0.{name}.weight"))?;
+        let tensor = model.gguf.find(&name)?;
+        let survey = tensor.survey();
+        if let Some((row, column)) = survey.first_code_3 {
+            return Some(format!(
+                "suspicious: {name} ({}) has {} weights with code 3, the first in row {row}, column {column}",
+                tensor.kind(),
+                survey.code_3
+            ));
+        }
+        if tensor.kind() == TensorType::Q4_0 {
+            return Some(format!(
+                "{name} (Q4_0) is read as the trits that it was quantized from: of its values, -s is stored as -7/8 s or s as 7/8 s"
+            ));
+        }
+        (survey.not_finite > 0).then(|| {
+            format!(
+                "suspicious: {name} ({}) has {} scales that are not finite",
+                tensor.kind(),
+                survey.not_finite
+            )
+        })
+    });
+    names.collect()
 }
 
 /// `one scale for each row (q_proj, k_proj), …`.
@@ -97,8 +140,8 @@ fn scales_text(matrices: &[Matrix]) -> String {
 }
 
 /// What looks wrong with the tokenizer of a model that is not loaded; loading refuses what cannot be run.
-pub(super) fn unloaded_vocabulary(files: &Files<'_>, config: &Config) -> Option<String> {
-    match files.text().tokenizer(config.vocab_size) {
+pub(super) fn unloaded_vocabulary(text: &TextFiles, config: &Config) -> Option<String> {
+    match text.tokenizer(config.vocab_size) {
         Err(error) => Some(format!("suspicious: {error}")),
         Ok(tokenizer) => vocabulary(&tokenizer?, config),
     }

@@ -111,6 +111,7 @@ mod tests {
         let tensor = Floats {
             element: Element::Bf16,
             data: &data,
+            order: None,
         };
         let head = DenseMatrix::copy(tensor, rows, cols, Pages::Small).unwrap();
         let hidden: Vec<f32> = (0..3 * cols).map(|i| (i as f32).sin()).collect();

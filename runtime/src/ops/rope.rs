@@ -69,6 +69,17 @@ impl Rope {
         }
     }
 
+    /// What each frequency is divided by under a scaling, `head_dim / 2` numbers: llama.cpp's form of it.
+    pub fn factors(head_dim: usize, theta: f32, scaling: &RopeScaling) -> Vec<f32> {
+        if let RopeScaling::Factors(factors) = scaling {
+            return factors.clone();
+        }
+        let plain = Rope::new(head_dim, theta, &RopeScaling::None).frequencies;
+        let scaled = Rope::new(head_dim, theta, scaling).frequencies;
+        let each = plain.iter().zip(scaled);
+        each.map(|(plain, scaled)| plain / scaled).collect()
+    }
+
     /// Appends the `head_dim / 2` pairs (cosine, sine) of a position.
     pub fn push_turns(&self, position: usize, turns: &mut Vec<(f32, f32)>) {
         turns.extend(self.frequencies.iter().map(|frequency| {

@@ -22,6 +22,7 @@ fn head(rows: &[Vec<f32>]) -> DenseMatrix {
     let tensor = Floats {
         element: Element::F32,
         data: &data,
+        order: None,
     };
     DenseMatrix::copy(tensor, rows.len(), cols, Pages::Small).unwrap()
 }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::dense::DenseMatrix;
 use crate::element::Element;
 use crate::error::LoadError;
+use crate::gguf::I2sLayout;
 use crate::head::HeadCopy;
 use crate::model::{Files, HeadMode};
 use crate::ternary::{PROJECTIONS, choose, groups, ternary, trits};
@@ -72,7 +73,7 @@ struct Source<'a> {
     copy: Option<HeadCopy>,
 }
 
-/// Packs the model in folder `path`, or packed file `path`, as `planner` plans for `threads` threads, and writes it to `out`. Returns its bytes.
+/// Packs the model in folder or GGUF file `path` (whose I2_S lies in `layout`), as `planner` plans for `threads` threads, and writes it to `out`. Returns its bytes.
 ///
 /// `progress` is told how many bytes are written and how many there will be; it returns false to stop. Whoever calls makes sure that an
 /// incomplete file is not left behind.
@@ -82,15 +83,15 @@ struct Source<'a> {
 /// [`PackFileError`].
 pub fn pack(
     path: &Path,
+    layout: I2sLayout,
     planner: &Planner,
     threads: usize,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<u64, PackFileError> {
-    let files = Files::open(path)?;
-    let config = Config::parse(files.config(), &files.names().config).map_err(LoadError::from)?;
-    let checkpoint = Checkpoint::parse(files.weights(), &files.names().model);
-    let checkpoint = checkpoint.map_err(LoadError::from)?;
+    let files = Files::open(path, layout)?;
+    let config = files.configuration()?;
+    let checkpoint = files.checkpoint()?;
     if files.is_packed() {
         return Err(LoadError::Packed {
             file: files.names().model.clone(),
@@ -98,7 +99,7 @@ pub fn pack(
         }
         .into());
     }
-    weights::check(&checkpoint, &config).map_err(LoadError::from)?;
+    weights::check(&checkpoint, &config)?;
     let mut source = Source {
         files: &files,
         config: &config,
@@ -125,12 +126,8 @@ pub fn pack(
 impl Source<'_> {
     /// Embedding and head, whose copy must be made before its sizes are known.
     fn make_dense(&mut self) -> Result<(), LoadError> {
-        let dense = |name: &str| {
-            let (rows, cols) = (self.config.vocab_size, self.config.hidden_size);
-            let floats = self.checkpoint.floats(name, &[rows, cols])?;
-            let matrix = DenseMatrix::copy(floats, rows, cols, Pages::Huge);
-            matrix.map_err(|error| weights::pack_error(name, &error))
-        };
+        let dense =
+            |name: &str| weights::dense_matrix(self.checkpoint, self.config, name, Pages::Huge);
         let embedding = dense("model.embed_tokens.weight")?;
         let head = match self.config.tied_head {
             true => None,
@@ -151,11 +148,11 @@ impl Source<'_> {
         let mut entries = Vec::new();
         let names = self.files.names();
         let own = [
-            (CONFIG, Some(self.files.config())),
-            (GENERATION, self.files.generation()),
+            (CONFIG, Some(self.files.config().into_owned())),
+            (GENERATION, self.files.generation().map(<[u8]>::to_vec)),
         ];
         for (name, bytes) in own {
-            entries.extend(bytes.map(|bytes| of_bytes(name, bytes.to_vec())));
+            entries.extend(bytes.map(|bytes| of_bytes(name, bytes)));
         }
         let text = self.files.text().parts().into_iter();
         entries.extend(text.map(|(name, bytes)| of_bytes(name, bytes)));
@@ -325,8 +322,7 @@ impl Source<'_> {
                 // The head is written by now.
                 (self.embedding, self.head, self.copy) = (None, None, None);
                 let packing = entry.packing.expect("every matrix has one");
-                let (tensor, trits) =
-                    trits(self.checkpoint, self.config, name, *shape).map_err(LoadError::from)?;
+                let (tensor, trits) = trits(self.checkpoint, self.config, name, *shape)?;
                 let fill = |row: usize, out: &mut [i8]| trits.read_row(row, out);
                 let matrix =
                     PackedMatrix::pack(packing, shape.rows, shape.cols, Pages::Huge, &fill);

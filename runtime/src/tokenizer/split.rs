@@ -70,6 +70,19 @@ const NUMBER: &str = r"\p{N}+";
 const THREE_DIGITS: &str = "[0-9][0-9][0-9]";
 
 impl Split {
+    /// The expression with the lookahead that tern does without; `None` where several are applied one after the other.
+    pub fn huggingface(self) -> Option<String> {
+        let pattern = match self {
+            Split::Llama3 => LLAMA3,
+            Split::Qwen2 => QWEN2,
+            Split::Qwen35 => QWEN35,
+            Split::Gpt2 => GPT2,
+            Split::Default => return None,
+        };
+        let words = pattern.strip_suffix(r"|\s+")?;
+        Some(format!(r"{words}|\s+(?!\S)|\s+"))
+    }
+
     /// The expressions, applied one after the other: each cuts the pieces of those before.
     fn patterns(self) -> &'static [Pattern] {
         static ALL: OnceLock<[Vec<Pattern>; 5]> = OnceLock::new();

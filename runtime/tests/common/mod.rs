@@ -53,6 +53,7 @@ impl Setup {
             residence: tern_runtime::Residence::Auto,
             kv: self.kv,
             activation: self.activation,
+            i2s_layout: tern_runtime::I2sLayout::default(),
             progress: None,
         }
     }

@@ -149,6 +149,7 @@ impl Demo<'_> {
                 residence: tern_runtime::Residence::Auto,
                 kv: self.args.engine.kv.or_f16(),
                 activation: None,
+                i2s_layout: tern_runtime::I2sLayout::default(),
             };
             let loaded = ModelName::Demo.load(setup)?;
             let prompt = loaded.model.tokenizer()?.encode(PROMPT, true)?;

@@ -1,0 +1,49 @@
+//! `tern convert`, and commands that are given its files.
+
+mod common;
+
+use common::{World, demo_folder};
+
+#[test]
+fn a_model_goes_to_gguf_and_back() {
+    let world = World::new();
+    let source = demo_folder();
+    let source = source.to_str().unwrap();
+    let (file, back) = (world.path("demo.gguf"), world.path("back"));
+    let (file, back) = (file.to_str().unwrap(), back.to_str().unwrap());
+    let report = world.json(&["convert", source, "-o", file, "--to", "gguf:i2_s", "--json"]);
+    assert_eq!(report["largest_scale_error"], 0.0);
+    assert_eq!(report["matrices"][0][0], "I2_S");
+    let text = |model: &str| world.ok(&["run", model, "-p", "ROMEO:", "-n", "12", "--temp", "0"]);
+    assert_eq!(text(file), text(source));
+    world.ok(&["convert", file, "-o", back, "--to", "hf"]);
+    assert_eq!(text(back), text(source));
+    let report = world.json(&["inspect", file, "--json"]);
+    assert!(report["notes"].to_string().contains("written by tern"));
+    // Another order of the same bytes is other weights, or none.
+    let ran = world.run(&["run", file, "-p", "x", "-n", "1", "--i2s-layout", "arm"]);
+    ran.assert_failed(2, &["128x32"]);
+}
+
+#[test]
+fn nothing_is_written_over() {
+    let world = World::new();
+    let source = demo_folder();
+    let source = source.to_str().unwrap();
+    let file = world.path("there.gguf");
+    std::fs::write(&file, "mine").unwrap();
+    let path = file.to_str().unwrap();
+    world.fails(
+        &["convert", source, "-o", path, "--to", "gguf"],
+        &["--force"],
+    );
+    assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+    world.fails(
+        &["convert", source, "-o", source, "--to", "hf"],
+        &["exists"],
+    );
+    let ran = world.run(&["convert", source, "-o", path, "--to", "ggml"]);
+    ran.assert_failed(2, &["gguf:tq2_0"]);
+    world.ok(&["convert", source, "-o", path, "--to", "gguf", "--force"]);
+    assert!(std::fs::read(&file).unwrap().starts_with(b"GGUF"));
+}

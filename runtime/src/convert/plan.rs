@@ -1,0 +1,205 @@
+//! Which type each ternary matrix gets, known from its scales alone.
+
+use tern_kernels::{ScaleRule, Shape, WeightScales};
+
+use super::{ConvertError, Source, TernaryType, exact_float};
+use crate::config::ActivationScales;
+use crate::gguf::{I2sLayout, TensorType, quantize};
+use crate::ternary::{Ternary, ternary};
+use crate::weights::layer_shapes;
+
+/// A ternary matrix of the model.
+pub(super) struct Matrix {
+    /// By the name of Hugging Face's checkpoints, without `.weight`.
+    pub name: String,
+    pub shape: Shape,
+    /// What it is in a GGUF file.
+    pub kind: TensorType,
+    /// The stored scale, where it divides.
+    pub divisor: Option<f32>,
+    /// Whether one scale stands for all of it.
+    pub has_one_scale: bool,
+    /// The smallest float type that has all scales exactly.
+    pub float: TensorType,
+    /// The largest difference between a scale and what `kind` stores, as a part of it.
+    pub scale_error: f64,
+}
+
+/// I2_S as it is written.
+pub(super) const I2_S: TensorType = TensorType::I2s(I2sLayout::Planes32);
+
+impl Source<'_> {
+    /// All ternary matrices, layer by layer. Looks at the weights where their scales are not stored.
+    pub fn matrices(&self, wanted: TernaryType) -> Result<Vec<Matrix>, ConvertError> {
+        let layers = (0..self.config.layers).flat_map(|layer| {
+            let shapes = layer_shapes(&self.config).into_iter();
+            shapes.map(move |(name, shape)| (format!("model.layers.{layer}.{name}"), shape))
+        });
+        layers
+            .map(|(name, shape)| self.plan(name, shape, wanted))
+            .collect()
+    }
+
+    /// Trits and scales; scales multiply.
+    pub fn ternary(&self, name: &str, shape: Shape) -> Result<Ternary<'_>, ConvertError> {
+        let matrix = ternary(&self.checkpoint, &self.config, name, shape)?;
+        let scales = match self.config.quantization.scale {
+            ScaleRule::Multiply => matrix.scales,
+            ScaleRule::Divide => inverse(matrix.scales),
+        };
+        Ok(Ternary { scales, ..matrix })
+    }
+
+    fn plan(
+        &self,
+        name: String,
+        shape: Shape,
+        wanted: TernaryType,
+    ) -> Result<Matrix, ConvertError> {
+        let stored = ternary(&self.checkpoint, &self.config, &name, shape)?.scales;
+        let divisor = match (self.config.quantization.scale, &stored) {
+            (ScaleRule::Divide, WeightScales::Matrix(divisor)) => Some(*divisor),
+            _ => None,
+        };
+        let scales = match self.config.quantization.scale {
+            ScaleRule::Multiply => stored,
+            ScaleRule::Divide => inverse(stored),
+        };
+        let kind = self.kind(&name, shape, &scales, wanted)?;
+        let is_ternary_type = matches!(kind, TensorType::Tq1_0 | TensorType::Tq2_0);
+        let errors = values(&scales)
+            .filter(|&scale| is_ternary_type && scale != 0.0)
+            .map(|scale| {
+                let stored = quantize::stored_scale(scale);
+                (f64::from(stored) - f64::from(scale)).abs() / f64::from(scale)
+            });
+        let scale_error = errors.fold(0.0, f64::max);
+        Ok(Matrix {
+            name,
+            shape,
+            kind,
+            divisor,
+            has_one_scale: matches!(scales, WeightScales::Matrix(_)),
+            float: exact_float(values(&scales), TensorType::Bf16),
+            scale_error,
+        })
+    }
+
+    fn kind(
+        &self,
+        name: &str,
+        shape: Shape,
+        scales: &WeightScales,
+        wanted: TernaryType,
+    ) -> Result<TensorType, ConvertError> {
+        let refuse =
+            |reason: String| Err(ConvertError::unsupported(format!("{name}.weight"), reason));
+        let tq = match wanted {
+            TernaryType::Exact => return Ok(self.exact_kind(shape, scales)),
+            TernaryType::I2s => {
+                return match i2_s_holds(shape, scales) {
+                    Ok(()) => Ok(I2_S),
+                    Err(why) => refuse(format!(
+                        "{why}; `--to gguf` takes for each matrix a type that holds it"
+                    )),
+                };
+            }
+            TernaryType::Tq1_0 => TensorType::Tq1_0,
+            TernaryType::Tq2_0 => TensorType::Tq2_0,
+        };
+        match tq_holds(shape, scales) {
+            Ok(()) => Ok(tq),
+            Err(why) => refuse(format!(
+                "{why}; `--to gguf` takes for each matrix a type that holds it"
+            )),
+        }
+    }
+
+    fn exact_kind(&self, shape: Shape, scales: &WeightScales) -> TensorType {
+        let is_f16 = |scale| quantize::stored_scale(scale).to_bits() == f32::to_bits(scale);
+        let fits_tq = tq_holds(shape, scales).is_ok() && values(scales).all(is_f16);
+        let is_by_token = self.config.quantization.activations == ActivationScales::Token;
+        if is_by_token && i2_s_holds(shape, scales).is_ok() {
+            return I2_S;
+        }
+        match fits_tq {
+            true => TensorType::Tq2_0,
+            false => exact_float(values(scales), TensorType::F16),
+        }
+    }
+}
+
+fn i2_s_holds(shape: Shape, scales: &WeightScales) -> Result<(), String> {
+    if !matches!(scales, WeightScales::Matrix(_)) {
+        return Err("I2_S has one scale for a matrix, this one has several".to_owned());
+    }
+    match (shape.rows * shape.cols).is_multiple_of(128) {
+        true => Ok(()),
+        false => Err(format!(
+            "I2_S has weights by 128, and {shape} are not a multiple of that"
+        )),
+    }
+}
+
+fn tq_holds(shape: Shape, scales: &WeightScales) -> Result<(), String> {
+    if !shape.cols.is_multiple_of(256) {
+        return Err(format!(
+            "TQ1_0 and TQ2_0 have rows by 256, and {} columns are not a multiple of that",
+            shape.cols
+        ));
+    }
+    match scales {
+        WeightScales::Groups { group, .. } if !group.is_multiple_of(256) => Err(format!(
+            "TQ1_0 and TQ2_0 have a scale for 256 columns, this matrix one for {group}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// All scales.
+fn values(scales: &WeightScales) -> impl Iterator<Item = f32> + Clone + '_ {
+    let (one, many): (&[f32], &[f32]) = match scales {
+        WeightScales::Matrix(scale) => (std::slice::from_ref(scale), &[]),
+        WeightScales::Rows(scales) | WeightScales::Groups { scales, .. } => (&[], scales),
+    };
+    one.iter().chain(many).copied()
+}
+
+/// The scales of a row: one, or one for each group of columns.
+pub(super) fn of_row(scales: &WeightScales, row: usize, cols: usize) -> &[f32] {
+    match scales {
+        WeightScales::Matrix(scale) => std::slice::from_ref(scale),
+        WeightScales::Rows(scales) => &scales[row..=row],
+        WeightScales::Groups { group, scales } => {
+            let groups = cols.div_ceil(*group);
+            &scales[row * groups..][..groups]
+        }
+    }
+}
+
+/// A row's trits times its scales.
+pub(super) fn floats(trits: &[i8], scales: &[f32], group: usize) -> Vec<f32> {
+    let groups = trits.chunks(group).zip(scales);
+    let each =
+        groups.flat_map(|(trits, scale)| trits.iter().map(move |&trit| f32::from(trit) * scale));
+    each.collect()
+}
+
+/// Columns that share a scale.
+pub(super) fn group(scales: &WeightScales, cols: usize) -> usize {
+    match scales {
+        WeightScales::Groups { group, .. } => *group,
+        _ => cols,
+    }
+}
+
+fn inverse(scales: WeightScales) -> WeightScales {
+    match scales {
+        WeightScales::Matrix(scale) => WeightScales::Matrix(1.0 / scale),
+        WeightScales::Rows(scales) => {
+            WeightScales::Rows(scales.into_iter().map(|scale| 1.0 / scale).collect())
+        }
+        // Those of groups always multiply.
+        scales @ WeightScales::Groups { .. } => scales,
+    }
+}

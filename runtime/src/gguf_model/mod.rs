@@ -1,0 +1,252 @@
+//! A model in a GGUF file: configuration, text and tensors by the names of Hugging Face's checkpoints.
+//!
+//! [`gguf`](crate::gguf) reads the container and believes nothing; here its keys and names get their meaning, so that the rest of tern need not
+//! know which kind of file a model came from. Weights stay where they lie in the mapped file until they are packed.
+
+mod config;
+pub(crate) mod names;
+mod scales;
+pub(crate) mod text;
+
+use std::path::Path;
+
+use safetensors::Dtype;
+
+use crate::checkpoint::Tensor;
+use crate::config::{Architecture, Config, ScaleRule};
+use crate::error::shorten;
+use crate::gguf::{Gguf, GgufError, GgufOptions, I2sLayout, TensorType};
+use crate::text::TextFiles;
+use names::Role;
+
+pub(crate) use scales::{Q4_CODES, find_scales, scaled};
+
+/// tern's own key: whether activations are rounded with one scale for a position ("token"), or by groups.
+pub(crate) const ACTIVATIONS_KEY: &str = "tern.activation_scales";
+/// tern's own key: for each ternary matrix, layer by layer, what its sums are divided by. Models of `linear_class` "bitlinear" store that, and its
+/// inverse, which is all that other programs read, is rounded.
+pub(crate) const DIVISORS_KEY: &str = "tern.weight_divisors";
+
+/// tern's own key: the rotary scaling as `config.json` spells it, where other keys and tensors say only what comes of it.
+pub(crate) const ROPE_KEY: &str = "tern.rope_scaling";
+/// tern's own key: the version that wrote the file.
+pub(crate) const VERSION_KEY: &str = "tern.version";
+
+/// A sound file whose model tern runs.
+pub(crate) struct GgufModel<'a> {
+    pub gguf: Gguf<'a>,
+    pub config: Config,
+    pub text: TextFiles,
+    /// What was decided for want of a word in the file, and what looks wrong.
+    pub notes: Vec<String>,
+    divisors: Option<Vec<f32>>,
+}
+
+impl GgufModel<'static> {
+    /// Opens a file, or the first of a split model.
+    ///
+    /// # Errors
+    ///
+    /// Damage, or a model that tern does not run, as far as that can be known without looking at weights.
+    pub fn open(path: &Path, layout: I2sLayout) -> Result<GgufModel<'static>, GgufError> {
+        let options = GgufOptions { i2s_layout: layout };
+        GgufModel::new(Gguf::open_with(path, options)?, &path.display().to_string())
+    }
+}
+
+impl<'a> GgufModel<'a> {
+    fn new(gguf: Gguf<'a>, file: &str) -> Result<GgufModel<'a>, GgufError> {
+        let mut notes = Vec::new();
+        let mut config = config::config(&gguf, &mut notes)?;
+        refuse_odd_tensors(&gguf, &config, &mut notes)?;
+        let divisors = divisors(&gguf, &config)?;
+        if divisors.is_some() {
+            config.quantization.scale = ScaleRule::Divide;
+        }
+        let text = text::text(gguf.metadata(), file)?;
+        notes.splice(0..0, gguf.notes().iter().cloned());
+        notes.insert(0, provenance(&gguf));
+        Ok(GgufModel {
+            gguf,
+            config,
+            text,
+            notes,
+            divisors,
+        })
+    }
+
+    /// A tensor by the name of Hugging Face's checkpoint.
+    pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
+        let found = self.gguf.find(&names::in_gguf(name)?)?;
+        let (dtype, blocks) = match found.kind() {
+            TensorType::F32 => (Dtype::F32, None),
+            TensorType::F16 => (Dtype::F16, None),
+            TensorType::Bf16 => (Dtype::BF16, None),
+            _ => (Dtype::U8, Some(found)),
+        };
+        let is_permuted = self.config.architecture == Architecture::Llama
+            && [".q_proj.weight", ".k_proj.weight"]
+                .iter()
+                .any(|end| name.ends_with(end));
+        Some(Tensor {
+            file: found.file(),
+            name: found.name().to_owned(),
+            dtype,
+            shape: found.dims().iter().rev().map(|&dim| dim as usize).collect(),
+            data: found.data(),
+            blocks,
+            order: is_permuted.then_some(HeadRows {
+                head_dim: self.config.head_dim,
+                cols: found.cols(),
+            }),
+        })
+    }
+
+    /// What the sums of a linear layer are divided by, if the file was written so.
+    pub fn divisor(&self, linear: &str) -> Option<f32> {
+        let divisors = self.divisors.as_ref()?;
+        let (layer, part) = linear.strip_prefix("model.layers.")?.split_once('.')?;
+        let shapes = crate::weights::layer_shapes(&self.config);
+        let index = shapes.iter().position(|(name, _)| *name == part)?;
+        let layer: usize = layer.parse().ok()?;
+        divisors.get(layer * shapes.len() + index).copied()
+    }
+}
+
+/// How llama.cpp's converter orders the rows of queries and keys in Llama models: it turns neighbours where transformers turns the halves of a
+/// head, so rows `i` and `i + head_dim / 2` of a head stand at `2 i` and `2 i + 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeadRows {
+    pub head_dim: usize,
+    /// Columns of the matrix.
+    pub cols: usize,
+}
+
+impl HeadRows {
+    /// Where row `row` of transformers' order stands in the file.
+    pub fn in_file(self, row: usize) -> usize {
+        let (head, i, half) = (row / self.head_dim, row % self.head_dim, self.head_dim / 2);
+        let at = if i < half { 2 * i } else { 2 * (i - half) + 1 };
+        head * self.head_dim + at
+    }
+
+    /// Which row of transformers' order stands at `row` of the file.
+    pub fn of_file(self, row: usize) -> usize {
+        let (head, at, half) = (row / self.head_dim, row % self.head_dim, self.head_dim / 2);
+        head * self.head_dim + at / 2 + at % 2 * half
+    }
+}
+
+/// Tensors in the layers that tern does not know would change the result; those elsewhere are another model's.
+fn refuse_odd_tensors(
+    gguf: &Gguf<'_>,
+    config: &Config,
+    notes: &mut Vec<String>,
+) -> Result<(), GgufError> {
+    let mut others = Vec::new();
+    for tensor in gguf.tensors() {
+        match names::role(tensor.name(), config.layers) {
+            Role::Known => {}
+            Role::Odd => {
+                let what = format!("tensor \"{}\"", shorten(tensor.name()));
+                let reason = "tern does not know what it does in a layer, and without it the result would be another";
+                return Err(gguf.metadata().unsupported(what, reason));
+            }
+            Role::Other => others.push(tensor.name()),
+        }
+    }
+    if let Some(first) = others.first() {
+        notes.push(format!(
+            "{} of the file's tensors are not part of the model and are not loaded, such as {}",
+            others.len(),
+            shorten(first)
+        ));
+    }
+    Ok(())
+}
+
+fn divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>, GgufError> {
+    let metadata = gguf.metadata();
+    let Some(divisors) = metadata.get::<Vec<f32>>(DIVISORS_KEY)? else {
+        return Ok(None);
+    };
+    let count = config.layers * crate::weights::layer_shapes(config).len();
+    let is_sound = |divisor: &f32| divisor.is_finite() && *divisor > 0.0;
+    if divisors.len() != count || !divisors.iter().all(is_sound) {
+        let expected = format!("{count} finite numbers above zero, one for each ternary matrix");
+        return Err(metadata.wrong(DIVISORS_KEY, expected));
+    }
+    Ok(Some(divisors))
+}
+
+/// `GGUF version 3, 332 tensors (210 I2_S, …), written by …`.
+fn provenance(gguf: &Gguf<'_>) -> String {
+    let mut kinds: Vec<(TensorType, usize)> = Vec::new();
+    for tensor in gguf.tensors() {
+        match kinds.iter_mut().find(|(kind, _)| *kind == tensor.kind()) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((tensor.kind(), 1)),
+        }
+    }
+    let kinds: Vec<String> = kinds
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    let metadata = gguf.metadata();
+    let text = |key: &str| metadata.get::<&str>(key).ok().flatten();
+    let parts = match gguf.parts() {
+        1 => String::new(),
+        parts => format!(" in {parts} files"),
+    };
+    format!(
+        "GGUF version {}{parts}, {} tensors ({}), written by {}",
+        gguf.version(),
+        gguf.tensors().len(),
+        kinds.join(", "),
+        writer(gguf, text(VERSION_KEY))
+    )
+}
+
+/// The program that wrote a file, as far as its types tell: nothing in the format names it.
+fn writer(gguf: &Gguf<'_>, tern: Option<&str>) -> String {
+    if let Some(version) = tern {
+        return format!("tern {}", shorten(version));
+    }
+    let has = |wanted: fn(TensorType) -> bool| gguf.tensors().any(|tensor| wanted(tensor.kind()));
+    let name = if has(|kind| {
+        matches!(
+            kind,
+            TensorType::Iq1Bn | TensorType::Iq2Bn | TensorType::Iq2BnR4
+        )
+    }) {
+        "ik_llama.cpp, as its types tell"
+    } else if has(|kind| {
+        matches!(
+            kind,
+            TensorType::Pq2_0 | TensorType::Ptq1_0 | TensorType::Q2_0Group128
+        )
+    }) {
+        "PrismML's fork of llama.cpp, as its types tell"
+    } else if has(|kind| matches!(kind, TensorType::I2s(_))) {
+        "bitnet.cpp or a converter for it, as its types tell"
+    } else {
+        "llama.cpp or a converter for it, as far as one can tell"
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_head_are_found_where_the_converter_put_them() {
+        let order = HeadRows {
+            head_dim: 6,
+            cols: 1,
+        };
+        let found: Vec<usize> = (0..12).map(|row| order.in_file(row)).collect();
+        assert_eq!(found, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+        assert!((0..12).all(|row| order.of_file(order.in_file(row)) == row));
+    }
+}

@@ -1,0 +1,74 @@
+//! Tokenizer and chat template of a GGUF file's metadata.
+
+use crate::chat::TemplateSource;
+use crate::gguf::{GgufError, Metadata};
+use crate::text::{TextFiles, TokenizerFile};
+use crate::tokenizer::Vocabulary;
+
+/// The key with a whole `tokenizer.json`, which says more than the lists.
+pub(crate) const HUGGINGFACE: &str = "tokenizer.huggingface.json";
+/// The key with the chat template.
+pub(crate) const TEMPLATE: &str = "tokenizer.chat_template";
+
+/// What the metadata says of text. `file` is the model's name.
+pub(super) fn text(metadata: Metadata<'_>, file: &str) -> Result<TextFiles, GgufError> {
+    let vocabulary = vocabulary(metadata)?;
+    let token = |id: Option<u32>| {
+        let tokens = &vocabulary.as_ref()?.tokens;
+        tokens.get(id? as usize).cloned()
+    };
+    let ids = vocabulary
+        .as_ref()
+        .map(|found| (found.bos_id, found.eos_id));
+    let (bos, eos) = ids.unwrap_or_default();
+    let template = TemplateSource {
+        text: metadata.get::<&str>(TEMPLATE)?.map(str::to_owned),
+        file: format!("{file}: {TEMPLATE}"),
+        bos: token(bos),
+        eos: token(eos),
+        failure: None,
+    };
+    let tokenizer = match metadata.get::<&str>(HUGGINGFACE)? {
+        Some(json) => Some((
+            TokenizerFile::Json(json.as_bytes().to_vec()),
+            format!("{file}: {HUGGINGFACE}"),
+        )),
+        None => {
+            vocabulary.map(|found| (TokenizerFile::Vocabulary(Box::new(found)), file.to_owned()))
+        }
+    };
+    Ok(TextFiles {
+        tokenizer,
+        template,
+    })
+}
+
+/// The lists, or `None` where there are no tokens.
+fn vocabulary(metadata: Metadata<'_>) -> Result<Option<Vocabulary>, GgufError> {
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let Some(tokens) = metadata.get::<Vec<&str>>(&key("tokens"))? else {
+        return Ok(None);
+    };
+    let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let text =
+        |name: &str| Ok::<_, GgufError>(metadata.get::<&str>(&key(name))?.map(str::to_owned));
+    let id = |name: &str| metadata.get::<u32>(&key(name));
+    let flag = |name: &str| metadata.get::<bool>(&key(name));
+    Ok(Some(Vocabulary {
+        model: metadata.require::<&str>(&key("model"))?.to_owned(),
+        pre: text("pre")?,
+        tokens: owned(tokens),
+        types: metadata.get(&key("token_type"))?.unwrap_or_default(),
+        scores: metadata.get(&key("scores"))?.unwrap_or_default(),
+        merges: owned(metadata.get(&key("merges"))?.unwrap_or_default()),
+        bos_id: id("bos_token_id")?,
+        eos_id: id("eos_token_id")?,
+        eot_id: id("eot_token_id")?,
+        eom_id: id("eom_token_id")?,
+        unknown_id: id("unknown_token_id")?,
+        padding_id: id("padding_token_id")?,
+        add_bos: flag("add_bos_token")?,
+        add_space_prefix: flag("add_space_prefix")?,
+        remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
+    }))
+}
