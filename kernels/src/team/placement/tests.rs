@@ -96,99 +96,105 @@ fn the_mask_of_a_container_is_kept() {
     assert_eq!(within(&[], 2), None);
 }
 
-fn write(root: &Path, path: &str, text: &str) {
-    let path = root.join(path);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
+/// What takes files and threads, which WebAssembly has not.
+#[cfg(not(target_family = "wasm"))]
+mod on_a_system {
+    use super::*;
 
-/// Two nodes, the first with two last caches; cores of two hardware threads, but the last, which is slow and has one; cpu 7 is off.
-fn fake(root: &Path) {
-    let siblings = ["0,4", "1,5", "2,6", "3", "0,4", "1,5", "2,6"];
-    let caches = ["0,4", "1,5", "2-3,6", "2-3,6", "0,4", "1,5", "2-3,6"];
-    for (cpu, (siblings, cache)) in siblings.into_iter().zip(caches).enumerate() {
-        let at = format!("system/cpu/cpu{cpu}");
-        write(
-            root,
-            &format!("{at}/topology/thread_siblings_list"),
-            &format!("{siblings}\n"),
-        );
-        write(root, &format!("{at}/cache/index2/level"), "2\n");
-        write(
-            root,
-            &format!("{at}/cache/index2/shared_cpu_list"),
-            &format!("{siblings}\n"),
-        );
-        write(root, &format!("{at}/cache/index3/level"), "3\n");
-        write(
-            root,
-            &format!("{at}/cache/index3/shared_cpu_list"),
-            &format!("{cache}\n"),
-        );
-        let capacity = if cpu == 3 { "512\n" } else { "1024\n" };
-        write(root, &format!("{at}/cpu_capacity"), capacity);
+    fn write(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
-    write(root, "system/cpu/cpu7/uevent", "");
-    write(root, "system/cpu/cpufreq/boost", "1\n");
-    write(root, "system/node/node0/cpulist", "0-1,4-5\n");
-    write(root, "system/node/node1/cpulist", "2-3,6\n");
-    write(root, "system/node/has_cpu", "0-1\n");
-}
 
-#[test]
-fn the_system_tells_the_topology() {
-    let folder = tempfile::tempdir().unwrap();
-    fake(folder.path());
-    let topology = Topology::read(folder.path()).unwrap();
-    let expected = [
-        core(&[0, 4], 0, 1024),
-        core(&[1, 5], 1, 1024),
-        core(&[2, 6], 2, 1024),
-        core(&[3], 2, 512),
-    ];
-    assert_eq!(topology.cores, expected);
-    assert_eq!(place(&topology.cores, 3), Some(vec![0, 1, 2]));
-}
-
-#[test]
-fn what_the_system_does_not_tell_is_no_topology() {
-    let folder = tempfile::tempdir().unwrap();
-    assert_eq!(Topology::read(folder.path()), None);
-    assert_eq!(Topology::read(&folder.path().join("absent")), None);
-    let siblings = "system/cpu/cpu0/topology/thread_siblings_list";
-    for nonsense in ["", "x", "3-1", "0-99999999999", "0-9999999", "-", ","] {
-        write(folder.path(), siblings, nonsense);
-        assert_eq!(Topology::read(folder.path()), None, "{nonsense:?}");
+    /// Two nodes, the first with two last caches; cores of two hardware threads, but the last, which is slow and has one; cpu 7 is off.
+    fn fake(root: &Path) {
+        let siblings = ["0,4", "1,5", "2,6", "3", "0,4", "1,5", "2,6"];
+        let caches = ["0,4", "1,5", "2-3,6", "2-3,6", "0,4", "1,5", "2-3,6"];
+        for (cpu, (siblings, cache)) in siblings.into_iter().zip(caches).enumerate() {
+            let at = format!("system/cpu/cpu{cpu}");
+            write(
+                root,
+                &format!("{at}/topology/thread_siblings_list"),
+                &format!("{siblings}\n"),
+            );
+            write(root, &format!("{at}/cache/index2/level"), "2\n");
+            write(
+                root,
+                &format!("{at}/cache/index2/shared_cpu_list"),
+                &format!("{siblings}\n"),
+            );
+            write(root, &format!("{at}/cache/index3/level"), "3\n");
+            write(
+                root,
+                &format!("{at}/cache/index3/shared_cpu_list"),
+                &format!("{cache}\n"),
+            );
+            let capacity = if cpu == 3 { "512\n" } else { "1024\n" };
+            write(root, &format!("{at}/cpu_capacity"), capacity);
+        }
+        write(root, "system/cpu/cpu7/uevent", "");
+        write(root, "system/cpu/cpufreq/boost", "1\n");
+        write(root, "system/node/node0/cpulist", "0-1,4-5\n");
+        write(root, "system/node/node1/cpulist", "2-3,6\n");
+        write(root, "system/node/has_cpu", "0-1\n");
     }
-    // Neither nodes nor caches nor speeds: one domain.
-    write(folder.path(), siblings, "0-1\n");
-    let topology = Topology::read(folder.path()).unwrap();
-    assert_eq!(topology.cores, [core(&[0], 0, 0)]);
-}
 
-#[test]
-fn a_little_more_frequency_is_no_other_kind_of_core() {
-    let folder = tempfile::tempdir().unwrap();
-    for (cpu, khz) in [5_700_000, 6_000_000, 5_700_000, 4_300_000]
-        .iter()
-        .enumerate()
-    {
-        let at = format!("system/cpu/cpu{cpu}");
-        let siblings = format!("{at}/topology/thread_siblings_list");
-        write(folder.path(), &siblings, &cpu.to_string());
-        let frequency = format!("{at}/cpufreq/cpuinfo_max_freq");
-        write(folder.path(), &frequency, &khz.to_string());
+    #[test]
+    fn the_system_tells_the_topology() {
+        let folder = tempfile::tempdir().unwrap();
+        fake(folder.path());
+        let topology = Topology::read(folder.path()).unwrap();
+        let expected = [
+            core(&[0, 4], 0, 1024),
+            core(&[1, 5], 1, 1024),
+            core(&[2, 6], 2, 1024),
+            core(&[3], 2, 512),
+        ];
+        assert_eq!(topology.cores, expected);
+        assert_eq!(place(&topology.cores, 3), Some(vec![0, 1, 2]));
     }
-    let topology = Topology::read(folder.path()).unwrap();
-    let speeds: Vec<u64> = topology.cores.iter().map(|core| core.speed).collect();
-    assert_eq!(speeds, [6_000_000, 6_000_000, 6_000_000, 4_300_000]);
-}
 
-/// Pinning is for the threads that a team starts: whoever made it runs where it did.
-#[test]
-fn the_caller_stays_where_it_was() {
-    let before = affinity::mask();
-    let mut team = crate::Team::new(2);
-    team.run(|_| ());
-    assert_eq!(affinity::mask(), before);
+    #[test]
+    fn what_the_system_does_not_tell_is_no_topology() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Topology::read(folder.path()), None);
+        assert_eq!(Topology::read(&folder.path().join("absent")), None);
+        let siblings = "system/cpu/cpu0/topology/thread_siblings_list";
+        for nonsense in ["", "x", "3-1", "0-99999999999", "0-9999999", "-", ","] {
+            write(folder.path(), siblings, nonsense);
+            assert_eq!(Topology::read(folder.path()), None, "{nonsense:?}");
+        }
+        // Neither nodes nor caches nor speeds: one domain.
+        write(folder.path(), siblings, "0-1\n");
+        let topology = Topology::read(folder.path()).unwrap();
+        assert_eq!(topology.cores, [core(&[0], 0, 0)]);
+    }
+
+    #[test]
+    fn a_little_more_frequency_is_no_other_kind_of_core() {
+        let folder = tempfile::tempdir().unwrap();
+        for (cpu, khz) in [5_700_000, 6_000_000, 5_700_000, 4_300_000]
+            .iter()
+            .enumerate()
+        {
+            let at = format!("system/cpu/cpu{cpu}");
+            let siblings = format!("{at}/topology/thread_siblings_list");
+            write(folder.path(), &siblings, &cpu.to_string());
+            let frequency = format!("{at}/cpufreq/cpuinfo_max_freq");
+            write(folder.path(), &frequency, &khz.to_string());
+        }
+        let topology = Topology::read(folder.path()).unwrap();
+        let speeds: Vec<u64> = topology.cores.iter().map(|core| core.speed).collect();
+        assert_eq!(speeds, [6_000_000, 6_000_000, 6_000_000, 4_300_000]);
+    }
+
+    /// Pinning is for the threads that a team starts: whoever made it runs where it did.
+    #[test]
+    fn the_caller_stays_where_it_was() {
+        let before = affinity::mask();
+        let mut team = crate::Team::new(2);
+        team.run(|_| ());
+        assert_eq!(affinity::mask(), before);
+    }
 }
