@@ -257,7 +257,7 @@ impl HeadArg {
 /// `--threads`.
 #[derive(Clone, Debug, Args)]
 pub struct ThreadsArg {
-    /// Threads that share the work [default: all usable cores]
+    /// Threads that share the work [default: all usable cores; or fewer, to run a model, where this CPU's profile found fewer faster]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=THREADS_MAX))]
     threads: Option<u64>,
 }
@@ -265,10 +265,12 @@ pub struct ThreadsArg {
 impl ThreadsArg {
     /// The number of threads on `cpu`.
     pub fn on(&self, cpu: &Cpu) -> usize {
-        match self.threads {
-            Some(threads) => threads as usize,
-            None => cpu.cores.max(1),
-        }
+        self.given().unwrap_or(cpu.cores.max(1))
+    }
+
+    /// The number that the user chose.
+    pub fn given(&self) -> Option<usize> {
+        self.threads.map(|threads| threads as usize)
     }
 
     /// This number of threads.
@@ -276,11 +278,6 @@ impl ThreadsArg {
         ThreadsArg {
             threads: Some(threads as u64),
         }
-    }
-
-    /// Whether the user chose the number.
-    pub fn is_given(&self) -> bool {
-        self.threads.is_some()
     }
 }
 

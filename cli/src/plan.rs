@@ -19,6 +19,8 @@ pub struct Setup {
     pub planner: Planner,
     /// Threads to plan for.
     pub threads: usize,
+    /// Who says so.
+    pub threads_of: ThreadsOf,
     /// Which profile the planner has.
     pub profile: ProfileUse,
     /// How the best logit is found.
@@ -31,6 +33,18 @@ pub struct Setup {
     pub activation: Option<Activation>,
     /// How the trits of I2_S lie.
     pub i2s_layout: I2sLayout,
+}
+
+/// Who chose the number of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThreadsOf {
+    /// The user, or the command that compares several.
+    User,
+    /// The profile, by its times.
+    Profile,
+    /// Nobody: all usable cores.
+    Cores,
 }
 
 /// Which profile is used, or why none is.
@@ -154,7 +168,7 @@ impl EngineArgs {
     /// Reads the profile, says which, and makes the planner.
     pub fn setup(&self) -> anyhow::Result<Setup> {
         let cpu = self.isa.cpu();
-        let threads = self.threads.on(&cpu);
+        let all = self.threads.on(&cpu);
         let (profile, used) = find_profile(&self.profile.choice(), &cpu)?;
         used.announce();
         let shipped = match self.profile.choice() {
@@ -162,9 +176,15 @@ impl EngineArgs {
             _ => bundled_profile(&cpu),
         };
         let planner = Planner::new(cpu, profile, self.kernel.force.clone())?.with_shipped(shipped);
+        let (threads, threads_of) = match (self.threads.given(), planner.team_size()) {
+            (Some(given), _) => (given, ThreadsOf::User),
+            (None, Some(fastest)) => (fastest, ThreadsOf::Profile),
+            (None, None) => (all, ThreadsOf::Cores),
+        };
         Ok(Setup {
             planner,
             threads,
+            threads_of,
             profile: used,
             head: self.head.mode(),
             residence: self.load.residence(),

@@ -93,6 +93,49 @@ fn the_saved_kernels_are_used_and_edits_are_obeyed() {
     assert_eq!(text("p.toml"), text("none"));
 }
 
+/// Where the profile's times say that one thread is faster than all, one is the default; the user's word comes first.
+#[test]
+fn the_profile_chooses_the_number_of_threads() {
+    let cores = Cpu::detect().cores;
+    if cores == 1 {
+        return;
+    }
+    let world = World::new();
+    let mut saved = profile(scalar(Family::Mad), 1024);
+    let with_all = saved.entries.clone().into_iter().map(|entry| Entry {
+        threads: cores,
+        median_us: 2.0,
+        ..entry
+    });
+    saved.entries.extend(with_all.collect::<Vec<_>>());
+    fs::write(world.path("p.toml"), saved.to_toml()).unwrap();
+    let plan = |more: &[&str]| {
+        let inspect = ["inspect", "demo", "--profile", "p.toml"];
+        let text = world.ok(&[&inspect, more].concat());
+        let report = world.json(&[&inspect, more, &["--json"]].concat());
+        let line = text.lines().find(|line| line.starts_with("planned for"));
+        let of = report["threads_of"].as_str().map(str::to_owned);
+        (line.map(str::to_owned), report["threads"].as_u64(), of)
+    };
+    let said = |line: &str, threads: usize, of: &str| {
+        let threads = Some(threads as u64);
+        (Some(line.to_owned()), threads, Some(of.to_owned()))
+    };
+    assert_eq!(
+        plan(&[]),
+        said("planned for 1 thread (of the profile)", 1, "profile")
+    );
+    assert_eq!(
+        plan(&["--threads", "2"]),
+        said("planned for 2 threads", 2, "user")
+    );
+    let all = format!("planned for {cores} threads");
+    // One count only tells nothing.
+    saved.entries.retain(|entry| entry.threads == 1);
+    fs::write(world.path("p.toml"), saved.to_toml()).unwrap();
+    assert_eq!(plan(&[]), said(&all, cores, "cores"));
+}
+
 /// The text as a person edits it: another kernel, its fingerprint deleted.
 #[test]
 fn a_profile_edited_by_hand_is_obeyed() {

@@ -257,6 +257,14 @@ impl Planner {
         self.profile.as_ref()
     }
 
+    /// How many threads the user's profile says are fastest on the cores that may be used here: see [`Profile::team_size`].
+    ///
+    /// The profile that ships with the program does not count. It is of the same microarchitecture, but how many threads the memory feeds
+    /// depends on the machine.
+    pub fn team_size(&self) -> Option<usize> {
+        self.profile.as_ref()?.team_size(self.cpu.cores)
+    }
+
     /// The kernel and tile for one matrix on `threads` threads.
     pub fn choose(&self, shape: Shape, threads: usize) -> Choice {
         self.choose_among(shape, threads, |_| true)

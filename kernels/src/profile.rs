@@ -6,6 +6,7 @@
 
 mod entry;
 mod host;
+mod team_size;
 
 use std::collections::HashSet;
 use std::io::Read as _;

@@ -28,6 +28,7 @@
 
 mod columns;
 mod pieces;
+mod placement;
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -46,6 +47,7 @@ pub use columns::{Columns, Split, Strips};
 use pieces::Queues;
 pub(crate) use pieces::runs;
 pub use pieces::{bounds, pieces};
+use placement::Places;
 
 /// How long a thread polls before it sleeps.
 ///
@@ -307,6 +309,8 @@ pub struct Team {
     /// Workers 1 and up.
     workers: Vec<JoinHandle<()>>,
     generation: usize,
+    /// Where they run. Dropped after they have ended.
+    places: Places,
 }
 
 impl Team {
@@ -348,12 +352,16 @@ impl Team {
             shared: Arc::new(Shared::new(others, polls)),
             workers: Vec::new(),
             generation: 0,
+            places: Places::choose(threads),
         };
         for worker in 1..threads {
             let shared = Arc::clone(&team.shared);
             let thread = thread::Builder::new().name(format!("tern-worker-{worker}"));
-            team.workers
-                .push(thread.spawn(move || worker_loop(&shared, worker))?);
+            let pin = team.places.pin(worker);
+            team.workers.push(thread.spawn(move || {
+                pin();
+                worker_loop(&shared, worker);
+            })?);
         }
         Ok(team)
     }

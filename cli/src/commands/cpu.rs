@@ -98,7 +98,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
         };
         let threads = args.threads.on(&cpu);
         // One thread alone tells what one kernel can reach, all together what a model can.
-        let counts = if threads > 1 && !args.threads.is_given() {
+        let counts = if threads > 1 && args.threads.given().is_none() {
             vec![1, threads]
         } else {
             vec![threads]

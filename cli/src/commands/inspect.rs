@@ -12,7 +12,7 @@ use crate::Ending;
 use crate::args::{EngineArgs, JsonArg};
 use crate::load::ModelArg;
 use crate::output::{BOLD, bytes, count, paint, plural, print, print_json};
-use crate::plan::ProfileUse;
+use crate::plan::{ProfileUse, ThreadsOf};
 use crate::table::{Align, Table};
 
 /// Shows what a model is made of and which kernels it will use, and why.
@@ -41,17 +41,19 @@ pub struct Args {
 struct Report<'a> {
     #[serde(flatten)]
     summary: &'a Summary,
+    threads_of: ThreadsOf,
     profile: &'a ProfileUse,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let setup = args.engine.setup()?;
-    let profile = setup.profile.clone();
+    let (profile, threads_of) = (setup.profile.clone(), setup.threads_of);
     let summary = args.model.model.summary(setup)?;
     if args.json.json {
         print_json(&Report {
             summary: &summary,
+            threads_of,
             profile: &profile,
         })?;
     } else {
@@ -59,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             "{}\n{}\n{}{}",
             facts(&summary),
             sizes(&summary),
-            matrices(&summary),
+            matrices(&summary, threads_of),
             notes(&summary)
         ))?;
     }
@@ -233,7 +235,7 @@ fn scales(matrix: &Matrix) -> String {
 }
 
 /// The plan.
-fn matrices(summary: &Summary) -> String {
+fn matrices(summary: &Summary, threads_of: ThreadsOf) -> String {
     let mut table = Table::new(&[
         ("matrix", Align::Left),
         ("rows x cols", Align::Right),
@@ -261,5 +263,10 @@ fn matrices(summary: &Summary) -> String {
             matrix.source.clone(),
         ]);
     }
-    format!("{table}planned for {}\n", plural(summary.threads, "thread"))
+    let whose = match threads_of {
+        ThreadsOf::Profile => " (of the profile)",
+        ThreadsOf::User | ThreadsOf::Cores => "",
+    };
+    let threads = plural(summary.threads, "thread");
+    format!("{table}planned for {threads}{whose}\n")
 }

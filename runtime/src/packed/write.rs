@@ -99,7 +99,7 @@ pub fn pack(
         }
         .into());
     }
-    weights::check(&checkpoint, &config)?;
+    let total = weights::check(&checkpoint, &config)?;
     let mut source = Source {
         files: &files,
         config: &config,
@@ -111,8 +111,6 @@ pub fn pack(
         copy: None,
     };
     // Finding scales may read all weights, so whoever wants to stop is heard before anything is written.
-    let bytes = files.weights().iter().map(|file| file.bytes().len() as u64);
-    let total = bytes.sum();
     let mut go_on = || match progress(0, total) {
         true => Ok(()),
         false => Err(PackFileError::Stopped),

@@ -10,7 +10,7 @@ use crate::args::ProfileChoice;
 use crate::commands::run::continue_text;
 use crate::load::{Loaded, ModelName};
 use crate::output::{DIM, GOOD, paint, plural, print_generated, warn};
-use crate::plan::{ProfileUse, Setup, find_profile};
+use crate::plan::{ProfileUse, Setup, ThreadsOf, find_profile};
 use crate::table::{Align, Table};
 
 /// How the text begins.
@@ -144,6 +144,7 @@ impl Demo<'_> {
             let setup = Setup {
                 planner,
                 threads,
+                threads_of: ThreadsOf::User,
                 profile: ProfileUse::Off,
                 head: tern_runtime::HeadMode::Exact,
                 residence: tern_runtime::Residence::Auto,
