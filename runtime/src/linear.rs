@@ -143,6 +143,8 @@ pub(crate) struct Projection {
     pieces: usize,
     /// Of each linear layer's outputs over all workers' pieces. A layer whose own parts have fewer pieces is all in the first ones.
     splits: Vec<Split>,
+    /// Sums that the longest piece of any of them needs for a position.
+    longest: usize,
 }
 
 /// Bytes of a single position's prepared forms up to which the calling thread prepares them: int8 in another order is written sooner
@@ -219,6 +221,7 @@ impl Projection {
         let activity = |linear: &Linear| clock::Activity::of_linear(&linear.name);
         let pieces = linears.iter().map(|linear| linear.gemv.pieces());
         let pieces = pieces.max().unwrap_or(1);
+        let longest = linears.iter().map(|linear| linear.gemv.longest());
         let split = |linear: &Linear| {
             let (gemv, workers) = (&linear.gemv, linear.gemv.workers());
             let ends = (0..workers * pieces).map(|place| {
@@ -230,6 +233,7 @@ impl Projection {
         };
         Projection {
             pieces,
+            longest: longest.max().unwrap_or(0),
             splits: linears.iter().map(split).collect(),
             activities: linears.iter().map(activity).collect(),
             linears,
@@ -325,6 +329,18 @@ impl Projection {
                 if workers_prepare && room.own.len() <= form {
                     room.own.push(BlockOperand::new(kernel, self.cols())?);
                 }
+            }
+        }
+        // Who takes which piece is not known, so each worker has room for any of them from the start.
+        let needed = positions * self.longest;
+        for Room { sums, products, .. } in &mut work.rooms {
+            sums.reserve(needed.saturating_sub(sums.len()));
+            if self
+                .linears
+                .iter()
+                .any(|linear| matches!(linear.gemv, Product::Groups(_)))
+            {
+                products.reserve(needed.saturating_sub(products.len()));
             }
         }
         let is_batched = (0..forms).any(|form| self.is_for_many(form, positions));

@@ -45,6 +45,20 @@ impl Product {
         }
     }
 
+    /// Sums that the longest piece needs for a position.
+    pub fn longest(&self) -> usize {
+        match self {
+            Product::Whole(gemv) => {
+                let pieces = 0..gemv.workers() * gemv.pieces();
+                pieces.map(|piece| gemv.piece_len(piece)).max().unwrap_or(0)
+            }
+            Product::Groups(gemv) => {
+                let parts = 0..gemv.workers();
+                parts.map(|worker| gemv.part_len(worker)).max().unwrap_or(0)
+            }
+        }
+    }
+
     /// Pieces of each worker's part.
     pub fn pieces(&self) -> usize {
         match self {
