@@ -197,4 +197,22 @@ mod on_a_system {
         team.run(|_| ());
         assert_eq!(affinity::mask(), before);
     }
+
+    /// A thread that is pinned may run there only, and its starter where it did.
+    #[test]
+    #[cfg(all(target_os = "linux", not(miri)))]
+    fn a_worker_is_kept_on_its_place() {
+        let before = affinity::mask().unwrap();
+        let last = *before.last().unwrap();
+        let places = Places {
+            cpus: vec![*before.first().unwrap(), last],
+        };
+        let pin = places.pin(1);
+        let worker = std::thread::spawn(move || {
+            pin();
+            affinity::mask().unwrap()
+        });
+        assert_eq!(worker.join().unwrap(), BTreeSet::from([last]));
+        assert_eq!(affinity::mask(), Some(before));
+    }
 }
