@@ -42,9 +42,9 @@ mod codes;
 mod contract;
 pub mod cpu;
 pub mod epilogue;
-pub mod fetch;
+mod fetch;
 pub mod gemm;
-mod gemv;
+pub mod gemv;
 mod generated;
 #[cfg(test)]
 mod internal_tests;
