@@ -11,13 +11,13 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use serde_json::json;
 use tern_runtime::chat::{BUILTIN_TEMPLATES, ChatTemplate, Conversation, Reply};
-use tern_runtime::{ChatError, Finish, GenerateOptions, Logits, Model};
+use tern_runtime::{ChatError, Finish, GenerateOptions, Model};
 use tern_tune::write_new;
 
 use crate::Ending;
 use crate::args::JsonArg;
 use crate::files::read_text;
-use crate::interrupt::Watch;
+use crate::interrupt::{Watch, while_shown};
 use crate::load::{Loaded, ModelName};
 use crate::output::{
     BOLD, DIM, is_quiet, paint, plural, print, print_generated, print_json, remark, warn,
@@ -131,11 +131,7 @@ impl Session {
         options: GenerateOptions,
         json: JsonArg,
     ) -> anyhow::Result<Session> {
-        let setup = match options.sampling.logits() {
-            Logits::Last => setup.for_all_logits(),
-            _ => setup,
-        };
-        let loaded = name.load(setup)?;
+        let loaded = name.load(setup.for_sampling(&options.sampling))?;
         loaded.model.tokenizer()?;
         let chosen = template.template(&loaded.model)?;
         for note in chosen.notes() {
@@ -154,29 +150,18 @@ impl Session {
     /// One turn.
     pub fn say(&mut self, message: &str) -> anyhow::Result<Ending> {
         let watch = Watch::anew();
-        let mut failure = None;
         let is_json = self.is_json;
-        let mut on_text = |piece: &str| {
-            if is_json || failure.is_some() {
-                return;
-            }
-            if let Err(error) = print_generated(piece) {
-                failure = Some(error);
-                watch.stop();
-            }
+        let mut show = |piece: &str| match is_json {
+            true => Ok(()),
+            false => print_generated(piece),
         };
-        let reply = self.conversation.say(
-            &mut self.loaded.engine,
-            message,
-            &self.options,
-            watch.flag(),
-            &mut on_text,
-        );
+        let (engine, options) = (&mut self.loaded.engine, &self.options);
+        let reply = while_shown(&watch, &mut show, |on_text| {
+            let conversation = &mut self.conversation;
+            conversation.say(engine, message, options, watch.flag(), on_text)
+        });
         drop(watch);
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        let reply = reply?;
+        let reply = reply??;
         self.report(message, &reply)?;
         Ok(match reply.generated.finish {
             Finish::Cancelled => Ending::Interrupted,

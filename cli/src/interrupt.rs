@@ -69,3 +69,28 @@ impl Drop for Watch {
         WATCHED.store(false, Ordering::SeqCst);
     }
 }
+
+/// Calls `work` with a way to pass text on as it is made. If it cannot be passed on (`show` fails), work is told to stop, and nothing more is shown.
+///
+/// # Errors
+///
+/// The first of `show`.
+pub fn while_shown<T>(
+    watch: &Watch,
+    show: &mut dyn FnMut(&str) -> anyhow::Result<()>,
+    work: impl FnOnce(&mut dyn FnMut(&str)) -> T,
+) -> anyhow::Result<T> {
+    let mut failure = None;
+    let done = work(&mut |piece| {
+        if failure.is_none()
+            && let Err(error) = show(piece)
+        {
+            failure = Some(error);
+            watch.stop();
+        }
+    });
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(done),
+    }
+}

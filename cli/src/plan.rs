@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tern_kernels::{Cpu, Loaded, Planner, Profile, ProfileError};
 use tern_runtime::config::Activation;
-use tern_runtime::{HeadMode, I2sLayout, KvType, Residence};
+use tern_runtime::{HeadMode, I2sLayout, KvType, Logits, Residence, Sampling};
 
 use crate::args::{EngineArgs, ProfileChoice};
 use crate::bundled;
@@ -90,6 +90,14 @@ impl Setup {
             HeadMode::Q8 | HeadMode::Q6 => self.head,
         };
         Setup { head, ..self }
+    }
+
+    /// The same for a text that is sampled so: for all logits where its filters need them.
+    pub fn for_sampling(self, sampling: &Sampling) -> Setup {
+        match sampling.logits() {
+            Logits::Last => self.for_all_logits(),
+            _ => self,
+        }
     }
 
     /// The same with another type of cache.

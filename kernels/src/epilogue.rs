@@ -87,6 +87,19 @@ impl WeightScales {
         }
     }
 
+    /// The same with each scale replaced.
+    #[must_use]
+    pub fn map(self, each: impl FnMut(f32) -> f32) -> WeightScales {
+        let (mut each, mut scales) = (each, self);
+        match &mut scales {
+            WeightScales::Matrix(scale) => *scale = each(*scale),
+            WeightScales::Rows(scales) | WeightScales::Groups { scales, .. } => {
+                scales.iter_mut().for_each(|scale| *scale = each(*scale));
+            }
+        }
+        scales
+    }
+
     /// Checks that there are as many scales as a matrix of `rows` and `cols` has.
     ///
     /// # Errors

@@ -331,28 +331,17 @@ pub(crate) struct Region<'r> {
 
 impl<'r> Region<'r> {
     /// The clock of `worker`, who begins, or goes on where it ended in this region.
-    pub fn go_on(self, worker: usize) -> Clock<'r> {
-        match self.recorder {
-            Some(recorder) if recorder.workers[worker].has_begun.load(Relaxed) => {
-                let since = recorder.workers[worker].ended.load(Relaxed);
-                Clock {
-                    recorder: self.recorder,
-                    worker,
-                    since,
-                    alone: since,
-                }
-            }
-            _ => self.begin(worker),
-        }
-    }
-
-    /// The clock of `worker`, who begins.
     pub fn begin(self, worker: usize) -> Clock<'r> {
-        let since = self.recorder.map_or(0, Recorder::now);
-        if let Some(recorder) = self.recorder {
-            recorder.workers[worker].began.store(since, Relaxed);
-            recorder.workers[worker].has_begun.store(true, Relaxed);
-        }
+        let since = self.recorder.map_or(0, |recorder| {
+            let own = &recorder.workers[worker];
+            if own.has_begun.load(Relaxed) {
+                return own.ended.load(Relaxed);
+            }
+            let now = recorder.now();
+            own.began.store(now, Relaxed);
+            own.has_begun.store(true, Relaxed);
+            now
+        });
         Clock {
             recorder: self.recorder,
             worker,

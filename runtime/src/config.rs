@@ -56,6 +56,9 @@ pub struct Config {
     pub activation: Activation,
     /// What decided it, for people: a wrong one makes fluent nonsense, and some files do not say.
     pub activation_reason: Cow<'static, str>,
+    /// Whether that is a word in the model's files, and neither a rule for want of one nor the user's wish.
+    #[serde(skip)]
+    pub activation_is_stated: bool,
     /// Epsilon of the model's own norms.
     pub rms_norm_eps: f32,
     /// Base of the rotary frequencies.
@@ -182,7 +185,7 @@ impl Config {
         let kv_heads = kv_heads(&root, heads)?;
         let context = root.size_or("max_position_embeddings", 1..=1 << 24, 2048)?;
         let (rope_theta, rope_scaling) = rope::rope(&root, defaults.rope_theta, context)?;
-        let (activation, activation_reason) = activation(&root, &defaults)?;
+        let (activation, activation_reason, activation_is_stated) = activation(&root, &defaults)?;
         let config = Config {
             architecture,
             hidden_size,
@@ -195,6 +198,7 @@ impl Config {
             context,
             activation,
             activation_reason,
+            activation_is_stated,
             rms_norm_eps: root.float_or("rms_norm_eps", EPSILON, defaults.rms_norm_eps)?,
             rope_theta,
             rope_scaling,
@@ -220,6 +224,7 @@ impl Config {
                     self.activation_reason
                 )
                 .into(),
+                activation_is_stated: false,
                 ..self
             },
         }
@@ -483,17 +488,18 @@ fn head_dim(
     Err(root.wrong("head_dim", &head_dim.to_string(), expected))
 }
 
+/// The activation, what decided it, and whether that is a word in the file.
 fn activation(
     root: &Object,
     defaults: &Defaults,
-) -> Result<(Activation, Cow<'static, str>), ConfigError> {
+) -> Result<(Activation, Cow<'static, str>, bool), ConfigError> {
     const KEY: &str = "hidden_act in config.json";
     match root.text("hidden_act")? {
-        Some("relu2") => Ok((Activation::Relu2, KEY.into())),
-        Some("silu" | "swish") => Ok((Activation::Silu, KEY.into())),
+        Some("relu2") => Ok((Activation::Relu2, KEY.into(), true)),
+        Some("silu" | "swish") => Ok((Activation::Silu, KEY.into(), true)),
         None => {
             let reason = format!("the default of {}, for want of {KEY}", defaults.class);
-            Ok((defaults.activation, reason.into()))
+            Ok((defaults.activation, reason.into(), false))
         }
         Some(other) => {
             let what = format!("hidden_act \"{}\"", shorten(other));

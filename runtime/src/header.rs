@@ -1,4 +1,4 @@
-//! A first look at a safetensors header, for messages that help.
+//! A first look at a safetensors header, for messages that help; and the header of a file to be written.
 //!
 //! The format's own reader says of most damage only that the header is invalid. This finds what
 //! really happens: an interrupted download, an HTML error page, a Git LFS pointer, a file of another
@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value, json};
 
 use crate::error::{CheckpointError, shorten};
 
@@ -81,6 +82,34 @@ pub(crate) fn check(name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         ),
         None => Ok(()),
     }
+}
+
+/// A tensor of a file to be written: name, dtype, shape, and its bytes.
+pub(crate) type Described<'a> = (&'a str, &'static str, &'a [usize], u64);
+
+/// The header of a file with these tensors one behind the other: its length, then the header, so long that the data begins at a multiple of
+/// `align` bytes.
+pub(crate) fn write<'a>(
+    metadata: Map<String, Value>,
+    tensors: impl Iterator<Item = Described<'a>>,
+    align: usize,
+) -> Vec<u8> {
+    let mut header = Map::new();
+    header.insert("__metadata__".to_owned(), Value::Object(metadata));
+    let mut offset = 0;
+    for (name, dtype, shape, bytes) in tensors {
+        let end = offset + bytes;
+        header.insert(
+            name.to_owned(),
+            json!({ "dtype": dtype, "shape": shape, "data_offsets": [offset, end] }),
+        );
+        offset = end;
+    }
+    let mut json = Value::Object(header).to_string().into_bytes();
+    json.resize((8 + json.len()).next_multiple_of(align) - 8, b' ');
+    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(json);
+    bytes
 }
 
 /// Looks at every entry of a header and keeps none, so that a header costs no more than its bytes.

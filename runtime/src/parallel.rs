@@ -91,7 +91,7 @@ impl Pass<'_, '_> {
                     index,
                     place,
                     strips,
-                    clock: region.go_on(index),
+                    clock: region.begin(index),
                 };
                 f(&mut worker, part);
                 region.end(&worker.clock);

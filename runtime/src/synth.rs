@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::config::Config;
-use crate::element::bf16_to_f32;
+use crate::element::{bf16_to_f32, f32_to_bf16};
 use crate::error::ConfigError;
 use crate::random::Xoshiro256PlusPlus;
 use crate::weights::{layer_norms, layer_shapes};
@@ -193,7 +193,7 @@ impl Synth {
         };
         let widths = [synth.config.query_width(), synth.config.intermediate_size];
         let scales = widths.map(|cols| synth.scale("o_proj", cols));
-        let is_sound = |scale: &f32| bf16_to_f32(bf16(*scale)).is_normal();
+        let is_sound = |scale: &f32| bf16_to_f32(f32_to_bf16(*scale)).is_normal();
         match theta.is_finite() && scales.iter().all(is_sound) {
             true => Ok(synth),
             false => Err(SynthError::Number { theta, spread }),
@@ -357,7 +357,7 @@ impl Values {
                 }
             }
             Values::Constant(value) => {
-                let bytes = bf16(value).to_le_bytes();
+                let bytes = f32_to_bf16(value).to_le_bytes();
                 for (out, byte) in out.iter_mut().zip(bytes.into_iter().cycle()) {
                     *out = byte;
                 }
@@ -377,13 +377,6 @@ const FOUR_TRITS: [u8; 81] = {
     bytes
 };
 
-/// The nearest bf16's bits, of a finite number.
-fn bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let half = 0x7fff + (bits >> 16 & 1);
-    ((bits + half) >> 16) as u16
-}
-
 /// Numbers of a normal distribution as bf16: the middles of shares of equal probability, so that any of them is as likely.
 fn quantiles() -> Box<[u16; QUANTILES]> {
     let mut table = Box::new([0; QUANTILES]);
@@ -397,7 +390,7 @@ fn quantiles() -> Box<[u16; QUANTILES]> {
             below += density(x + STEP / 2.0) * STEP;
             x += STEP;
         }
-        *entry = bf16(x as f32);
+        *entry = f32_to_bf16(x as f32);
     }
     table
 }

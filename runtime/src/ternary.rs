@@ -131,7 +131,7 @@ fn whole_scales(
     let tensor = checkpoint.tensor(&factor, "a scale")?;
     let factor = tensor.floats(&[1])?.to_vec()[0];
     match factor.is_finite() && factor > 0.0 {
-        true => Ok(gguf_model::scaled(scales, factor)),
+        true => Ok(scales.map(|scale| scale * factor)),
         false => Err(tensor
             .wrong_value(factor.to_string(), "a finite number above zero")
             .into()),
@@ -227,23 +227,20 @@ fn weight_scale(
     let tensor = checkpoint.tensor(&name, "bf16, f16 or f32 of shape [1]")?;
     let is_positive = |scale: f32| scale.is_finite() && scale > 0.0;
     let expected = "a finite number above zero";
-    scales_of(&tensor, shape, &[1], is_positive, expected)
+    scales_of(&tensor, shape, is_positive, expected)
 }
 
-/// As many scales as the tensor's shape says: a scalar (some exporters write that) or one, one for each row, or `[rows, groups]`; another shape is
-/// refused in favour of `wanted`.
+/// As many scales as the tensor's shape says: a scalar (some exporters write that) or one, or one for each row; another shape is refused in
+/// favour of one.
 fn scales_of(
     tensor: &Tensor<'_>,
     shape: Shape,
-    wanted: &[usize],
     is_sound: impl Fn(f32) -> bool,
     expected: &'static str,
 ) -> Result<WeightScales, CheckpointError> {
     let found = tensor.shape.as_slice();
     let is_known = matches!(found, [] | [1]) || found == [shape.rows];
-    let values = tensor
-        .floats(if is_known { found } else { wanted })?
-        .to_vec();
+    let values = tensor.floats(if is_known { found } else { &[1] })?.to_vec();
     if let Some(odd) = values.iter().find(|&&scale| !is_sound(scale)) {
         return Err(tensor.wrong_value(odd.to_string(), expected));
     }
@@ -276,7 +273,7 @@ pub(crate) fn packed_scales(
             };
         }
     }
-    scales_of(&tensor, shape, &[1], is_sound, expected)
+    scales_of(&tensor, shape, is_sound, expected)
 }
 
 /// For each matrix of a projection the columns of a group that it is to be packed in, 0 for none.

@@ -182,13 +182,9 @@ fn refuse_norms(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<(), Chec
 /// file should not take minutes to be found out. Returns the bytes to be packed or copied.
 pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64, LoadError> {
     let hidden = config.hidden_size;
-    let dense = |name: &str| {
-        let tensor = dense_tensor(checkpoint, config, name)?;
-        Ok::<u64, CheckpointError>(tensor.data.len() as u64)
-    };
-    let mut total = dense("model.embed_tokens.weight")?;
-    if !config.tied_head {
-        total += dense("lm_head.weight")?;
+    let mut total = 0;
+    for name in dense_names(config) {
+        total += dense_tensor(checkpoint, config, name)?.data.len() as u64;
     }
     let norms = layer_norms(config);
     refuse_norms(checkpoint, config)?;
@@ -204,6 +200,15 @@ pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64,
     }
     checkpoint.floats("model.norm.weight", &[hidden])?;
     Ok(total)
+}
+
+/// The embedding, and the head where it is a matrix of its own.
+pub(crate) fn dense_names(config: &Config) -> &'static [&'static str] {
+    const NAMES: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
+    match config.tied_head {
+        true => &NAMES[..1],
+        false => &NAMES,
+    }
 }
 
 /// Embedding or head, in any type that has the shape.
@@ -257,9 +262,8 @@ pub(crate) fn check_packed(
         total += tensor.data.len() as u64;
         Ok::<(), CheckpointError>(())
     };
-    add("model.embed_tokens.weight")?;
-    if !config.tied_head {
-        add("lm_head.weight")?;
+    for name in dense_names(config) {
+        add(name)?;
     }
     for layer in 0..config.layers {
         for (name, _) in layer_shapes(config) {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use time::OffsetDateTime;
+
 /// Assumed free where the system does not say how much memory there is.
 const UNKNOWN_AVAILABLE: usize = 2 << 30;
 
@@ -32,27 +34,22 @@ pub(crate) fn name() -> String {
     name.trim().to_string()
 }
 
-/// Days to civil date by the algorithm of Howard Hinnant ("chrono-compatible low-level date algorithms"): years start
-/// in March, so that the leap day is a year's last day.
 fn rfc3339(unix_seconds: u64) -> String {
-    let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
+    let moment = i64::try_from(unix_seconds).map(OffsetDateTime::from_unix_timestamp);
+    // A clock beyond the year 9999 is not set.
+    let moment = match moment {
+        Ok(Ok(moment)) => moment,
+        _ => OffsetDateTime::UNIX_EPOCH,
     };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
+    let (date, time) = (moment.date(), moment.time());
     format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
-        second % 60
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
     )
 }
 

@@ -229,37 +229,40 @@ impl NewFile {
     /// # Errors
     /// See [`WriteError`]. What stood there before is then unchanged.
     pub fn finish(self) -> Result<(), WriteError> {
-        let finished = match self.target {
-            Target::Special(mut file) => file.flush(),
-            Target::Ordinary(file, place) => match file.into_inner() {
-                Ok(file) => replace(file, &place),
-                Err(error) => Err(error.into_error()),
-            },
-        };
-        finished.map_err(|source| WriteError::new(&self.path, self.bytes, source))
+        self.finish_by(replace)
     }
-}
 
-impl NewFile {
     /// As [`NewFile::finish`], but only where nothing stands there.
     ///
     /// # Errors
     /// [`WriteError::FileExists`]. See [`WriteError`].
     fn finish_new(self) -> Result<(), WriteError> {
+        let path = self.path.clone();
+        let finished = self.finish_by(|file, place| {
+            file.as_file().sync_all()?;
+            let moved = file.persist_noclobber(place);
+            moved.map(drop).map_err(|error| error.error)
+        });
+        finished.map_err(|error| match error {
+            WriteError::Other { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                WriteError::FileExists(path)
+            }
+            error => error,
+        })
+    }
+
+    fn finish_by(
+        self,
+        put: impl FnOnce(NamedTempFile, &Path) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
         let finished = match self.target {
             Target::Special(mut file) => file.flush(),
             Target::Ordinary(file, place) => match file.into_inner() {
-                Ok(file) => file.as_file().sync_all().and_then(|()| {
-                    let moved = file.persist_noclobber(&place);
-                    moved.map(drop).map_err(|error| error.error)
-                }),
+                Ok(file) => put(file, &place),
                 Err(error) => Err(error.into_error()),
             },
         };
-        finished.map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => WriteError::FileExists(self.path.clone()),
-            _ => WriteError::new(&self.path, self.bytes, source),
-        })
+        finished.map_err(|source| WriteError::new(&self.path, self.bytes, source))
     }
 }
 

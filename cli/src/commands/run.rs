@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::error::ErrorKind;
 use serde::Serialize;
-use tern_runtime::{Finish, GenerateOptions, Generated, Logits, Sampling, generate};
+use tern_runtime::{Finish, GenerateOptions, Generated, Sampling, generate};
 
 use crate::Ending;
 use crate::args::{EngineArgs, JsonArg, usage_error};
 use crate::chat::{Session, TemplateArgs};
 use crate::files::read_text;
-use crate::interrupt::Watch;
+use crate::interrupt::{Watch, while_shown};
 use crate::load::{Loaded, ModelArg};
 use crate::output::{DIM, paint, plural, print, print_generated, print_json, remark};
 use crate::sampling::SamplingArgs;
@@ -91,11 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
     }
     let prompt = args.prompt()?;
     let setup = args.engine.setup()?;
-    let setup = match sampling.logits() {
-        Logits::Last => setup.for_all_logits(),
-        _ => setup,
-    };
-    let mut loaded = args.model.model.load(setup)?;
+    let mut loaded = args.model.model.load(setup.for_sampling(&sampling))?;
     let ids = loaded.model.tokenizer()?.encode(&prompt, true)?;
     let options = GenerateOptions {
         max_tokens: args.limit(&loaded, ids.len())?,
@@ -214,26 +210,19 @@ pub fn continue_text(
     watch: &Watch,
     show: &mut dyn FnMut(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<Generated> {
-    let mut failure = None;
     let mut sequence = loaded.model.sequence();
-    let mut on_text = |piece: &str| {
-        if let (None, Err(error)) = (&failure, show(piece)) {
-            failure = Some(error);
-            watch.stop();
-        }
-    };
-    let generated = generate(
-        &mut loaded.engine,
-        &mut sequence,
-        prompt,
-        options,
-        watch.flag(),
-        &mut on_text,
-    );
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(generated?),
-    }
+    let engine = &mut loaded.engine;
+    let generated = while_shown(watch, show, |on_text| {
+        generate(
+            engine,
+            &mut sequence,
+            prompt,
+            options,
+            watch.flag(),
+            on_text,
+        )
+    })?;
+    Ok(generated?)
 }
 
 /// Shows the text as it is made, and the numbers after it.

@@ -8,15 +8,17 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use tern_kernels::ScaleRule;
+use tern_kernels::{ScaleRule, WeightScales};
 
-use super::plan::{Matrix, floats, group, of_row};
-use super::{ConvertError, Converted, OnProgress, Source, TernaryType, exact_float, vocabulary};
+use super::plan::{Matrix, floats, group, of_row, values};
+use super::{
+    ConvertError, Converted, OnProgress, Source, TernaryType, dense_kind, exact_float, vocabulary,
+};
 use crate::LoadError;
 use crate::config::{ActivationScales, Config, RopeScaling, WeightSource};
-use crate::element::Element;
 use crate::gguf::{TensorType, quantize};
-use crate::weights::{dense_tensor, layer_norms, layer_shapes, norm_tensor};
+use crate::header;
+use crate::weights::{dense_names, dense_tensor, layer_norms, layer_shapes, norm_tensor};
 
 /// Bytes that are collected before they are written.
 const PIECE: usize = 1 << 20;
@@ -96,7 +98,7 @@ pub(super) fn write(
     if let Some(bytes) = source.files.generation() {
         small("generation_config.json", bytes)?;
     }
-    let header = header(&entries);
+    let header = file_header(&entries);
     let data: u64 = entries.iter().map(Entry::bytes).sum();
     let bytes = header.len() as u64 + data;
     let mut out = BufWriter::new(File::create_new(folder.join("model.safetensors"))?);
@@ -144,7 +146,7 @@ fn is_packed(source: &Source<'_>, matrices: &[Matrix]) -> Result<bool, ConvertEr
                 reason,
             ))
         };
-        if !matrix.has_one_scale {
+        if !matches!(matrix.scales, WeightScales::Matrix(_)) {
             return refuse(
                 "Hugging Face's form of models with int8 activations has one scale for a matrix, this one has several; `--to gguf` keeps them",
             );
@@ -189,15 +191,10 @@ impl Source<'_> {
     fn entries(&self, matrices: &[Matrix], is_packed: bool) -> Result<Vec<Entry>, ConvertError> {
         let config = &self.config;
         let mut entries = Vec::new();
-        let mut dense = vec!["model.embed_tokens.weight"];
-        if !config.tied_head {
-            dense.push("lm_head.weight");
-        }
-        for name in dense {
+        for &name in dense_names(config) {
             let tensor = dense_tensor(&self.checkpoint, config, name).map_err(LoadError::from)?;
-            let kind = match (tensor.blocks, Element::of(tensor.dtype)) {
-                (None, Some(Element::Bf16)) => TensorType::Bf16,
-                (None, Some(Element::F16)) => TensorType::F16,
+            let kind = match dense_kind(&tensor) {
+                kind @ (TensorType::Bf16 | TensorType::F16) => kind,
                 _ => TensorType::F32,
             };
             entries.push(Entry {
@@ -242,7 +239,7 @@ impl Source<'_> {
         if !is_packed {
             entries.push(Entry {
                 name: format!("{name}.weight"),
-                kind: Kind::Float(matrix.float),
+                kind: Kind::Float(exact_float(values(&matrix.scales), TensorType::Bf16)),
                 shape: vec![shape.rows, shape.cols],
                 content: Content::Floats(index),
             });
@@ -250,7 +247,7 @@ impl Source<'_> {
         }
         let scale = match (self.config.quantization.scale, matrix.divisor) {
             (ScaleRule::Divide, Some(divisor)) => divisor,
-            _ => of_row(&self.ternary(name, *shape)?.scales, 0, shape.cols)[0],
+            _ => of_row(&matrix.scales, 0, shape.cols)[0],
         };
         entries.push(of_values(format!("{name}.weight_scale"), vec![scale]));
         entries.push(Entry {
@@ -295,14 +292,14 @@ impl Source<'_> {
                 }
             }
             Content::Floats(index) => {
-                let Matrix { name, shape, .. } = &matrices[*index];
-                let source = self.ternary(name, *shape)?;
+                let Matrix { shape, scales, .. } = &matrices[*index];
+                let source = self.trits(&matrices[*index])?;
                 let (mut trits, mut bytes) = (vec![0; shape.cols], Vec::new());
-                let group = group(&source.scales, shape.cols);
+                let group = group(scales, shape.cols);
                 for row in 0..shape.rows {
-                    source.trits.read_row(row, &mut trits);
+                    source.read_row(row, &mut trits);
                     self.check_trits(&entry.name, row, &trits)?;
-                    let scales = of_row(&source.scales, row, shape.cols);
+                    let scales = of_row(scales, row, shape.cols);
                     let values = floats(&trits, scales, group);
                     quantize::row(kind, &values, &mut bytes).map_err(refuse)?;
                     if bytes.len() >= PIECE {
@@ -327,15 +324,15 @@ impl Source<'_> {
         let Content::Packed(index) = entry.content else {
             return Ok(());
         };
-        let Matrix { name, shape, .. } = &matrices[index];
-        let source = self.ternary(name, *shape)?;
+        let shape = matrices[index].shape;
+        let source = self.trits(&matrices[index])?;
         let (mut trits, quarter) = (vec![0; shape.cols], shape.rows / 4);
         let mut bytes = vec![0u8; shape.cols];
         for row in 0..quarter {
             bytes.fill(0);
             for part in 0..4 {
                 let row = row + part * quarter;
-                source.trits.read_row(row, &mut trits);
+                source.read_row(row, &mut trits);
                 self.check_trits(&entry.name, row, &trits)?;
                 for (byte, &trit) in bytes.iter_mut().zip(&trits) {
                     *byte |= ((trit + 1) as u8) << (2 * part);
@@ -369,22 +366,13 @@ fn of_values(name: String, values: Vec<f32>) -> Entry {
     }
 }
 
-/// The header with its length before it, a multiple of eight.
-fn header(entries: &[Entry]) -> Vec<u8> {
-    let mut header = Map::new();
-    header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
-    let mut offset = 0;
-    for entry in entries {
-        let end = offset + entry.bytes();
-        header.insert(
-            entry.name.clone(),
-            json!({ "dtype": entry.kind.name(), "shape": entry.shape, "data_offsets": [offset, end] }),
-        );
-        offset = end;
-    }
-    let mut json = Value::Object(header).to_string().into_bytes();
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
-    bytes.extend(json);
-    bytes
+/// The header, with its length before it.
+fn file_header(entries: &[Entry]) -> Vec<u8> {
+    let mut metadata = Map::new();
+    metadata.insert("format".to_owned(), json!("pt"));
+    let tensors = entries.iter().map(|entry| {
+        let kind = entry.kind.name();
+        (&entry.name[..], kind, &entry.shape[..], entry.bytes())
+    });
+    header::write(metadata, tensors, 8)
 }

@@ -5,14 +5,12 @@ use std::io::Write;
 use tern_kernels::{ScaleRule, WeightScales};
 
 use super::plan::{I2_S, Matrix, floats, group, of_row};
-use super::{ConvertError, Converted, OnProgress, Source, TernaryType, count, metadata};
-use crate::checkpoint::Tensor;
-use crate::config::{Architecture, RopeScaling};
-use crate::element::Element;
+use super::{ConvertError, Converted, OnProgress, Source, TernaryType, dense_kind, metadata};
+use crate::config::RopeScaling;
 use crate::gguf::{Header, TensorType, Writer, quantize};
-use crate::gguf_model::{HeadRows, names};
+use crate::gguf_model::{HeadRows, count, names};
 use crate::ops::rope::Rope;
-use crate::weights::{dense_tensor, layer_norms, norm_tensor};
+use crate::weights::{dense_names, dense_tensor, layer_norms, norm_tensor};
 
 /// Bytes that are collected before they are written.
 const PIECE: usize = 1 << 20;
@@ -92,11 +90,7 @@ fn entries(
         Ok::<(), ConvertError>(())
     };
     let dims = [config.hidden_size as u64, config.vocab_size as u64];
-    let mut dense = vec!["model.embed_tokens.weight"];
-    if !config.tied_head {
-        dense.push("lm_head.weight");
-    }
-    for name in dense {
+    for &name in dense_names(config) {
         let kind = dense_kind(
             &dense_tensor(&source.checkpoint, config, name).map_err(crate::LoadError::from)?,
         );
@@ -148,16 +142,6 @@ fn entries(
     Ok(entries)
 }
 
-/// The type of an embedding: that of the file.
-fn dense_kind(tensor: &Tensor<'_>) -> TensorType {
-    match (tensor.blocks, Element::of(tensor.dtype)) {
-        (Some(blocks), _) => blocks.kind(),
-        (None, Some(Element::Bf16)) => TensorType::Bf16,
-        (None, Some(Element::F16)) => TensorType::F16,
-        (None, _) => TensorType::F32,
-    }
-}
-
 impl Source<'_> {
     /// Writes a tensor; returns its bytes.
     fn put(
@@ -193,23 +177,26 @@ impl Source<'_> {
         matrix: &Matrix,
     ) -> Result<u64, ConvertError> {
         let Matrix {
-            name, shape, kind, ..
+            name,
+            shape,
+            kind,
+            scales,
+            ..
         } = matrix;
-        let source = self.ternary(name, *shape)?;
-        let order = self.order(name, shape.cols);
+        let source = self.trits(matrix)?;
+        let order = HeadRows::of(&self.config, name, shape.cols);
         let mut trits = vec![0; shape.cols];
         let (mut bytes, mut written) = (Vec::new(), 0);
         let mut encoder = quantize::I2sEncoder::default();
         let refuse = |error| ConvertError::matrix(&format!("{name}.weight"), &error);
         for row in 0..shape.rows {
             let row = order.map_or(row, |order| order.of_file(row));
-            source.trits.read_row(row, &mut trits);
-            let scales = of_row(&source.scales, row, shape.cols);
+            source.read_row(row, &mut trits);
             if *kind == I2_S {
                 encoder.row(&trits, &mut bytes).map_err(refuse)?;
             } else {
-                let group = group(&source.scales, shape.cols);
-                put_row(*kind, &trits, scales, group, &mut bytes).map_err(refuse)?;
+                let (own, group) = (of_row(scales, row, shape.cols), group(scales, shape.cols));
+                put_row(*kind, &trits, own, group, &mut bytes).map_err(refuse)?;
             }
             if bytes.len() >= PIECE {
                 writer.put(tensor, &bytes)?;
@@ -217,21 +204,11 @@ impl Source<'_> {
                 bytes.clear();
             }
         }
-        if let (true, WeightScales::Matrix(scale)) = (*kind == I2_S, &source.scales) {
+        if let (true, WeightScales::Matrix(scale)) = (*kind == I2_S, scales) {
             encoder.finish(*scale, &mut bytes).map_err(refuse)?;
         }
         writer.put(tensor, &bytes)?;
         Ok(written + bytes.len() as u64)
-    }
-
-    /// The order of a matrix's rows in the file.
-    fn order(&self, name: &str, cols: usize) -> Option<HeadRows> {
-        let is_turned = name.ends_with(".q_proj") || name.ends_with(".k_proj");
-        let is_permuted = is_turned && self.config.architecture == Architecture::Llama;
-        is_permuted.then_some(HeadRows {
-            head_dim: self.config.head_dim,
-            cols,
-        })
     }
 
     /// What each matrix's sums are divided by, where all of them are stored so that others read the inverse.

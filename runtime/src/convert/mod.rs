@@ -17,10 +17,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::Config;
+use crate::element::Element;
 use crate::error::LoadError;
-use crate::gguf::{I2sLayout, QuantizeError, TensorType, WriteError};
+use crate::gguf::{I2sLayout, QuantizeError, TensorType, WriteError, quantize};
 use crate::model::Files;
 use crate::weights;
 
@@ -160,16 +161,19 @@ impl<'a> Source<'a> {
     }
 }
 
-/// How many of each type.
-fn count(kinds: impl Iterator<Item = String>) -> Vec<(String, usize)> {
-    let mut counts: Vec<(String, usize)> = Vec::new();
-    for kind in kinds {
-        match counts.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((kind, 1)),
-        }
+/// The type of an embedding: that of the file.
+fn dense_kind(tensor: &Tensor<'_>) -> TensorType {
+    match (tensor.blocks, Element::of(tensor.dtype)) {
+        (Some(blocks), _) => blocks.kind(),
+        (None, Some(Element::Bf16)) => TensorType::Bf16,
+        (None, Some(Element::F16)) => TensorType::F16,
+        (None, _) => TensorType::F32,
     }
-    counts
+}
+
+/// Whether a number is stored exactly as f16.
+fn is_f16(value: f32) -> bool {
+    quantize::stored_scale(value).to_bits() == value.to_bits()
 }
 
 /// The smallest of these types that has all of the values exactly: bf16 or f16, or else f32.
@@ -180,9 +184,7 @@ fn exact_float(values: impl Iterator<Item = f32> + Clone, first: TensorType) -> 
     };
     let holds = |kind: TensorType| {
         values.clone().all(|value| match kind {
-            TensorType::F16 => {
-                crate::gguf::quantize::stored_scale(value).to_bits() == value.to_bits()
-            }
+            TensorType::F16 => is_f16(value),
             _ => value.to_bits() & 0xffff == 0,
         })
     };

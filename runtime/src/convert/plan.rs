@@ -2,10 +2,11 @@
 
 use tern_kernels::{ScaleRule, Shape, WeightScales};
 
-use super::{ConvertError, Source, TernaryType, exact_float};
+use super::{ConvertError, Source, TernaryType, exact_float, is_f16};
 use crate::config::ActivationScales;
 use crate::gguf::{I2sLayout, TensorType, quantize};
-use crate::ternary::{Ternary, ternary};
+use crate::ternary;
+use crate::trits::Trits;
 use crate::weights::layer_shapes;
 
 /// A ternary matrix of the model.
@@ -17,10 +18,8 @@ pub(super) struct Matrix {
     pub kind: TensorType,
     /// The stored scale, where it divides.
     pub divisor: Option<f32>,
-    /// Whether one scale stands for all of it.
-    pub has_one_scale: bool,
-    /// The smallest float type that has all scales exactly.
-    pub float: TensorType,
+    /// Its scales, which multiply.
+    pub scales: WeightScales,
     /// The largest difference between a scale and what `kind` stores, as a part of it.
     pub scale_error: f64,
 }
@@ -40,14 +39,10 @@ impl Source<'_> {
             .collect()
     }
 
-    /// Trits and scales; scales multiply.
-    pub fn ternary(&self, name: &str, shape: Shape) -> Result<Ternary<'_>, ConvertError> {
-        let matrix = ternary(&self.checkpoint, &self.config, name, shape)?;
-        let scales = match self.config.quantization.scale {
-            ScaleRule::Multiply => matrix.scales,
-            ScaleRule::Divide => inverse(matrix.scales),
-        };
-        Ok(Ternary { scales, ..matrix })
+    /// The trits of a matrix, whose scales are known.
+    pub fn trits(&self, matrix: &Matrix) -> Result<Trits<'_>, ConvertError> {
+        let found = ternary::trits(&self.checkpoint, &self.config, &matrix.name, matrix.shape)?;
+        Ok(found.1)
     }
 
     fn plan(
@@ -56,7 +51,7 @@ impl Source<'_> {
         shape: Shape,
         wanted: TernaryType,
     ) -> Result<Matrix, ConvertError> {
-        let stored = ternary(&self.checkpoint, &self.config, &name, shape)?.scales;
+        let stored = ternary::ternary(&self.checkpoint, &self.config, &name, shape)?.scales;
         let divisor = match (self.config.quantization.scale, &stored) {
             (ScaleRule::Divide, WeightScales::Matrix(divisor)) => Some(*divisor),
             _ => None,
@@ -79,8 +74,7 @@ impl Source<'_> {
             shape,
             kind,
             divisor,
-            has_one_scale: matches!(scales, WeightScales::Matrix(_)),
-            float: exact_float(values(&scales), TensorType::Bf16),
+            scales,
             scale_error,
         })
     }
@@ -116,7 +110,6 @@ impl Source<'_> {
     }
 
     fn exact_kind(&self, shape: Shape, scales: &WeightScales) -> TensorType {
-        let is_f16 = |scale| quantize::stored_scale(scale).to_bits() == f32::to_bits(scale);
         let fits_tq = tq_holds(shape, scales).is_ok() && values(scales).all(is_f16);
         let is_by_token = self.config.quantization.activations == ActivationScales::Token;
         if is_by_token && i2_s_holds(shape, scales).is_ok() {
@@ -157,7 +150,7 @@ fn tq_holds(shape: Shape, scales: &WeightScales) -> Result<(), String> {
 }
 
 /// All scales.
-fn values(scales: &WeightScales) -> impl Iterator<Item = f32> + Clone + '_ {
+pub(super) fn values(scales: &WeightScales) -> impl Iterator<Item = f32> + Clone + '_ {
     let (one, many): (&[f32], &[f32]) = match scales {
         WeightScales::Matrix(scale) => (std::slice::from_ref(scale), &[]),
         WeightScales::Rows(scales) | WeightScales::Groups { scales, .. } => (&[], scales),
@@ -195,11 +188,8 @@ pub(super) fn group(scales: &WeightScales, cols: usize) -> usize {
 
 fn inverse(scales: WeightScales) -> WeightScales {
     match scales {
-        WeightScales::Matrix(scale) => WeightScales::Matrix(1.0 / scale),
-        WeightScales::Rows(scales) => {
-            WeightScales::Rows(scales.into_iter().map(|scale| 1.0 / scale).collect())
-        }
         // Those of groups always multiply.
-        scales @ WeightScales::Groups { .. } => scales,
+        WeightScales::Groups { .. } => scales,
+        _ => scales.map(|scale| 1.0 / scale),
     }
 }

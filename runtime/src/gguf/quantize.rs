@@ -7,6 +7,7 @@ mod k;
 
 use super::error::QuantizeError;
 use super::types::{I2sLayout, TensorType};
+use crate::element::f32_to_bf16;
 use crate::ops::half;
 
 const FROM_NUMBERS: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K, TQ1_0 and TQ2_0";
@@ -239,10 +240,8 @@ fn push_f16(x: f32, out: &mut Vec<u8>) -> Option<()> {
 
 /// The nearest bf16, ties to even; nothing where that is infinite.
 fn bf16(x: f32) -> Option<u16> {
-    let bits = x.to_bits();
-    // The largest finite number is 0x7f7f_ffff, so this does not overflow.
-    let rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    (rounded & 0x7fff < 0x7f80).then_some(rounded as u16)
+    let rounded = f32_to_bf16(x);
+    (rounded & 0x7fff < 0x7f80).then_some(rounded)
 }
 
 /// The reciprocal of a scale, 0 for 0.

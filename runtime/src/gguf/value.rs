@@ -142,6 +142,25 @@ impl<'a> Value<'a> {
         Some((value, rest))
     }
 
+    /// Its type.
+    pub(super) fn kind(&self) -> ValueKind {
+        match self {
+            Value::U8(_) => ValueKind::U8,
+            Value::I8(_) => ValueKind::I8,
+            Value::U16(_) => ValueKind::U16,
+            Value::I16(_) => ValueKind::I16,
+            Value::U32(_) => ValueKind::U32,
+            Value::I32(_) => ValueKind::I32,
+            Value::U64(_) => ValueKind::U64,
+            Value::I64(_) => ValueKind::I64,
+            Value::F32(_) => ValueKind::F32,
+            Value::F64(_) => ValueKind::F64,
+            Value::Bool(_) => ValueKind::Bool,
+            Value::String(_) => ValueKind::String,
+            Value::Array(_) => ValueKind::Array,
+        }
+    }
+
     /// An integer of any width.
     pub fn integer(self) -> Option<i128> {
         Some(match self {
@@ -161,28 +180,23 @@ impl<'a> Value<'a> {
 /// The value and its type, for messages: shortened.
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self {
-            Value::U8(_) => ValueKind::U8,
-            Value::I8(_) => ValueKind::I8,
-            Value::U16(_) => ValueKind::U16,
-            Value::I16(_) => ValueKind::I16,
-            Value::U32(_) => ValueKind::U32,
-            Value::I32(_) => ValueKind::I32,
-            Value::U64(_) => ValueKind::U64,
-            Value::I64(_) => ValueKind::I64,
-            Value::F32(x) => return write!(f, "{x} (f32)"),
-            Value::F64(x) => return write!(f, "{x} (f64)"),
-            Value::Bool(x) => return write!(f, "{x} (bool)"),
+        match self {
+            Value::F32(x) => write!(f, "{x} (f32)"),
+            Value::F64(x) => write!(f, "{x} (f64)"),
+            Value::Bool(x) => write!(f, "{x} (bool)"),
             Value::String(text) => {
                 let start = &text[..text.len().min(256)];
                 let text = shorten(String::from_utf8_lossy(start));
-                return write!(f, "\"{text}\" (string)");
+                write!(f, "\"{text}\" (string)")
             }
-            Value::Array(array) => {
-                return write!(f, "an array of {} {}", array.len, array.kind.name());
-            }
-        };
-        write!(f, "{} ({})", self.integer().unwrap_or(0), kind.name())
+            Value::Array(array) => write!(f, "an array of {} {}", array.len, array.kind.name()),
+            _ => write!(
+                f,
+                "{} ({})",
+                self.integer().unwrap_or(0),
+                self.kind().name()
+            ),
+        }
     }
 }
 

@@ -111,21 +111,7 @@ impl<T: SetValue + Default> SetValue for &[T] {
 /// A value of another file.
 impl SetValue for Value<'_> {
     fn kind(&self) -> ValueKind {
-        match self {
-            Value::U8(_) => ValueKind::U8,
-            Value::I8(_) => ValueKind::I8,
-            Value::U16(_) => ValueKind::U16,
-            Value::I16(_) => ValueKind::I16,
-            Value::U32(_) => ValueKind::U32,
-            Value::I32(_) => ValueKind::I32,
-            Value::F32(_) => ValueKind::F32,
-            Value::Bool(_) => ValueKind::Bool,
-            Value::String(_) => ValueKind::String,
-            Value::Array(_) => ValueKind::Array,
-            Value::U64(_) => ValueKind::U64,
-            Value::I64(_) => ValueKind::I64,
-            Value::F64(_) => ValueKind::F64,
-        }
+        Value::kind(self)
     }
 
     fn push(&self, out: &mut Vec<u8>) {

@@ -15,8 +15,8 @@ use crate::config::{
 use crate::error::shorten;
 use crate::gguf::{Gguf, GgufError, Metadata, Scales};
 
-/// Rows of the embedding of BitNet b1.58 2B4T, which some programs convert under the name of an older architecture.
-const VOCABULARY_OF_2B4T: usize = 128_256;
+/// Rows of the embedding of BitNet b1.58 2B4T, which some programs convert under the name of an older architecture, and lose its activation.
+pub(crate) const VOCABULARY_OF_2B4T: usize = 128_256;
 /// Bases and factors accepted of rotary embedding.
 const THETA: RangeInclusive<f64> = 1.0..=1e12;
 const FACTOR: RangeInclusive<f64> = 1e-3..=1e6;
@@ -58,7 +58,8 @@ pub(super) fn config(gguf: &Gguf<'_>, notes: &mut Vec<String>) -> Result<Config,
         ));
     }
     let vocab_size = vocabulary(gguf, &keys, hidden_size, notes)?;
-    let (activation, activation_reason) = activation(&keys, architecture, vocab_size)?;
+    let (activation, activation_reason, activation_is_stated) =
+        activation(&keys, architecture, vocab_size)?;
     let head_dim = head_dim(&keys, hidden_size, heads)?;
     let rope_theta = keys.float_or("rope.freq_base", THETA, 10_000.0)?;
     let context = keys.size_or("context_length", 1..=1 << 24, 2048)?;
@@ -74,6 +75,7 @@ pub(super) fn config(gguf: &Gguf<'_>, notes: &mut Vec<String>) -> Result<Config,
         context,
         activation,
         activation_reason,
+        activation_is_stated,
         rms_norm_eps: keys
             .float("attention.layer_norm_rms_epsilon", EPSILON)?
             .ok_or_else(|| keys.missing("attention.layer_norm_rms_epsilon", "a number above 0"))?,
@@ -264,12 +266,13 @@ fn activation(
     keys: &Keys<'_>,
     architecture: Architecture,
     vocab_size: usize,
-) -> Result<(Activation, Cow<'static, str>), GgufError> {
+) -> Result<(Activation, Cow<'static, str>, bool), GgufError> {
     for key in ["hidden_activation", "hidden_act"] {
         let of = |activation| {
             Ok((
                 activation,
                 format!("{}.{key} in the metadata", keys.name).into(),
+                true,
             ))
         };
         match keys.text(key)? {
@@ -280,7 +283,7 @@ fn activation(
         }
     }
     let name = keys.name;
-    Ok(match (architecture, name) {
+    let (activation, reason): (_, Cow<'static, str>) = match (architecture, name) {
         (Architecture::BitNet, "bitnet") if vocab_size == VOCABULARY_OF_2B4T => (
             Activation::Relu2,
             "what BitNet b1.58 2B4T has, whose vocabulary this is; the file's architecture, \"bitnet\", has silu".into(),
@@ -297,7 +300,8 @@ fn activation(
             Activation::Silu,
             format!("what every \"{name}\" model has").into(),
         ),
-    })
+    };
+    Ok((activation, reason, false))
 }
 
 /// Whether activations are int8 for a whole position, as BitNet models are trained, or by groups. llama-style files do not say.

@@ -19,7 +19,8 @@ use crate::gguf::{Gguf, GgufError, GgufOptions, I2sLayout, TensorType};
 use crate::text::TextFiles;
 use names::Role;
 
-pub(crate) use scales::{Q4_CODES, find_scales, scaled};
+pub(crate) use config::VOCABULARY_OF_2B4T;
+pub(crate) use scales::{Q4_CODES, find_scales};
 
 /// tern's own key: whether activations are rounded with one scale for a position ("token"), or by groups.
 pub(crate) const ACTIVATIONS_KEY: &str = "tern.activation_scales";
@@ -84,10 +85,7 @@ impl<'a> GgufModel<'a> {
             TensorType::Bf16 => (Dtype::BF16, None),
             _ => (Dtype::U8, Some(found)),
         };
-        let is_permuted = self.config.architecture == Architecture::Llama
-            && [".q_proj.weight", ".k_proj.weight"]
-                .iter()
-                .any(|end| name.ends_with(end));
+        let linear = name.strip_suffix(".weight").unwrap_or_default();
         Some(Tensor {
             file: found.file(),
             name: found.name().to_owned(),
@@ -95,10 +93,7 @@ impl<'a> GgufModel<'a> {
             shape: found.dims().iter().rev().map(|&dim| dim as usize).collect(),
             data: found.data(),
             blocks,
-            order: is_permuted.then_some(HeadRows {
-                head_dim: self.config.head_dim,
-                cols: found.cols(),
-            }),
+            order: HeadRows::of(&self.config, linear, found.cols()),
         })
     }
 
@@ -123,6 +118,16 @@ pub(crate) struct HeadRows {
 }
 
 impl HeadRows {
+    /// That of a linear layer, by its name, with so many columns; `None` where rows are in transformers' order.
+    pub fn of(config: &Config, linear: &str, cols: usize) -> Option<HeadRows> {
+        let is_turned = linear.ends_with(".q_proj") || linear.ends_with(".k_proj");
+        let is_permuted = is_turned && config.architecture == Architecture::Llama;
+        is_permuted.then_some(HeadRows {
+            head_dim: config.head_dim,
+            cols,
+        })
+    }
+
     /// Where row `row` of transformers' order stands in the file.
     pub fn in_file(self, row: usize) -> usize {
         let (head, i, half) = (row / self.head_dim, row % self.head_dim, self.head_dim / 2);
@@ -179,16 +184,21 @@ fn divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>, GgufEr
     Ok(Some(divisors))
 }
 
-/// `GGUF version 3, 332 tensors (210 I2_S, …), written by …`.
-fn provenance(gguf: &Gguf<'_>) -> String {
-    let mut kinds: Vec<(TensorType, usize)> = Vec::new();
-    for tensor in gguf.tensors() {
-        match kinds.iter_mut().find(|(kind, _)| *kind == tensor.kind()) {
+/// How many of each kind, in the order in which they come.
+pub(crate) fn count<T: PartialEq>(kinds: impl Iterator<Item = T>) -> Vec<(T, usize)> {
+    let mut counts: Vec<(T, usize)> = Vec::new();
+    for kind in kinds {
+        match counts.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, count)) => *count += 1,
-            None => kinds.push((tensor.kind(), 1)),
+            None => counts.push((kind, 1)),
         }
     }
-    let kinds: Vec<String> = kinds
+    counts
+}
+
+/// `GGUF version 3, 332 tensors (210 I2_S, …), written by …`.
+fn provenance(gguf: &Gguf<'_>) -> String {
+    let kinds: Vec<String> = count(gguf.tensors().map(|tensor| tensor.kind()))
         .iter()
         .map(|(kind, count)| format!("{count} {kind}"))
         .collect();

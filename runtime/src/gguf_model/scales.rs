@@ -47,17 +47,4 @@ pub(crate) fn find_scales(
     Ok(coarsest(magnitudes, shape, group))
 }
 
-/// Scales times a factor.
-pub(crate) fn scaled(scales: WeightScales, factor: f32) -> WeightScales {
-    let each = |scales: Vec<f32>| scales.into_iter().map(|scale| scale * factor).collect();
-    match scales {
-        WeightScales::Matrix(scale) => WeightScales::Matrix(scale * factor),
-        WeightScales::Rows(scales) => WeightScales::Rows(each(scales)),
-        WeightScales::Groups { group, scales } => WeightScales::Groups {
-            group,
-            scales: each(scales),
-        },
-    }
-}
-
 const _: () = assert!(TensorType::Q4_0.block() == 32);

@@ -9,14 +9,11 @@ use crate::config::{
     Activation, ActivationScales, Architecture, Config, RopeScaling, WeightSource,
 };
 use crate::gguf::TensorType;
-use crate::gguf_model::{GgufModel, names};
+use crate::gguf_model::{GgufModel, VOCABULARY_OF_2B4T, names};
 use crate::linear::ScalesFound;
 use crate::text::TextFiles;
 use crate::tokenizer::Tokenizer;
 use crate::weights::layer_shapes;
-
-/// Rows of the embedding of BitNet b1.58 2B4T, whose conversions lose its activation.
-const VOCABULARY_OF_2B4T: usize = 128_256;
 
 /// Remarks on the configuration and the matrices of a layer, one a line.
 pub(super) fn notes(config: &Config, matrices: &[Matrix]) -> Vec<String> {
@@ -28,12 +25,10 @@ pub(super) fn notes(config: &Config, matrices: &[Matrix]) -> Vec<String> {
 fn activation(config: &Config) -> Option<String> {
     let (name, reason) = (config.activation.name(), &config.activation_reason);
     let of = |other: &str| format!("--ffn-act {other} tries the other");
-    let is_asked = reason.starts_with("asked for");
-    let is_key = !is_asked
-        && (reason.starts_with("hidden_act")
-            || reason.ends_with(" in the metadata") && !reason.contains("for want"));
     match (config.architecture, config.activation) {
-        _ if !is_key => Some(format!("the feed-forward activation, {name}, is {reason}")),
+        _ if !config.activation_is_stated => {
+            Some(format!("the feed-forward activation, {name}, is {reason}"))
+        }
         (Architecture::BitNet, Activation::Silu) if config.vocab_size == VOCABULARY_OF_2B4T => {
             Some(format!(
                 "suspicious: {name} with the vocabulary of BitNet b1.58 2B4T, which has relu2; {}",

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tern_kernels::{PackedMatrix, Packing, Pages, Planner, Shape, WeightScales};
 
 use super::{
@@ -17,6 +17,7 @@ use crate::element::Element;
 use crate::error::LoadError;
 use crate::gguf::I2sLayout;
 use crate::head::HeadCopy;
+use crate::header;
 use crate::model::{Files, HeadMode};
 use crate::ternary::{PROJECTIONS, choose, groups, ternary, trits};
 use crate::weights::{self, layer_norms, layer_shapes, norm_tensor};
@@ -268,7 +269,7 @@ impl Source<'_> {
         progress: &mut dyn FnMut(u64, u64) -> bool,
     ) -> Result<u64, PackFileError> {
         let entries = padded(entries);
-        let header = header(&entries);
+        let header = file_header(&entries);
         let data: usize = entries.iter().map(|entry| entry.bytes).sum();
         let total = (header.len() + data) as u64;
         let mut sums = vec![checksum(&header)];
@@ -394,7 +395,7 @@ fn padded(entries: Vec<Entry>) -> Vec<Entry> {
 }
 
 /// The header with its length before it, so long that the data begins a page.
-fn header(entries: &[Entry]) -> Vec<u8> {
+fn file_header(entries: &[Entry]) -> Vec<u8> {
     let mut facts = Map::new();
     let mut fact = |key: String, value: String| facts.insert(key, Value::String(value));
     fact(FORMAT_KEY.to_owned(), FORMAT.to_owned());
@@ -404,20 +405,9 @@ fn header(entries: &[Entry]) -> Vec<u8> {
             fact(format!("{PACKING_KEY}{}", entry.name), packing.to_string());
         }
     }
-    let mut header = Map::new();
-    header.insert("__metadata__".to_owned(), Value::Object(facts));
-    let mut offset = 0;
-    for entry in entries {
-        let end = offset + entry.bytes;
-        header.insert(
-            entry.name.clone(),
-            json!({ "dtype": entry.dtype, "shape": entry.shape, "data_offsets": [offset, end] }),
-        );
-        offset = end;
-    }
-    let mut json = Value::Object(header).to_string().into_bytes();
-    json.resize((8 + json.len()).next_multiple_of(PAGE) - 8, b' ');
-    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
-    bytes.extend(json);
-    bytes
+    let tensors = entries.iter().map(|entry| {
+        let bytes = entry.bytes as u64;
+        (&entry.name[..], entry.dtype, &entry.shape[..], bytes)
+    });
+    header::write(facts, tensors, PAGE)
 }

@@ -5,6 +5,10 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+
 use super::bpe::{Bpe, Merges};
 use super::own::{Encoder, Own};
 use super::special::SpecialTokens;
@@ -109,7 +113,9 @@ fn lines(bytes: &[u8]) -> Result<Vec<Box<[u8]>>, String> {
         };
         let mut fields = line.split(|&byte| byte == b' ');
         let (token, rank) = (fields.next().unwrap_or_default(), fields.next());
-        let token = decode_base64(token).ok_or_else(|| malformed("is not base64"))?;
+        let token = BASE64
+            .decode(token)
+            .map_err(|_| malformed("is not base64"))?;
         if token.is_empty() || token.len() > MAX_TOKEN {
             return Err(malformed(&format!("has a token of {} bytes", token.len())));
         }
@@ -124,38 +130,11 @@ fn lines(bytes: &[u8]) -> Result<Vec<Box<[u8]>>, String> {
     Ok(tokens)
 }
 
-/// Standard base64 with padding.
-fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let (groups, rest) = text.as_chunks::<4>();
-    if !rest.is_empty() {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(groups.len() * 3);
-    for (index, group) in groups.iter().enumerate() {
-        let padding = group.iter().rev().take_while(|&&byte| byte == b'=').count();
-        if padding > 2 || padding > 0 && index + 1 < groups.len() {
-            return None;
-        }
-        let mut bits = 0u32;
-        for &digit in &group[..4 - padding] {
-            bits = bits << 6 | u32::from(base64_digit(digit)?);
-        }
-        bits <<= 6 * padding;
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..4 - padding]);
-    }
-    Some(bytes)
-}
-
-fn base64_digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'A'..=b'Z' => Some(digit - b'A'),
-        b'a'..=b'z' => Some(digit - b'a' + 26),
-        b'0'..=b'9' => Some(digit - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
-}
+/// Standard base64 with padding. What is left over in the last digit is passed over.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 #[cfg(test)]
 mod tests {
@@ -174,11 +153,12 @@ mod tests {
 
     #[test]
     fn base64_is_decoded_strictly() {
-        assert_eq!(decode_base64(b"IQ=="), Some(b"!".to_vec()));
-        assert_eq!(decode_base64(b"IHRoZQ=="), Some(b" the".to_vec()));
-        assert_eq!(decode_base64(b"/+8h"), Some(vec![0xff, 0xef, 0x21]));
+        let decode = |text: &[u8]| BASE64.decode(text).ok();
+        assert_eq!(decode(b"IQ=="), Some(b"!".to_vec()));
+        assert_eq!(decode(b"IHRoZQ=="), Some(b" the".to_vec()));
+        assert_eq!(decode(b"/+8h"), Some(vec![0xff, 0xef, 0x21]));
         for bad in ["I", "IQ=", "=Q==", "IQ==IQ==", "I!==", "===="] {
-            assert_eq!(decode_base64(bad.as_bytes()), None, "{bad}");
+            assert_eq!(decode(bad.as_bytes()), None, "{bad}");
         }
     }
 }
