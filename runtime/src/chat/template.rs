@@ -7,7 +7,7 @@ use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior};
 use serde::Serialize as _;
 
 use super::prepare::{HELD, held, prepare};
@@ -281,7 +281,7 @@ fn environment() -> Environment<'static> {
     }
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(method);
     environment.add_function(
         "raise_exception",
         |message: String| -> Result<Value, Error> {
@@ -292,6 +292,21 @@ fn environment() -> Environment<'static> {
     environment.add_function("strftime_now", |format: String| date::now(&format));
     environment.add_filter("tojson", to_json);
     environment
+}
+
+/// Python's methods, but for `str.format`: minijinja 3.1.0 panics on field names with characters beyond ASCII, and no model's template
+/// calls it. (The filter `format` is another thing, and works.)
+fn method(
+    state: &mut State,
+    value: &Value,
+    name: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
+    if name == "format" {
+        let detail = "str.format is not supported: join texts with ~, or use the filter format";
+        return Err(Error::new(ErrorKind::UnknownMethod, detail));
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments)
 }
 
 /// JSON as Python writes it, and not made safe for HTML as Jinja's own filter does.
