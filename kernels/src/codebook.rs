@@ -361,13 +361,17 @@ mod x86 {
                     2 => vector.high.as_chunks::<LINE>().0.as_chunks::<CODES>().0,
                     _ => low,
                 };
+                // A row by itself is followed by nothing that is wanted.
+                let has_more = lines.len() > panel;
                 for (lines, out) in lines.chunks_exact(panel).zip(out.as_chunks_mut::<ROWS>().0) {
                     // Of two digits, or of every other place: chains of additions that do not wait for each other.
                     let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
                     for ((lines, high), low) in lines.as_chunks::<ROWS>().0.iter().zip(high).zip(low) {
                         let mut codes = [_mm512_setzero_si512(); ROWS];
                         for (codes, line) in codes.iter_mut().zip(lines) {
-                            fetch(line);
+                            if has_more {
+                                fetch(line);
+                            }
                             *codes = load512(line);
                         }
                         for place in 0..CODES {
@@ -460,10 +464,13 @@ mod x86 {
             2 => vector.high.as_chunks::<LINE>().0.as_chunks::<CODES>().0,
             _ => low,
         };
+        let has_more = lines.len() > panel;
         for (lines, out) in lines.chunks_exact(panel).zip(out.as_chunks_mut::<ROWS>().0) {
             let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
             for ((lines, high), low) in lines.as_chunks::<ROWS>().0.iter().zip(high).zip(low) {
-                lines.iter().for_each(fetch);
+                if has_more {
+                    lines.iter().for_each(fetch);
+                }
                 for half in 0..2 {
                     let part = |digits: &[i8; LINE]| load256(&digits.as_chunks::<HALF>().0[half]);
                     for (line, sums) in lines.iter().zip(&mut sums) {

@@ -322,10 +322,17 @@ impl Planes {
         bytemuck::cast_slice(&self.planes[index].errors)
     }
 
-    /// Asks for the codes of a row of plane `index`, whose rows are not interleaved, so that they are near when they are multiplied.
+    /// Asks for a row of plane `index`, whose rows are not interleaved, so that it is near when it is multiplied.
     pub fn fetch(&self, index: usize, row: usize) {
         let plane = &self.planes[index];
-        tern_kernels::codebook::fetch(&plane.codes[row * plane.row_bytes..][..plane.row_bytes]);
+        let parts = [
+            (&plane.codes, plane.row_bytes),
+            (&plane.scales, 4),
+            (&plane.errors, 4),
+        ];
+        for (part, len) in parts {
+            tern_kernels::codebook::fetch(&part[row * len..][..len]);
+        }
     }
 
     /// Adds the products of the rows of plane `index` with the query, at most [`CHUNK`] of them. Rows of the first plane start at a multiple of
@@ -348,6 +355,17 @@ impl Planes {
             .dot(plane.is_interleaved, codes, &query.digits, sums);
         let scales: &[f32] = bytemuck::cast_slice(&plane.scales);
         scale(sums, query.step, &scales[rows], out);
+    }
+
+    /// The product of one row of plane `index`, whose rows are not interleaved, with the query.
+    pub fn product(&self, index: usize, row: usize, query: &Query) -> f64 {
+        let plane = &self.planes[index];
+        let codes = &plane.codes[row * plane.row_bytes..][..plane.row_bytes];
+        let (mut sums, mut product) = ([[0; 2]], [0.0]);
+        plane.codebook.dot(false, codes, &query.digits, &mut sums);
+        let scales: &[f32] = bytemuck::cast_slice(&plane.scales);
+        scale(&sums, query.step, &scales[row..=row], &mut product);
+        product[0]
     }
 
     /// What all planes say of the logits of the rows of `range`: of each query to its slice of `out`, NaN where there is none.

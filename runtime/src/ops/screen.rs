@@ -302,12 +302,9 @@ impl Screen {
         if !might {
             return false;
         }
-        let mut product = [f64::from(estimate)];
-        self.planes
-            .add_products(1, row..row + 1, query, &mut product);
+        let estimate_now = f64::from(estimate) + self.planes.product(1, row, query);
         read.bytes += self.planes.row_bytes(1) as u64;
         // The first plane's part is still the rounded one, and its rounding part of what `upper` allows for.
-        let [estimate_now] = product;
         let slack = f64::from(estimate.abs()) * f64::from(f32::EPSILON);
         weights.upper(estimate_now as f32, error, norm) + slack < floor
     }
