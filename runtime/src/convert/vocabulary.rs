@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ConvertError, Source};
 use crate::gguf::{Header, WriteError};
-use crate::gguf_model::text::{HUGGINGFACE, TEMPLATE};
+use crate::gguf_model::text::{HUGGINGFACE, SPACE_AFTER_CONTROL, TEMPLATE};
 use crate::json::Object;
 use crate::text::TokenizerFile;
 use crate::tokenizer::Vocabulary;
@@ -96,6 +96,9 @@ fn lists(vocabulary: &Vocabulary, header: &mut Header) -> Result<(), WriteError>
         if let Some(flag) = flag {
             header.set(&key(name), flag)?;
         }
+    }
+    if let Some(flag) = vocabulary.space_after_control {
+        header.set(SPACE_AFTER_CONTROL, flag)?;
     }
     Ok(())
 }

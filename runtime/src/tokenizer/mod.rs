@@ -12,6 +12,8 @@ mod expansion;
 mod huggingface;
 mod merge;
 mod own;
+mod protobuf;
+mod sentencepiece;
 pub(crate) mod special;
 mod split;
 mod spm;

@@ -87,7 +87,6 @@ pub(super) fn parse(bytes: &[u8], file: &str) -> Result<Own, TokenizerError> {
         bos: Some(ordinary + BEGIN_OF_TEXT),
         eos: Some(ordinary + END_OF_TEXT),
         add_bos: true,
-        strip_space: false,
         notes: Vec::new(),
     })
 }
@@ -103,8 +102,7 @@ fn lines(bytes: &[u8]) -> Result<Vec<Box<[u8]>>, String> {
         let number = index + 1;
         let malformed = |what: &str| {
             format!(
-                "line {number} {what}; expected tiktoken's format: a token in base64, a space, its rank, counting up from 0. If this is \
-                 SentencePiece's tokenizer.model, use the tokenizer.json beside it"
+                "line {number} {what}; expected tiktoken's format: a token in base64, a space, its rank, counting up from 0"
             )
         };
         let mut fields = line.split(|&byte| byte == b' ');
