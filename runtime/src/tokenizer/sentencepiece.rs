@@ -45,7 +45,7 @@ mod normalizer {
 const MODEL_TYPES: [&str; 5] = ["", "Unigram", "BPE", "word", "character"];
 const BPE: u64 = 2;
 
-const ADVICE: &str = "let transformers make a tokenizer.json beside it (AutoTokenizer.from_pretrained(folder).save_pretrained(folder)), or move the \
+pub(super) const ADVICE: &str = "let transformers make a tokenizer.json beside it (AutoTokenizer.from_pretrained(folder).save_pretrained(folder)), or move the \
                       file out of the folder to run the model from token ids";
 
 /// What the file says; what it does not say is as the format's defaults are.
@@ -90,9 +90,13 @@ impl<'a> Spec<'a> {
                     self.whitespace_as_suffix = flag != 0;
                 }
                 (trainer::BYTE_FALLBACK, Value::Varint(flag)) => self.byte_fallback = flag != 0,
-                (trainer::BOS, Value::Bytes(name)) => self.names[0] = name,
-                (trainer::EOS, Value::Bytes(name)) => self.names[1] = name,
-                (trainer::PAD, Value::Bytes(name)) => self.names[2] = name,
+                (number @ trainer::BOS..=trainer::PAD, Value::Bytes(name)) => {
+                    let index = (number - trainer::BOS) as usize;
+                    self.names[index] = match name {
+                        b"" => Spec::default().names[index],
+                        name => name,
+                    };
+                }
                 _ => (),
             }
         }
