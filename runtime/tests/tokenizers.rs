@@ -84,6 +84,30 @@ fn a_small_vocabulary_gives_the_ids_of_tiktoken() {
     assert_tiktoken(&folder().join("tiny.tiktoken"), &json("tiny.tiktoken.json"));
 }
 
+/// GGUF files have merges, which tiktoken's do not: with those that were found again the ids are the same.
+#[test]
+fn tiktoken_files_become_lists_with_the_same_ids() {
+    let file = fs::read(folder().join("tiny.tiktoken")).unwrap();
+    let own = Tokenizer::from_tiktoken(&file, "tiny").unwrap();
+    let lists = Vocabulary::from_tiktoken(&file, "tiny").unwrap();
+    let made = Tokenizer::from_vocabulary(lists, "tiny").unwrap();
+    assert_eq!(made.notes(), [""; 0]);
+    assert_eq!(made.vocab_size(), own.vocab_size());
+    let long = format!("{}{}", "a".repeat(999), " ".repeat(99));
+    let cases = json("tiny.tiktoken.json")["cases"].clone();
+    let cases = cases.as_array().unwrap().iter();
+    let cases = cases.map(|case| case["text"].as_str().unwrap().to_owned());
+    for text in cases.chain([text(2, 200_000, true), text(12, 200_000, false), long]) {
+        let (found, expected) = (made.encode(&text, true), own.encode(&text, true));
+        let (found, expected) = (found.unwrap(), expected.unwrap());
+        assert_eq!(found, expected);
+        assert_eq!(
+            made.decode(&found, true).unwrap(),
+            own.decode(&expected, true).unwrap()
+        );
+    }
+}
+
 /// Llama 3's real vocabulary, whose licence keeps it out of the repository.
 #[test]
 fn llama3_gives_the_ids_of_tiktoken() {

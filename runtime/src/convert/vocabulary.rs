@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{ConvertError, Source};
+use crate::error::LoadError;
 use crate::gguf::{Header, WriteError};
 use crate::gguf_model::text::{HUGGINGFACE, SPACE_AFTER_CONTROL, TEMPLATE};
 use crate::json::Object;
@@ -38,9 +39,10 @@ pub(super) fn keys(source: &Source<'_>, header: &mut Header) -> Result<Vec<Strin
     }
     match &text.tokenizer {
         None => notes.push("the model has no tokenizer".to_owned()),
-        Some((TokenizerFile::Tiktoken(_), file)) => notes.push(format!(
-            "the tokenizer, {file}, is not carried over: put the model's tokenizer.json beside it and convert again"
-        )),
+        Some((TokenizerFile::Tiktoken(bytes), file)) => {
+            let vocabulary = Vocabulary::from_tiktoken(bytes, file).map_err(LoadError::from)?;
+            lists(&padded(&vocabulary, source.config.vocab_size), header)?;
+        }
         Some((TokenizerFile::Vocabulary(vocabulary), _)) => {
             lists(&padded(vocabulary, source.config.vocab_size), header)?;
         }

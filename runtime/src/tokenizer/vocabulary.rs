@@ -243,6 +243,15 @@ impl Vocabulary {
         })
     }
 
+    /// The lists of tiktoken's `tokenizer.model` of the Llama 3 family. `file` is the name used in messages.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Lists`].
+    pub fn from_tiktoken(bytes: &[u8], file: &str) -> Result<Vocabulary, TokenizerError> {
+        super::tiktoken::vocabulary(bytes, file)
+    }
+
     /// SentencePiece's `tokenizer.model` of these lists, or `None` where they are not of the kind llama with scores.
     pub fn to_sentencepiece(&self) -> Option<Vec<u8>> {
         let is_llama = self.model == "llama" && self.scores.len() >= self.tokens.len();
