@@ -273,7 +273,7 @@ pub enum TokenizerError {
     },
     /// The model has no tokenizer.
     #[error(
-        "{model}: no tokenizer.json (nor Llama 3's tokenizer.model), so text cannot be read or written; give token ids instead"
+        "{model}: no tokenizer.json (nor tokenizer.model), so text cannot be read or written; give token ids instead"
     )]
     Absent {
         /// The model's name.

@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 
 use crate::chat::{ChatTemplate, Message};
+use crate::error::TokenizerError;
 use crate::tokenizer::{Tokenizer, Vocabulary};
 
 /// A text with what tokenizers cut at: digits, cases, marks, spaces, bytes in several kinds of characters.
@@ -15,6 +16,7 @@ const TEXT: &str = "It's 12345 tests!  \n\n\tnaïve 東京 🙂 <|eot_id|></s> �
 ///
 /// * `j`: `tokenizer.json`. The crate that reads it panics for some; a fuzzer's panic hook must let pass what
 ///   [`tokenizer_panic_is_contained`](crate::tokenizer_panic_is_contained) says is caught.
+/// * `s`: SentencePiece's `tokenizer.model`. What is read is written and read again.
 /// * `t`: tiktoken's `tokenizer.model`.
 /// * `v`: metadata, in lines. The first is the model's name and the rule that cuts texts, with a space between. Then a line for each token: the
 ///   digit of its type, a signed byte as its score, the token; or `m` and a merge. Behind a line `+` one token for each byte follows.
@@ -24,6 +26,7 @@ pub fn tokenizer(bytes: &[u8]) {
     };
     let made = match form {
         b'j' => Tokenizer::parse(rest, "fuzz"),
+        b's' => sentencepiece(rest),
         b't' => Tokenizer::from_tiktoken(rest, "fuzz"),
         _ => Tokenizer::from_vocabulary(vocabulary(rest), "fuzz"),
     };
@@ -46,6 +49,27 @@ pub fn tokenizer(bytes: &[u8]) {
     let _ = tokenizer.decode(&[0, 1, u32::MAX], true);
     let _ = tokenizer.end_of_turn_ids();
     let _ = tokenizer.check_vocabulary(10, "fuzz");
+}
+
+/// SentencePiece's file.
+///
+/// # Panics
+///
+/// The file is another one when it is written.
+fn sentencepiece(bytes: &[u8]) -> Result<Tokenizer, TokenizerError> {
+    let vocabulary = Vocabulary::from_sentencepiece(bytes, "fuzz")?;
+    if let Some(written) = vocabulary.to_sentencepiece() {
+        // A name that no piece has is not written.
+        let again = Vocabulary {
+            bos_id: vocabulary.bos_id,
+            eos_id: vocabulary.eos_id,
+            padding_id: vocabulary.padding_id,
+            add_bos: vocabulary.add_bos,
+            ..Vocabulary::from_sentencepiece(&written, "written")?
+        };
+        assert_eq!(again, vocabulary);
+    }
+    Tokenizer::from_vocabulary(vocabulary, "fuzz")
 }
 
 /// Metadata out of lines.

@@ -33,6 +33,8 @@ pub struct Summary {
     pub model: String,
     /// Its configuration.
     pub config: Config,
+    /// What kind of tokenizer it has, and in which file.
+    pub tokenizer: Option<String>,
     /// Threads that it is, or would be, split over.
     pub threads: usize,
     /// Number of weights.
@@ -188,6 +190,7 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
     notes.extend(summary.notes.iter().cloned());
     notes.extend(notes::unloaded_vocabulary(files.text(), &config));
     Ok(Summary {
+        tokenizer: files.text().described(),
         packed: packed.map(|packed| packed_summary(&packed, &config, planner, threads)),
         notes,
         ..summary
@@ -286,6 +289,7 @@ impl Model {
             head,
             matrices.collect(),
         );
+        summary.tokenizer = self.tokenizer_description().map(str::to_owned);
         let tokenizer = self.tokenizer().ok();
         let vocabulary = tokenizer.and_then(|tokenizer| notes::vocabulary(tokenizer, config));
         summary.notes.extend(vocabulary);
@@ -326,6 +330,7 @@ impl Summary {
             packed: None,
             model,
             config: config.clone(),
+            tokenizer: None,
             threads,
             parameters: Parameters {
                 ternary: ternary(|m| m.rows as u64 * m.cols as u64),

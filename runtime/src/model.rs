@@ -139,6 +139,7 @@ pub struct Model {
     pub(crate) weights: Weights,
     pub(crate) rope: Rope,
     tokenizer: Option<Tokenizer>,
+    tokenizer_description: Option<String>,
     template: TemplateSource,
     stop_ids: Vec<u32>,
     threads: usize,
@@ -148,7 +149,7 @@ pub struct Model {
 impl Model {
     /// Loads a model from a folder as published on Hugging Face: `config.json`,
     /// `model.safetensors` or its shards with their index, and, where they exist, `tokenizer.json`
-    /// and `generation_config.json`. Or from a GGUF file, of a split model the first; or from the file that
+    /// (or tiktoken's or SentencePiece's `tokenizer.model`) and `generation_config.json`. Or from a GGUF file, of a split model the first; or from the file that
     /// [`pack`](crate::pack) made of either.
     ///
     /// # Errors
@@ -230,6 +231,11 @@ impl Model {
             model: self.name.clone(),
         };
         self.tokenizer.as_ref().ok_or_else(absent)
+    }
+
+    /// What kind of tokenizer it has, and in which file.
+    pub(crate) fn tokenizer_description(&self) -> Option<&str> {
+        self.tokenizer_description.as_deref()
     }
 
     /// The model's chat template.
@@ -463,6 +469,7 @@ impl<'a> Files<'a> {
             config,
             weights,
             tokenizer,
+            tokenizer_description: self.text.described(),
             template: self.text.template,
             stop_ids,
             threads: options.threads,

@@ -5,18 +5,20 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::chat::TemplateSource;
 use crate::checkpoint::read_file;
-use crate::error::{ConfigError, LoadError, TokenizerError};
+use crate::error::{ConfigError, LoadError, TokenizerError, shorten};
 use crate::json::Object;
-use crate::tokenizer::{Tokenizer, Vocabulary};
+use crate::tokenizer::{Beside, Tokenizer, Vocabulary};
 
 /// Longest tokenizer accepted; the largest published ones have about 30 MB.
 const MAX_TOKENIZER: u64 = 256 << 20;
-/// Where Meta's own tokenizer is in a folder, of which the second is beside the converted model.
-const TIKTOKEN: [&str; 2] = ["tokenizer.model", "original/tokenizer.model"];
+/// Longest of the files beside a tokenizer accepted.
+const MAX_BESIDE: u64 = 16 << 20;
+/// Where SentencePiece's or tiktoken's tokenizer is in a folder. The second is the place of Meta's own files beside a converted model.
+const TOKENIZER_MODEL: [&str; 2] = ["tokenizer.model", "original/tokenizer.model"];
 /// Parts of a packed model.
 const PART_JSON: &str = crate::packed::TOKENIZER;
 const PART_TIKTOKEN: &str = "tern.tokenizer.model";
@@ -39,12 +41,12 @@ pub(crate) enum TokenizerFile {
     Json(Vec<u8>),
     /// tiktoken's `tokenizer.model`.
     Tiktoken(Vec<u8>),
-    /// GGUF metadata.
+    /// GGUF metadata, or SentencePiece's `tokenizer.model`.
     Vocabulary(Box<Vocabulary>),
 }
 
 impl TextFiles {
-    /// Of a folder as published on Hugging Face.
+    /// Of a folder as published on Hugging Face. `tokenizer.json` counts where there is one; else `tokenizer.model`, of tiktoken or SentencePiece.
     pub fn in_folder(folder: &Path) -> Result<TextFiles, LoadError> {
         let mut files = TextFiles {
             tokenizer: None,
@@ -57,18 +59,43 @@ impl TextFiles {
             files.tokenizer = Some((TokenizerFile::Json(bytes), json.display().to_string()));
             return Ok(files);
         }
-        for path in TIKTOKEN.map(|name| folder.join(name)) {
-            if path.is_file() {
-                let bytes = read_file(&path, expected, MAX_TOKENIZER)?;
-                // SentencePiece's files have the same name.
-                if is_tiktoken(&bytes) {
-                    let file = path.display().to_string();
-                    files.tokenizer = Some((TokenizerFile::Tiktoken(bytes), file));
-                    break;
-                }
+        let mut paths = TOKENIZER_MODEL.iter().map(|name| folder.join(name));
+        if let Some(path) = paths.find(|path| path.is_file()) {
+            let bytes = read_file(&path, expected, MAX_TOKENIZER)?;
+            let file = path.display().to_string();
+            if is_tiktoken(&bytes) {
+                files.tokenizer = Some((TokenizerFile::Tiktoken(bytes), file));
+            } else {
+                files.take_sentencepiece(&bytes, file, folder)?;
             }
         }
         Ok(files)
+    }
+
+    /// Takes SentencePiece's file, and what the files beside it in `folder` say.
+    fn take_sentencepiece(
+        &mut self,
+        bytes: &[u8],
+        file: String,
+        folder: &Path,
+    ) -> Result<(), LoadError> {
+        let mut vocabulary = Vocabulary::from_sentencepiece(bytes, &file)?;
+        let beside = Beside {
+            config: object(&folder.join("tokenizer_config.json"))?,
+            special: object(&folder.join("special_tokens_map.json"))?,
+            added: object(&folder.join("added_tokens.json"))?,
+        };
+        let added = beside.add_to(&mut vocabulary);
+        added.map_err(|reason| TokenizerError::Lists {
+            file: file.clone(),
+            reason,
+        })?;
+        let token = |id: Option<u32>| vocabulary.tokens.get(id? as usize).cloned();
+        let (bos, eos) = (token(vocabulary.bos_id), token(vocabulary.eos_id));
+        self.template.bos = bos.or(self.template.bos.take());
+        self.template.eos = eos.or(self.template.eos.take());
+        self.tokenizer = Some((TokenizerFile::Vocabulary(Box::new(vocabulary)), file));
+        Ok(())
     }
 
     /// Of a model in memory: only `tokenizer.json`.
@@ -141,6 +168,18 @@ impl TextFiles {
         parts
     }
 
+    /// What kind of tokenizer it is, and its file.
+    pub fn described(&self) -> Option<String> {
+        let (tokenizer, file) = self.tokenizer.as_ref()?;
+        let kind = match tokenizer {
+            TokenizerFile::Json(_) => "as Hugging Face's tokenizers have it",
+            TokenizerFile::Tiktoken(_) => "tiktoken's",
+            TokenizerFile::Vocabulary(lists) if lists.model == "llama" => "SentencePiece's BPE",
+            TokenizerFile::Vocabulary(_) => "byte-level BPE",
+        };
+        Some(format!("{kind}, {file}"))
+    }
+
     /// Makes the tokenizer, for a model with so many rows in its embedding.
     pub fn tokenizer(&self, rows: usize) -> Result<Option<Tokenizer>, TokenizerError> {
         let Some((tokenizer, file)) = &self.tokenizer else {
@@ -178,6 +217,19 @@ impl TextFiles {
         ids.dedup();
         Ok(ids)
     }
+}
+
+/// The JSON object in a file, empty where there is no file.
+fn object(path: &Path) -> Result<Map<String, Value>, LoadError> {
+    if !path.is_file() {
+        return Ok(Map::new());
+    }
+    let bytes = read_file(path, "what the model's tokenizer needs to know", MAX_BESIDE)?;
+    let parsed = serde_json::from_slice(&bytes);
+    Ok(parsed.map_err(|error| TokenizerError::Lists {
+        file: path.display().to_string(),
+        reason: format!("not a JSON object ({}); download it again", shorten(error)),
+    })?)
 }
 
 /// Whether a file is tiktoken's: a first line of a token in base64 and the rank 0.

@@ -103,6 +103,28 @@ fn a_folder_and_its_gguf_file_are_the_same_model() {
     }
 }
 
+/// tiktoken's tokenizer.model becomes lists; `tests/tokenizers.rs` shows that they give the same ids.
+#[test]
+fn a_tiktoken_file_is_carried_into_a_gguf_file() {
+    let temporary = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        let from = folder("bitnet-tiny-packed").join(name);
+        fs::copy(from, temporary.path().join(name)).unwrap();
+    }
+    let tokenizer = fs::read(folder("tokenizers/tiny.tiktoken")).unwrap();
+    fs::write(temporary.path().join("tokenizer.model"), tokenizer).unwrap();
+    let file = temporary.path().join("model.gguf");
+    let converted = convert(temporary.path(), TernaryType::Exact, &file).unwrap();
+    assert_eq!(converted.notes, [""; 0]);
+    let bytes = fs::read(&file).unwrap();
+    let gguf = Gguf::from_bytes("model.gguf", &bytes).unwrap();
+    let strings = |key: &str| gguf.metadata().get::<Vec<&str>>(key).unwrap().unwrap();
+    assert_eq!(strings("tokenizer.ggml.tokens").len(), 900 + 256);
+    assert!(strings("tokenizer.ggml.merges").len() >= 900 - 256);
+    // More tokens than this small model has rows: told, not run.
+    assert!(refusal(&file).contains("the model's embedding has only 512 rows"));
+}
+
 /// The tensors of a folder, by name.
 fn tensors(folder: &Path) -> Vec<u8> {
     fs::read(folder.join("model.safetensors")).unwrap()

@@ -84,6 +84,30 @@ fn a_small_vocabulary_gives_the_ids_of_tiktoken() {
     assert_tiktoken(&folder().join("tiny.tiktoken"), &json("tiny.tiktoken.json"));
 }
 
+/// GGUF files have merges, which tiktoken's do not: with those that were found again the ids are the same.
+#[test]
+fn tiktoken_files_become_lists_with_the_same_ids() {
+    let file = fs::read(folder().join("tiny.tiktoken")).unwrap();
+    let own = Tokenizer::from_tiktoken(&file, "tiny").unwrap();
+    let lists = Vocabulary::from_tiktoken(&file, "tiny").unwrap();
+    let made = Tokenizer::from_vocabulary(lists, "tiny").unwrap();
+    assert_eq!(made.notes(), [""; 0]);
+    assert_eq!(made.vocab_size(), own.vocab_size());
+    let long = format!("{}{}", "a".repeat(999), " ".repeat(99));
+    let cases = json("tiny.tiktoken.json")["cases"].clone();
+    let cases = cases.as_array().unwrap().iter();
+    let cases = cases.map(|case| case["text"].as_str().unwrap().to_owned());
+    for text in cases.chain([text(2, 200_000, true), text(12, 200_000, false), long]) {
+        let (found, expected) = (made.encode(&text, true), own.encode(&text, true));
+        let (found, expected) = (found.unwrap(), expected.unwrap());
+        assert_eq!(found, expected);
+        assert_eq!(
+            made.decode(&found, true).unwrap(),
+            own.decode(&expected, true).unwrap()
+        );
+    }
+}
+
 /// Llama 3's real vocabulary, whose licence keeps it out of the repository.
 #[test]
 fn llama3_gives_the_ids_of_tiktoken() {
@@ -145,6 +169,109 @@ fn sentence_piece_vocabularies_give_its_ids() {
         let text = text(expected["seed"].as_u64().unwrap(), size, false);
         let found = tokenizer.encode_plain(&text).unwrap();
         assert_big(&text, &expected["big"], &found, name);
+    }
+}
+
+fn sentencepiece(name: &str) -> Vec<u8> {
+    fs::read(folder().join(format!("{name}.model"))).unwrap()
+}
+
+#[test]
+fn sentence_piece_files_give_its_ids_and_texts() {
+    let expected = json("sentencepiece.expected.json");
+    for (name, expected) in expected.as_object().unwrap() {
+        let vocabulary = Vocabulary::from_sentencepiece(&sentencepiece(name), name).unwrap();
+        let id = |key: &str| u32::try_from(expected[key].as_i64().unwrap()).ok();
+        assert_eq!(
+            [
+                vocabulary.bos_id,
+                vocabulary.eos_id,
+                vocabulary.padding_id,
+                vocabulary.unknown_id
+            ],
+            ["bos", "eos", "pad", "unk"].map(id)
+        );
+        let written = vocabulary.to_sentencepiece().unwrap();
+        assert_eq!(
+            Vocabulary::from_sentencepiece(&written, name).unwrap(),
+            vocabulary
+        );
+        let unknown = vocabulary.unknown_id.unwrap();
+        let tokenizer = Tokenizer::from_vocabulary(vocabulary, name).unwrap();
+        for case in expected["cases"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let found = tokenizer.encode_plain(text).unwrap();
+            assert_eq!(found, ids(&case["ids"]), "{name} {text:?}");
+            // SentencePiece shows the unknown token as " \u{2047} ", here it is hidden as any token that is no text.
+            if !found.contains(&unknown) {
+                let decoded = tokenizer.decode(&found, true).unwrap();
+                assert_eq!(decoded, case["decoded"], "{name} {text:?}");
+            }
+        }
+        for case in expected["decodes"].as_array().unwrap() {
+            let ids = ids(&case["ids"]);
+            let decoded = tokenizer.decode(&ids, true).unwrap();
+            assert_eq!(decoded, case["text"], "{name} {ids:?}");
+            let mut stream = tokenizer.stream();
+            let pieces = ids.iter().map(|&id| stream.push(id).unwrap());
+            let pieces: String = pieces.collect();
+            assert_eq!(pieces + &stream.finish().unwrap(), decoded, "{ids:?}");
+        }
+        let size = expected["size"].as_u64().unwrap() as usize;
+        let text = text(expected["seed"].as_u64().unwrap(), size, false);
+        let found = tokenizer.encode_plain(&text).unwrap();
+        assert_big(&text, &expected["big"], &found, name);
+    }
+}
+
+/// Fields of the same message behind a file count instead of the earlier ones.
+#[test]
+fn sentence_piece_files_that_would_give_wrong_tokens_are_refused() {
+    let refusal = |more: &[u8]| {
+        let file = [&sentencepiece("bare")[..], more].concat();
+        let error = Vocabulary::from_sentencepiece(&file, "folder/tokenizer.model").unwrap_err();
+        let message = error.to_string();
+        assert!(message.starts_with("folder/tokenizer.model: "), "{message}");
+        assert!(
+            message.contains("let transformers make a tokenizer.json"),
+            "{message}"
+        );
+        message
+    };
+    let cases: [(&[u8], &str); 11] = [
+        (b"\x12\x02\x18\x01", "it is a Unigram model (model_type 1)"),
+        (b"\x12\x02\x18\x09", "it is a strange model (model_type 9)"),
+        (
+            b"\x1a\x09\x0a\x04nfkc\x12\x01x",
+            "\"nfkc\", rewrites characters by a table of 1 bytes",
+        ),
+        (b"\x2a\x03\x12\x01x", "denormalizer"),
+        (b"\x1a\x02\x28\x00", "escape_whitespaces is false"),
+        (b"\x12\x03\xc0\x01\x01", "treat_whitespace_as_suffix"),
+        (b"\x12\x03\x98\x02\x01", "it has 0 pieces of bytes, not 256"),
+        (b"\x0a\x04\x0a\x02\xc3\x28", "piece 360: it is not UTF-8"),
+        (b"\x0a\x03\x0a\x01e", "the piece \"e\" is in it twice"),
+        (
+            b"\x0a\x50abc",
+            "a value of 80 bytes begins where 3 are left",
+        ),
+        (b"\x0b", "field 1 is of the wire type 3"),
+    ];
+    for (more, part) in cases {
+        let message = refusal(more);
+        assert!(message.contains(part), "{message}");
+    }
+    let error = |file: &[u8]| {
+        Vocabulary::from_sentencepiece(file, "x")
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(error(b"").contains("no pieces"));
+    assert!(error(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
+    // Wherever the file ends, it is a shorter file or damaged, but no panic.
+    let whole = sentencepiece("bare");
+    for end in 0..whole.len() {
+        let _ = Vocabulary::from_sentencepiece(&whole[..end], "x");
     }
 }
 
@@ -311,7 +438,7 @@ fn damaged_tiktoken_files_are_refused_with_the_line() {
     assert!(error(&good.replacen("IQ==", "IQ=", 1)).contains("line 1 is not base64"));
     assert!(error("IQ== 0\nIQ== 1\n").contains("line 2 has a token that is in the file already"));
     assert!(error("IQ== 0\n").contains("has no token"));
-    assert!(error("\n\u{e}\n\u{5}<unk>").contains("tokenizer.json"));
+    assert!(error("\n\u{e}\n\u{5}<unk>").contains("line 2 is not base64"));
     assert!(error("").contains("has no token"));
 }
 

@@ -96,6 +96,10 @@ fn facts(summary: &Summary) -> String {
             "vocabulary",
             format!("{} tokens, head {head}", config.vocab_size),
         ),
+        (
+            "tokenizer",
+            summary.tokenizer.clone().unwrap_or("none".to_owned()),
+        ),
         ("context", format!("{} positions", config.context)),
         ("ternary weights", quantization(config)),
         (

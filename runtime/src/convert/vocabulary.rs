@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{ConvertError, Source};
+use crate::error::LoadError;
 use crate::gguf::{Header, WriteError};
-use crate::gguf_model::text::{HUGGINGFACE, TEMPLATE};
+use crate::gguf_model::text::{HUGGINGFACE, SPACE_AFTER_CONTROL, TEMPLATE};
 use crate::json::Object;
 use crate::text::TokenizerFile;
 use crate::tokenizer::Vocabulary;
@@ -38,10 +39,13 @@ pub(super) fn keys(source: &Source<'_>, header: &mut Header) -> Result<Vec<Strin
     }
     match &text.tokenizer {
         None => notes.push("the model has no tokenizer".to_owned()),
-        Some((TokenizerFile::Tiktoken(_), file)) => notes.push(format!(
-            "the tokenizer, {file}, is not carried over: put the model's tokenizer.json beside it and convert again"
-        )),
-        Some((TokenizerFile::Vocabulary(vocabulary), _)) => lists(vocabulary, header)?,
+        Some((TokenizerFile::Tiktoken(bytes), file)) => {
+            let vocabulary = Vocabulary::from_tiktoken(bytes, file).map_err(LoadError::from)?;
+            lists(&padded(&vocabulary, source.config.vocab_size), header)?;
+        }
+        Some((TokenizerFile::Vocabulary(vocabulary), _)) => {
+            lists(&padded(vocabulary, source.config.vocab_size), header)?;
+        }
         Some((TokenizerFile::Json(json), file)) => {
             match of_json(source, json) {
                 Ok(vocabulary) => lists(&vocabulary, header)?,
@@ -53,6 +57,22 @@ pub(super) fn keys(source: &Source<'_>, header: &mut Header) -> Result<Vec<Strin
         }
     }
     Ok(notes)
+}
+
+/// The lists with a token for each row of the embedding, as llama.cpp wants them.
+fn padded(vocabulary: &Vocabulary, rows: usize) -> Vocabulary {
+    let mut padded = vocabulary.clone();
+    for id in padded.tokens.len()..rows {
+        padded.tokens.push(format!("[PAD{id}]"));
+        let lists = (padded.types.is_empty(), padded.scores.is_empty());
+        if !lists.0 {
+            padded.types.push(UNUSED);
+        }
+        if !lists.1 {
+            padded.scores.push(0.0);
+        }
+    }
+    padded
 }
 
 fn lists(vocabulary: &Vocabulary, header: &mut Header) -> Result<(), WriteError> {
@@ -96,6 +116,9 @@ fn lists(vocabulary: &Vocabulary, header: &mut Header) -> Result<(), WriteError>
         if let Some(flag) = flag {
             header.set(&key(name), flag)?;
         }
+    }
+    if let Some(flag) = vocabulary.space_after_control {
+        header.set(SPACE_AFTER_CONTROL, flag)?;
     }
     Ok(())
 }
@@ -244,19 +267,25 @@ type File = (&'static str, Vec<u8>);
 pub(super) fn files(source: &Source<'_>) -> (Vec<File>, Vec<String>) {
     let (mut files, mut notes) = (Vec::new(), Vec::new());
     let text = source.files.text();
+    let mut config = Map::new();
     match &text.tokenizer {
         None => notes.push("the model has no tokenizer".to_owned()),
         Some((TokenizerFile::Json(json), _)) => files.push(("tokenizer.json", json.clone())),
         Some((TokenizerFile::Tiktoken(bytes), _)) => files.push(("tokenizer.model", bytes.clone())),
-        Some((TokenizerFile::Vocabulary(vocabulary), _)) => match to_json(vocabulary) {
-            Ok(json) => files.push(("tokenizer.json", json.to_string().into_bytes())),
-            Err(reason) => notes.push(format!(
-                "the tokenizer is not carried over: {reason}; take tokenizer.json from the model that this one was made of"
-            )),
+        Some((TokenizerFile::Vocabulary(vocabulary), _)) => match vocabulary.to_sentencepiece() {
+            Some(bytes) => {
+                config = sentencepiece_config(vocabulary);
+                files.push(("tokenizer.model", bytes));
+            }
+            None => match to_json(vocabulary) {
+                Ok(json) => files.push(("tokenizer.json", json.to_string().into_bytes())),
+                Err(reason) => notes.push(format!(
+                    "the tokenizer is not carried over: {reason}; take tokenizer.json from the model that this one was made of"
+                )),
+            },
         },
     }
     let template = &text.template;
-    let mut config = Map::new();
     let mut set = |key: &str, value: &Option<String>| {
         if let Some(value) = value {
             config.insert(key.to_owned(), json!(value));
@@ -270,6 +299,21 @@ pub(super) fn files(source: &Source<'_>) -> (Vec<File>, Vec<String>) {
         files.push(("tokenizer_config.json", json.into_bytes()));
     }
     (files, notes)
+}
+
+/// What `tokenizer_config.json` says beside a `tokenizer.model`: all that its format has no field for.
+fn sentencepiece_config(vocabulary: &Vocabulary) -> Map<String, Value> {
+    let mut config = Map::new();
+    let mut set = |key: &str, value: Value| config.insert(key.to_owned(), value);
+    set("tokenizer_class", json!("LlamaTokenizer"));
+    set("add_bos_token", json!(vocabulary.add_bos.unwrap_or(true)));
+    let is_legacy = vocabulary.space_after_control.unwrap_or(true);
+    set("legacy", json!(is_legacy));
+    if !is_legacy {
+        let prefix = vocabulary.add_space_prefix.unwrap_or(true);
+        set("add_prefix_space", json!(prefix));
+    }
+    config
 }
 
 /// A `tokenizer.json` of the lists.

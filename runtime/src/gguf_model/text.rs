@@ -10,6 +10,9 @@ pub(crate) const HUGGINGFACE: &str = "tokenizer.huggingface.json";
 /// The key with the chat template.
 pub(crate) const TEMPLATE: &str = "tokenizer.chat_template";
 
+/// Whether llama's space before a text is also put before what follows a control token.
+pub(crate) const SPACE_AFTER_CONTROL: &str = "tern.space_after_control";
+
 /// What the metadata says of text. `file` is the model's name.
 pub(super) fn text(metadata: Metadata<'_>, file: &str) -> Result<TextFiles, GgufError> {
     let vocabulary = vocabulary(metadata)?;
@@ -70,5 +73,6 @@ fn vocabulary(metadata: Metadata<'_>) -> Result<Option<Vocabulary>, GgufError> {
         add_bos: flag("add_bos_token")?,
         add_space_prefix: flag("add_space_prefix")?,
         remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
+        space_after_control: metadata.get::<bool>(SPACE_AFTER_CONTROL)?,
     }))
 }

@@ -91,6 +91,17 @@ pub(super) fn byte_of(character: char) -> Option<u8> {
     others.nth(usize::try_from(index).ok()?)
 }
 
+/// The character of each byte.
+pub(super) fn alphabet() -> [char; 256] {
+    let mut alphabet = ['\0'; 256];
+    for character in '!'..='\u{143}' {
+        if let Some(byte) = byte_of(character) {
+            alphabet[usize::from(byte)] = character;
+        }
+    }
+    alphabet
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +114,7 @@ mod tests {
             .collect();
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        assert!((0..=255).all(|byte| byte_of(alphabet()[usize::from(byte)]) == Some(byte)));
         assert_eq!(byte_of('Ġ'), Some(b' '));
         assert_eq!(byte_of('Ċ'), Some(b'\n'));
         assert_eq!(byte_of('▁'), None);

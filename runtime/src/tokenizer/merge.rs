@@ -83,12 +83,13 @@ pub(super) fn merge(
         chain[best.left].len = best.len;
         chain[best.left].id = best.id;
         chain[best.left].right = right.right;
+        // The left neighbour first: an encoder may remember which pair it saw last.
+        if left.left != NONE {
+            push(&mut queue, word, &chain, (left.left, best.left), rank);
+        }
         if right.right != NONE {
             chain[right.right].left = best.left;
             push(&mut queue, word, &chain, (best.left, right.right), rank);
-        }
-        if left.left != NONE {
-            push(&mut queue, word, &chain, (left.left, best.left), rank);
         }
     }
     chain.retain(|symbol| symbol.len > 0);

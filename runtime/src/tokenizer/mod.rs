@@ -1,17 +1,20 @@
 //! Text to token ids and back.
 //!
-//! A [`Tokenizer`] comes from one of three kinds of file: Hugging Face's `tokenizer.json`, run by their own crate; the lists in GGUF metadata
-//! ([`Vocabulary`]); tiktoken's `tokenizer.model`, as Llama 3 was published. The last two are run by tern's own encoders, for their rules of
-//! merging are not quite what the crate can be told: of pairs of equal rank the leftmost goes first.
+//! A [`Tokenizer`] comes from one of four kinds of file: Hugging Face's `tokenizer.json`, run by their own crate; the lists in GGUF metadata
+//! ([`Vocabulary`]); SentencePiece's `tokenizer.model`, which becomes such lists; tiktoken's, as Llama 3 was published. All but the first are run
+//! by tern's own encoders, for their rules of merging are not quite what the crate can be told: of pairs of equal rank the leftmost goes first.
 //!
 //! What all have in common is pinned down here: decoding token by token never splits a character ([`DecodeStream`]), and text that users
 //! wrote never becomes a control token ([`Tokenizer::encode_prompt`]).
 
+mod beside;
 mod bpe;
 mod expansion;
 mod huggingface;
 mod merge;
 mod own;
+mod protobuf;
+mod sentencepiece;
 pub(crate) mod special;
 mod split;
 mod spm;
@@ -24,6 +27,7 @@ use self::own::Own;
 use crate::chat::Prompt;
 use crate::error::{TokenizerError, shorten};
 
+pub(crate) use beside::Beside;
 pub use huggingface::tokenizer_panic_is_contained;
 pub use stream::DecodeStream;
 pub use vocabulary::Vocabulary;

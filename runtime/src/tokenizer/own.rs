@@ -2,7 +2,7 @@
 
 use super::bpe::Bpe;
 use super::special::{Part, SpecialTokens};
-use super::spm::{Spm, without_extra_spaces};
+use super::spm::{SPACE, Spm};
 
 /// How text between special tokens is encoded.
 pub(super) enum Encoder {
@@ -28,8 +28,6 @@ pub(super) struct Own {
     pub eos: Option<u32>,
     /// Whether texts begin with `bos`.
     pub add_bos: bool,
-    /// Whether the space before a text's first word is not part of it.
-    pub strip_space: bool,
     /// What was inferred or left out.
     pub notes: Vec<String>,
 }
@@ -37,63 +35,56 @@ pub(super) struct Own {
 impl Own {
     /// The ids of a text; control tokens are found if `control`, and none that reaches over one of `breaks`.
     pub fn encode(&self, text: &str, control: bool, breaks: &[usize]) -> Vec<u32> {
-        let short = match &self.encoder {
-            // Breaks are places in the text as it is; a conversation's text stays so too.
-            Encoder::Spm(spm) if spm.remove_extra_whitespaces && breaks.is_empty() => {
-                Some(without_extra_spaces(text))
-            }
-            _ => None,
-        };
-        let text = short.as_deref().unwrap_or(text);
         let mut ids = Vec::with_capacity(text.len() / 3);
-        // At the beginning and after a control token.
         let mut is_first = true;
-        self.special.split(
-            text,
-            control,
-            breaks,
-            &mut |part| match (part, &self.encoder) {
+        self.special.split(text, control, breaks, &mut |part| {
+            match (part, &self.encoder) {
                 (Part::Text(text), Encoder::Bpe(bpe)) => bpe.encode(text, &mut ids),
-                (Part::Text(text), Encoder::Spm(spm)) => {
-                    spm.encode(text, is_first, &mut ids);
-                    is_first = false;
-                }
-                (Part::Token(id), encoder) => {
-                    let is_control = self.hidden.get(id as usize) == Some(&true);
-                    if let (Encoder::Spm(spm), true, false) = (encoder, is_first, is_control) {
-                        spm.encode_prefix(&mut ids);
-                    }
-                    is_first = is_control;
-                    ids.push(id);
-                }
-            },
-        );
+                (Part::Text(text), Encoder::Spm(spm)) => spm.encode(text, is_first, &mut ids),
+                (Part::Token(id), _) => ids.push(id),
+            }
+            is_first = false;
+        });
         ids
     }
 
-    /// The text of some ids. Unknown ids add nothing, bytes that are not UTF-8 become U+FFFD.
+    /// The text of some ids. Unknown ids add nothing, bytes that are not UTF-8 become U+FFFD: as in their libraries, each of them with
+    /// SentencePiece, else several that begin a character together.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
-        let mut bytes = Vec::new();
-        let mut is_first = true;
+        let spm = match &self.encoder {
+            Encoder::Spm(spm) => Some(spm),
+            Encoder::Bpe(_) => None,
+        };
+        let removes = spm.is_some_and(|spm| spm.remove_extra_whitespaces);
+        // Whether the space before the first word, which is not part of the text, can still come.
+        let mut is_first = spm.is_some_and(|spm| spm.add_space_prefix || removes);
+        let (mut text, mut bytes) = (String::new(), Vec::new());
         for &id in ids {
             let index = id as usize;
             let Some(surface) = self.surface.get(index) else {
                 continue;
             };
             if self.hidden[index] {
+                // With SentencePiece no character reaches over another token.
+                if spm.is_some() {
+                    append(&mut text, &mut bytes, true);
+                }
                 if !skip_special {
                     bytes.extend_from_slice(surface);
                 }
                 continue;
             }
-            let strip = is_first && self.strip_space;
-            bytes.extend_from_slice(match surface.strip_prefix(b" ") {
-                Some(rest) if strip => rest,
+            // Not a space that is spelled as a byte.
+            let has_space = is_first && self.tokens[index].starts_with([SPACE, ' ']);
+            let surface = match surface.strip_prefix(b" ") {
+                Some(rest) if has_space => rest,
                 _ => surface,
-            });
-            is_first = false;
+            };
+            bytes.extend_from_slice(surface);
+            is_first &= removes && surface.is_empty();
         }
-        String::from_utf8_lossy(&bytes).into_owned()
+        append(&mut text, &mut bytes, spm.is_some());
+        text
     }
 
     /// The id of a token as the file spells it.
@@ -109,4 +100,15 @@ impl Own {
             .filter(|&(_, &hidden)| hidden)
             .map(|(token, _)| token.as_str())
     }
+}
+
+/// Moves bytes to a text. What is not UTF-8 becomes U+FFFD: each byte, or each beginning of a character.
+fn append(text: &mut String, bytes: &mut Vec<u8>, is_each: bool) {
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        let invalid = chunk.invalid().len();
+        let signs = if is_each { invalid } else { invalid.min(1) };
+        text.extend(std::iter::repeat_n('\u{fffd}', signs));
+    }
+    bytes.clear();
 }

@@ -66,6 +66,15 @@ impl SpecialTokens {
         })
     }
 
+    /// The user-defined tokens in a text from left to right, each with its place. Of several at one place the longest counts.
+    pub fn user_defined<'t>(
+        &'t self,
+        text: &'t str,
+    ) -> impl Iterator<Item = (std::ops::Range<usize>, u32)> + 't {
+        let found = self.user_defined.find_iter(text);
+        found.map(|found| (found.range(), self.user_ids[found.pattern().as_usize()]))
+    }
+
     /// Cuts `text` at its special tokens: with `control`, at both kinds, else at the user-defined ones only. A token that reaches over one of
     /// `breaks`, byte offsets in ascending order, is not one. Of several at one place the longest counts.
     pub fn split<'t>(

@@ -1,13 +1,16 @@
 //! SentencePiece's BPE, as models of Llama 2's time use it (`tokenizer.ggml.model` llama).
 //!
-//! Spaces become "▁"; then characters are merged, the pair with the highest score first. What is no piece in the end is spelled in byte
-//! tokens `<0xXX>`, or becomes the unknown token. Pieces of type *unused* take part in merging but not in the result: they are taken apart
-//! again as they were put together. llama.cpp and the SentencePiece library agree on all of this.
+//! Spaces become "▁"; user-defined pieces are found; then the other characters are merged, the pair with the highest score first. What is no
+//! piece in the end is spelled in byte tokens `<0xXX>`, or becomes the unknown token. Pieces of type *unused* take part in merging but not in
+//! the result: they are taken apart again as they were put together. All of this is as the SentencePiece library does it; llama.cpp agrees
+//! but for unused pieces, which it has in results.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::merge::{Rank, Symbol, merge};
+use super::special::SpecialTokens;
 
 /// The character that stands for a space.
 pub(super) const SPACE: char = '\u{2581}';
@@ -20,14 +23,18 @@ pub(super) struct Spm {
     pub bytes: Box<[Option<u32>; 256]>,
     /// For what has neither piece nor bytes.
     pub unknown: Option<u32>,
-    /// Whether a space is put before a text, and before what follows a control token.
+    /// Tokens that are never taken apart nor merged, spelled as in a text whose spaces are replaced.
+    pub user_defined: SpecialTokens,
+    /// Whether a space is put before a text.
     pub add_space_prefix: bool,
+    /// Whether it is also put before what follows a control token.
+    pub space_after_control: bool,
     /// Whether runs of spaces become one, and those at both ends none.
     pub remove_extra_whitespaces: bool,
 }
 
 /// A whole text with single spaces for runs of them, and none at its ends, where a "▁" of the text itself counts as one behind it.
-pub(super) fn without_extra_spaces(text: &str) -> String {
+fn without_extra_spaces(text: &str) -> String {
     let text = text.trim_start_matches(' ').trim_end_matches([' ', SPACE]);
     let mut short = String::with_capacity(text.len());
     let mut was_space = false;
@@ -72,26 +79,43 @@ fn sortable(score: f32) -> i32 {
 }
 
 impl Spm {
-    /// Appends the ids of a text without special tokens. `is_first`: at the beginning or after a control token.
+    /// Appends the ids of a text without control tokens. `is_first`: it is the beginning, not what follows a control token.
     pub fn encode(&self, text: &str, is_first: bool, out: &mut Vec<u32>) {
         let text = self.normalize(text, is_first);
-        let symbols = text.chars().map(|character| (character.len_utf8(), None));
-        let word = text.as_bytes();
-        for symbol in merge(word, symbols, self) {
-            self.emit(&word[symbol.start..symbol.end()], out);
+        let symbols_of = |text: &str| {
+            let lengths = text.chars().map(|character| (character.len_utf8(), None));
+            lengths.collect::<Vec<_>>()
+        };
+        let (mut symbols, mut at) = (Vec::new(), 0);
+        for (place, id) in self.user_defined.user_defined(&text) {
+            symbols.extend(symbols_of(&text[at..place.start]));
+            symbols.push((place.len(), Some(id)));
+            at = place.end;
         }
-    }
-
-    /// Appends the ids of the space before a text that begins with a user-defined token.
-    pub fn encode_prefix(&self, out: &mut Vec<u32>) {
-        if self.add_space_prefix {
-            self.emit(SPACE.encode_utf8(&mut [0; 4]).as_bytes(), out);
+        symbols.extend(symbols_of(&text[at..]));
+        let merging = Merging {
+            spm: self,
+            halves: RefCell::default(),
+        };
+        let word = text.as_bytes();
+        let merged = merge(word, symbols.into_iter(), &merging);
+        let halves = merging.halves.into_inner();
+        for symbol in merged {
+            match symbol.id {
+                Some(id) => out.push(id),
+                None => self.emit(&word[symbol.start..symbol.end()], &halves, out),
+            }
         }
     }
 
     fn normalize(&self, text: &str, is_first: bool) -> String {
+        let short = match self.remove_extra_whitespaces {
+            true => Some(without_extra_spaces(text)),
+            false => None,
+        };
+        let text = short.as_deref().unwrap_or(text);
         let mut normal = String::with_capacity(text.len() + 8);
-        if self.add_space_prefix && is_first {
+        if self.add_space_prefix && (is_first || self.space_after_control) && !text.is_empty() {
             normal.push(SPACE);
         }
         let spaced = |character| if character == ' ' { SPACE } else { character };
@@ -99,24 +123,21 @@ impl Spm {
         normal
     }
 
-    /// Appends what a symbol becomes.
-    fn emit(&self, symbol: &[u8], out: &mut Vec<u32>) {
-        match self.pieces.get(symbol) {
-            Some(piece) if !piece.is_unused => out.push(piece.id),
-            Some(_) => self.take_apart(symbol, out),
-            None => self.spell(symbol, out),
-        }
-    }
-
-    /// Merges an unused piece's characters again, without unused pieces.
-    fn take_apart(&self, symbol: &[u8], out: &mut Vec<u32>) {
-        let text = String::from_utf8_lossy(symbol);
-        let lengths = text.chars().map(|character| (character.len_utf8(), None));
-        for part in merge(symbol, lengths, &Used(self)) {
-            let part = &symbol[part.start..part.end()];
-            match self.pieces.get(part) {
-                Some(piece) if !piece.is_unused => out.push(piece.id),
-                _ => self.spell(part, out),
+    /// Appends what a symbol becomes; unused pieces are taken apart.
+    fn emit(&self, symbol: &[u8], halves: &HashMap<u32, usize>, out: &mut Vec<u32>) {
+        let mut parts = vec![symbol];
+        while let Some(part) = parts.pop() {
+            let Some(piece) = self.pieces.get(part) else {
+                self.spell(part, out);
+                continue;
+            };
+            match halves.get(&piece.id).filter(|_| piece.is_unused) {
+                Some(&half) => {
+                    let (left, right) = part.split_at(half);
+                    parts.extend([right, left]);
+                }
+                // One character that is unused stays, too.
+                None => out.push(piece.id),
             }
         }
     }
@@ -133,26 +154,26 @@ impl Spm {
             None => out.extend(self.unknown),
         }
     }
-
-    fn piece(&self, word: &[u8], left: &Symbol, right: &Symbol) -> Option<&Piece> {
-        self.pieces.get(&word[left.start..right.end()])
-    }
 }
 
-impl Rank for Spm {
-    fn rank(&self, word: &[u8], left: &Symbol, right: &Symbol) -> Option<(u32, Option<u32>)> {
-        let piece = self.piece(word, left, right)?;
-        Some((piece.rank, Some(piece.id)))
-    }
+/// Merges of one text.
+struct Merging<'a> {
+    spm: &'a Spm,
+    /// For each unused piece that could be put together the bytes of its left part, as it was seen last.
+    halves: RefCell<HashMap<u32, usize>>,
 }
 
-/// The vocabulary without unused pieces.
-struct Used<'a>(&'a Spm);
-
-impl Rank for Used<'_> {
+impl Rank for Merging<'_> {
+    /// No pair has an id: what has one is user-defined.
     fn rank(&self, word: &[u8], left: &Symbol, right: &Symbol) -> Option<(u32, Option<u32>)> {
-        let piece = self.0.piece(word, left, right)?;
-        (!piece.is_unused).then_some((piece.rank, Some(piece.id)))
+        if left.id.is_some() || right.id.is_some() {
+            return None;
+        }
+        let piece = self.spm.pieces.get(&word[left.start..right.end()])?;
+        if piece.is_unused {
+            self.halves.borrow_mut().insert(piece.id, left.len);
+        }
+        Some((piece.rank, None))
     }
 }
 

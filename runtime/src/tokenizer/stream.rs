@@ -58,9 +58,13 @@ impl<'a> DecodeStream<'a> {
             .to_owned();
         self.emitted = self.emitted.max(complete);
         if held == 0 {
-            self.ids.drain(..self.read);
+            let alone = self.tokenizer.decode(&self.ids[self.read..], true)?.len();
+            // What alone shows nothing, such as a space at the beginning, does not tell that something is before it.
+            if alone > 0 || self.ids.len() > MAX_PENDING {
+                self.ids.drain(..self.read);
+                self.emitted = alone;
+            }
             self.read = self.ids.len();
-            self.emitted = self.tokenizer.decode(&self.ids, true)?.len();
             return Ok(piece);
         }
         if self.ids.len() - self.read > MAX_PENDING {

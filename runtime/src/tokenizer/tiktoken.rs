@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
-use super::bpe::{Bpe, Merges};
+use super::bpe::{Bpe, Merges, alphabet};
 use super::own::{Encoder, Own};
 use super::special::SpecialTokens;
 use super::split::Split;
-use super::vocabulary::MAX_TOKEN;
+use super::vocabulary::{MAX_TOKEN, Vocabulary, kind};
 use crate::error::{TokenizerError, shorten};
 
 /// Special tokens after the ordinary ones.
@@ -91,8 +91,56 @@ pub(super) fn parse(bytes: &[u8], file: &str) -> Result<Own, TokenizerError> {
         bos: Some(ordinary + BEGIN_OF_TEXT),
         eos: Some(ordinary + END_OF_TEXT),
         add_bos: true,
-        strip_space: false,
         notes: Vec::new(),
+    })
+}
+
+/// The lists that GGUF metadata has of such a file. It has no merges, so they are found again: every way to cut a token into two others may have
+/// been one, with the token's own rank; of several the one whose parts have lower ranks stands first.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub(super) fn vocabulary(bytes: &[u8], file: &str) -> Result<Vocabulary, TokenizerError> {
+    let own = parse(bytes, file)?;
+    let count = own.surface.len() - SPECIAL as usize;
+    let ordinary = &own.surface[..count];
+    let ids: HashMap<&[u8], u32> = ordinary.iter().map(AsRef::as_ref).zip(0..).collect();
+    let alphabet = alphabet();
+    let spelled = |bytes: &[u8]| -> String {
+        let characters = bytes.iter().map(|&byte| alphabet[usize::from(byte)]);
+        characters.collect()
+    };
+    let mut merges = Vec::new();
+    for token in ordinary {
+        let cut = |at| {
+            let (left, right) = token.split_at(at);
+            Some((*ids.get(left)?, *ids.get(right)?, at))
+        };
+        let mut cuts: Vec<_> = (1..token.len()).filter_map(cut).collect();
+        cuts.sort_unstable();
+        merges.extend(cuts.into_iter().map(|(_, _, at)| {
+            let (left, right) = token.split_at(at);
+            format!("{} {}", spelled(left), spelled(right))
+        }));
+    }
+    let tokens = ordinary.iter().map(|bytes| spelled(bytes));
+    let tokens = tokens.chain(own.tokens[count..].iter().cloned());
+    let types = own.hidden.iter().map(|&hidden| match hidden {
+        true => kind::CONTROL,
+        false => kind::NORMAL,
+    });
+    Ok(Vocabulary {
+        model: "gpt2".to_owned(),
+        pre: Some("llama-bpe".to_owned()),
+        tokens: tokens.collect(),
+        types: types.collect(),
+        merges,
+        bos_id: own.bos,
+        eos_id: own.eos,
+        eot_id: own.bos.map(|first| first - BEGIN_OF_TEXT + END_OF_TURN),
+        add_bos: Some(true),
+        ..Vocabulary::default()
     })
 }
 
@@ -107,8 +155,7 @@ fn lines(bytes: &[u8]) -> Result<Vec<Box<[u8]>>, String> {
         let number = index + 1;
         let malformed = |what: &str| {
             format!(
-                "line {number} {what}; expected tiktoken's format: a token in base64, a space, its rank, counting up from 0. If this is \
-                 SentencePiece's tokenizer.model, use the tokenizer.json beside it"
+                "line {number} {what}; expected tiktoken's format: a token in base64, a space, its rank, counting up from 0"
             )
         };
         let mut fields = line.split(|&byte| byte == b' ');

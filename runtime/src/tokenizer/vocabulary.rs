@@ -21,7 +21,9 @@ const MAX_TOKENS: usize = 1 << 22;
 pub(super) const MAX_TOKEN: usize = 1 << 13;
 
 /// What a token is for: the numbers of `tokenizer.ggml.token_type`.
-mod kind {
+/// SentencePiece's numbers are the same.
+pub(super) mod kind {
+    pub const NORMAL: i32 = 1;
     pub const UNKNOWN: i32 = 2;
     pub const CONTROL: i32 = 3;
     pub const USER_DEFINED: i32 = 4;
@@ -62,6 +64,9 @@ pub struct Vocabulary {
     pub add_space_prefix: Option<bool>,
     /// `remove_extra_whitespaces`.
     pub remove_extra_whitespaces: Option<bool>,
+    /// `tern.space_after_control`: whether llama's space before a text is also put before what follows a control token. Where the file is
+    /// silent it is, as in llama.cpp.
+    pub space_after_control: Option<bool>,
 }
 
 impl Vocabulary {
@@ -75,15 +80,14 @@ impl Vocabulary {
         self.mark_control();
         let mut notes = Vec::new();
         self.check_ids(&mut notes);
-        let (encoder, add_bos, strip_space) = match self.model.as_str() {
+        let (encoder, add_bos) = match self.model.as_str() {
             "gpt2" => {
                 let (bpe, add_bos) = self.byte_level(&mut notes).map_err(refuse)?;
-                (Encoder::Bpe(bpe), add_bos, false)
+                (Encoder::Bpe(bpe), add_bos)
             }
             "llama" => {
                 let spm = self.sentence_piece(&mut notes).map_err(refuse)?;
-                let prefix = spm.add_space_prefix;
-                (Encoder::Spm(spm), true, prefix)
+                (Encoder::Spm(spm), true)
             }
             other => {
                 return Err(refuse(format!(
@@ -97,7 +101,7 @@ impl Vocabulary {
         let is_llama = self.model == "llama";
         let or = |id: Option<u32>, default: u32| match is_llama {
             // What llama.cpp assumes where the file is silent.
-            true => id.or(Some(default).filter(|&id| (id as usize) < self.tokens.len())),
+            true => id.or(Some(default).filter(|&id| self.may_be_control(id))),
             false => id,
         };
         let (bos, eos) = (or(self.bos_id, 1), or(self.eos_id, 2));
@@ -113,7 +117,6 @@ impl Vocabulary {
             bos,
             eos,
             add_bos: self.add_bos.unwrap_or(add_bos) && bos.is_some(),
-            strip_space,
             notes,
             surface: self.surfaces(),
             tokens: self.tokens,
@@ -145,7 +148,7 @@ impl Vocabulary {
                 self.tokens[long].len()
             ));
         }
-        self.types.resize(count, 1);
+        self.types.resize(count, kind::NORMAL);
         Ok(())
     }
 
@@ -156,6 +159,13 @@ impl Vocabulary {
                 *kind = kind::CONTROL;
             }
         }
+    }
+
+    /// Whether a token could be one, for all that the types say.
+    fn may_be_control(&self, id: u32) -> bool {
+        let is_silent = self.types.iter().all(|&kind| kind == kind::NORMAL);
+        let kind = self.types.get(id as usize);
+        kind.is_some_and(|&kind| is_silent || kind == kind::CONTROL)
     }
 
     /// Forgets ids beyond the vocabulary.
@@ -219,6 +229,33 @@ impl Vocabulary {
                 shorten(name)
             )
         })
+    }
+
+    /// Reads the vocabulary of SentencePiece's `tokenizer.model`. `file` is the name used in messages.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Lists`]: it is damaged, or needs what tern does not do as SentencePiece does.
+    pub fn from_sentencepiece(bytes: &[u8], file: &str) -> Result<Vocabulary, TokenizerError> {
+        super::sentencepiece::read(bytes).map_err(|reason| TokenizerError::Lists {
+            file: file.to_owned(),
+            reason,
+        })
+    }
+
+    /// The lists of tiktoken's `tokenizer.model` of the Llama 3 family. `file` is the name used in messages.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Lists`].
+    pub fn from_tiktoken(bytes: &[u8], file: &str) -> Result<Vocabulary, TokenizerError> {
+        super::tiktoken::vocabulary(bytes, file)
+    }
+
+    /// SentencePiece's `tokenizer.model` of these lists, or `None` where they are not of the kind llama with scores.
+    pub fn to_sentencepiece(&self) -> Option<Vec<u8>> {
+        let is_llama = self.model == "llama" && self.scores.len() >= self.tokens.len();
+        is_llama.then(|| super::sentencepiece::write(self))
     }
 
     /// The regular expression that cuts texts, as Hugging Face's tokenizers spell it, and whether words that are tokens are not merged, and whether texts
@@ -355,20 +392,39 @@ impl Vocabulary {
             pieces,
             bytes,
             unknown,
+            user_defined: SpecialTokens::new(Vec::new(), self.user_defined())?,
+            space_after_control: self.space_after_control.unwrap_or(true),
             add_space_prefix: self.add_space_prefix.unwrap_or(true),
             remove_extra_whitespaces: self.remove_extra_whitespaces.unwrap_or(false),
         })
     }
 
     fn special_tokens(&self) -> Result<SpecialTokens, String> {
-        let of_kind = |wanted: i32| {
-            let tokens = (0..).zip(self.tokens.iter().zip(&self.types));
-            let tokens = tokens.filter(move |&(_, (_, &kind))| kind == wanted);
-            tokens
-                .map(|(id, (token, _))| (self.spelled(token), id))
-                .collect()
+        let control = self.of_kind(kind::CONTROL);
+        let control = control.map(|(token, id)| (self.spelled(token), id));
+        // SentencePiece finds them after it has replaced the spaces.
+        let user_defined = match self.model.as_str() {
+            "llama" => Vec::new(),
+            _ => self.user_defined(),
         };
-        SpecialTokens::new(of_kind(kind::CONTROL), of_kind(kind::USER_DEFINED))
+        SpecialTokens::new(control.collect(), user_defined)
+    }
+
+    /// User-defined tokens and their ids, of llama with "▁" for each space.
+    fn user_defined(&self) -> Vec<(String, u32)> {
+        let is_llama = self.model == "llama";
+        let spaced = |token: &str| match is_llama {
+            true => token.replace(' ', SPACE.encode_utf8(&mut [0; 4])),
+            false => token.to_owned(),
+        };
+        let tokens = self.of_kind(kind::USER_DEFINED);
+        tokens.map(|(token, id)| (spaced(token), id)).collect()
+    }
+
+    fn of_kind(&self, wanted: i32) -> impl Iterator<Item = (&str, u32)> {
+        let tokens = self.tokens.iter().zip(&self.types).zip(0..);
+        let tokens = tokens.filter(move |&((_, &kind), _)| kind == wanted);
+        tokens.map(|((token, _), id)| (token.as_str(), id))
     }
 
     /// An added token as it stands in a text: SentencePiece's have "▁" for a space.
@@ -409,7 +465,7 @@ fn alphabet_bytes(token: &str) -> Option<Box<[u8]>> {
 }
 
 /// The byte of `<0xXX>`.
-fn byte_token(token: &str) -> Option<u8> {
+pub(super) fn byte_token(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
     match digits.len() {
         2 => u8::from_str_radix(digits, 16).ok(),
