@@ -10,6 +10,8 @@ mod folder;
 mod gguf;
 mod metadata;
 mod plan;
+mod same_ids;
+mod tokenizer_json;
 mod vocabulary;
 
 use std::io::{self, Write};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{ConvertError, Source};
+use super::{ConvertError, Source, tokenizer_json};
 use crate::gguf::{Header, WriteError};
 use crate::gguf_model::text::{HUGGINGFACE, TEMPLATE};
 use crate::json::Object;
@@ -15,12 +15,12 @@ use crate::text::TokenizerFile;
 use crate::tokenizer::Vocabulary;
 
 /// The numbers of `tokenizer.ggml.token_type`.
-const NORMAL: i32 = 1;
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const UNUSED: i32 = 5;
-const BYTE: i32 = 6;
+pub(super) const NORMAL: i32 = 1;
+pub(super) const UNKNOWN: i32 = 2;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
+pub(super) const UNUSED: i32 = 5;
+pub(super) const BYTE: i32 = 6;
 
 /// Ways to cut texts into words, by what only they have in their regular expression.
 const SPLITS: [(&str, &str); 3] = [
@@ -248,8 +248,11 @@ pub(super) fn files(source: &Source<'_>) -> (Vec<File>, Vec<String>) {
         None => notes.push("the model has no tokenizer".to_owned()),
         Some((TokenizerFile::Json(json), _)) => files.push(("tokenizer.json", json.clone())),
         Some((TokenizerFile::Tiktoken(bytes), _)) => files.push(("tokenizer.model", bytes.clone())),
-        Some((TokenizerFile::Vocabulary(vocabulary), _)) => match to_json(vocabulary) {
-            Ok(json) => files.push(("tokenizer.json", json.to_string().into_bytes())),
+        Some((TokenizerFile::Vocabulary(vocabulary), _)) => match tokenizer_json::write(vocabulary) {
+            Ok((json, more)) => {
+                files.push(("tokenizer.json", json));
+                notes.extend(more);
+            }
             Err(reason) => notes.push(format!(
                 "the tokenizer is not carried over: {reason}; take tokenizer.json from the model that this one was made of"
             )),
@@ -270,67 +273,4 @@ pub(super) fn files(source: &Source<'_>) -> (Vec<File>, Vec<String>) {
         files.push(("tokenizer_config.json", json.into_bytes()));
     }
     (files, notes)
-}
-
-/// A `tokenizer.json` of the lists.
-fn to_json(vocabulary: &Vocabulary) -> Result<Value, String> {
-    if vocabulary.model != "gpt2" {
-        return Err(format!(
-            "a vocabulary of the kind \"{}\" has no equal as tokenizer.json",
-            vocabulary.model
-        ));
-    }
-    let (pattern, ignore_merges, add_bos) = vocabulary.huggingface_split()?;
-    let mut tokens = Map::new();
-    let mut added = Vec::new();
-    for (id, token) in vocabulary.tokens.iter().enumerate() {
-        match vocabulary.types.get(id).copied().unwrap_or(NORMAL) {
-            kind @ (CONTROL | USER_DEFINED) => added.push(json!({
-                "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": kind == CONTROL,
-            })),
-            UNUSED => {}
-            _ => {
-                tokens.insert(token.clone(), json!(id));
-            }
-        }
-    }
-    let bos = vocabulary.bos_id.filter(|_| add_bos);
-    let bos = bos.and_then(|id| Some((id, vocabulary.tokens.get(id as usize)?)));
-    let processor = bos.map(|(id, token)| {
-        let mut special = Map::new();
-        special.insert(
-            token.clone(),
-            json!({ "id": token, "ids": [id], "tokens": [token] }),
-        );
-        let first = json!({ "SpecialToken": { "id": token, "type_id": 0 } });
-        let text = |name: &str, kind: u8| json!({ "Sequence": { "id": name, "type_id": kind } });
-        json!({
-            "type": "TemplateProcessing",
-            "single": [first, text("A", 0)],
-            "pair": [first, text("A", 0), text("B", 1)],
-            "special_tokens": special,
-        })
-    });
-    Ok(json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": added,
-        "normalizer": null,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                { "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false },
-                { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false },
-            ],
-        },
-        "post_processor": processor,
-        "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": ignore_merges, "vocab": tokens, "merges": vocabulary.merges,
-        },
-    }))
 }
