@@ -159,6 +159,37 @@ fn other_folders_come_back_as_the_same_model() {
     }
 }
 
+/// A factor of the model's own is not in tern's key alone.
+#[test]
+fn yarn_is_written_for_other_programs_too() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (source, to) = (
+        folder("architectures/qwen3-groups"),
+        temporary.path().join("folder"),
+    );
+    fs::create_dir(&to).unwrap();
+    let weights = "model.safetensors";
+    fs::copy(source.join(weights), to.join(weights)).unwrap();
+    let config = fs::read(source.join("config.json")).unwrap();
+    for own in [None, Some(1.5)] {
+        let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        if let Some(own) = own {
+            config["rope_scaling"]["attention_factor"] = serde_json::json!(own);
+        }
+        fs::write(to.join("config.json"), config.to_string()).unwrap();
+        let file = temporary.path().join("own.gguf");
+        convert(&to, TernaryType::Exact, &file).unwrap();
+        let others = temporary.path().join("others.gguf");
+        let without = Change {
+            drop: &["tern.rope_scaling"],
+            ..Change::default()
+        };
+        changed(&file, &without, &others);
+        let scaling = |path: &Path| load(path).unwrap().config().rope_scaling.clone();
+        assert_eq!(scaling(&others), scaling(&to), "{own:?}");
+    }
+}
+
 /// A model whose columns are all multiples of 256: the types with such blocks hold it, and only scales are rounded.
 #[test]
 fn blocks_of_256_round_nothing_but_scales() {

@@ -86,6 +86,7 @@ fn rope_keys(config: &Config, name: &str, header: &mut Header) -> Result<(), Wri
             beta_fast,
             beta_slow,
             original_context,
+            attention_factor,
             ..
         } => {
             header.set(&key("type"), "yarn")?;
@@ -94,10 +95,24 @@ fn rope_keys(config: &Config, name: &str, header: &mut Header) -> Result<(), Wri
             header.set(&key("original_context_length"), context)?;
             header.set(&key("yarn_beta_fast"), *beta_fast)?;
             header.set(&key("yarn_beta_slow"), *beta_slow)?;
+            // llama.cpp multiplies the usual factor with it.
+            let usual = usual_attention_factor(f64::from(*factor));
+            if *attention_factor != usual as f32 {
+                let own = (f64::from(*attention_factor) / usual) as f32;
+                header.set(&key("attn_factor"), own)?;
+            }
         }
     }
     // The formula in full, of which the keys above and the tensor are what others read.
     header.set(ROPE_KEY, json.to_string())
+}
+
+/// What YaRN multiplies queries and keys with together, where a model does not say otherwise.
+fn usual_attention_factor(factor: f64) -> f64 {
+    match factor <= 1.0 {
+        true => 1.0,
+        false => 0.1 * libm::log(factor) + 1.0,
+    }
 }
 
 /// llama.cpp's number for what most of the file is; nobody should believe it.

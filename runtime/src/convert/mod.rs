@@ -12,6 +12,7 @@ mod metadata;
 mod plan;
 mod same_ids;
 mod tokenizer_json;
+mod tokenizer_lists;
 mod vocabulary;
 
 use std::io::{self, Write};

@@ -65,6 +65,11 @@ impl<'a> GgufModel<'a> {
             config.quantization.scale = ScaleRule::Divide;
         }
         let text = text::text(gguf.metadata(), file)?;
+        for id in text::ends(gguf.metadata())? {
+            if (id as usize) < config.vocab_size && !config.eos_token_ids.contains(&id) {
+                config.eos_token_ids.push(id);
+            }
+        }
         notes.splice(0..0, gguf.notes().iter().cloned());
         notes.insert(0, provenance(&gguf));
         Ok(GgufModel {
