@@ -188,6 +188,7 @@ fn rows_that_are_not_whole_blocks_of_i2_s_get_another_type_or_a_note() {
             &[
                 "matrices in I2_S, such as model.layers.0.mlp.down_proj with 864 columns",
                 "no type is written",
+                "matrices are IQ2_BN",
             ],
         );
         let what = "blk.0.ffn_down.weight with 864 columns";

@@ -398,10 +398,10 @@ fn lists_of(path: &Path) -> Option<Vocabulary> {
         eot_id: id("eot_token_id"),
         eom_id: id("eom_token_id"),
         unknown_id: id("unknown_token_id"),
-        padding_id: id("padding_token_id"),
         add_bos: flag("add_bos_token"),
         add_space_prefix: flag("add_space_prefix"),
         remove_extra_whitespaces: flag("remove_extra_whitespaces"),
+        ..Vocabulary::default()
     })
 }
 

@@ -68,6 +68,13 @@ pub(super) fn write(
         ));
     }
     notes.extend(odd_i2_s(&matrices));
+    let is_iq2_bn = |matrix: &&Matrix| matrix.kind == TensorType::Iq2Bn;
+    let odd = matrices.iter().filter(is_iq2_bn).count();
+    if odd > 0 {
+        notes.push(format!(
+            "{odd} matrices are IQ2_BN, for their rows are not a multiple of 128, as other programs need for I2_S: ik_llama.cpp reads it, bitnet.cpp does not"
+        ));
+    }
     Ok(Converted {
         bytes: total,
         matrices: count(matrices.iter().map(|matrix| matrix.kind.to_string())),
