@@ -2,7 +2,7 @@
 
 use super::plan::{I2_S, Matrix};
 use super::{ConvertError, Source, vocabulary};
-use crate::config::{Activation, ActivationScales, Architecture, Config, RopeScaling};
+use crate::config::{Activation, ActivationScales, Architecture, Config, RopeScaling, yarn_scale};
 use crate::gguf::{Header, TensorType, WriteError};
 use crate::gguf_model::{ACTIVATIONS_KEY, DIVISORS_KEY, ROPE_KEY, VERSION_KEY};
 
@@ -96,7 +96,7 @@ fn rope_keys(config: &Config, name: &str, header: &mut Header) -> Result<(), Wri
             header.set(&key("yarn_beta_fast"), *beta_fast)?;
             header.set(&key("yarn_beta_slow"), *beta_slow)?;
             // llama.cpp multiplies the usual factor with it.
-            let usual = usual_attention_factor(f64::from(*factor));
+            let usual = yarn_scale(f64::from(*factor), 1.0);
             if *attention_factor != usual as f32 {
                 let own = (f64::from(*attention_factor) / usual) as f32;
                 header.set(&key("attn_factor"), own)?;
@@ -105,14 +105,6 @@ fn rope_keys(config: &Config, name: &str, header: &mut Header) -> Result<(), Wri
     }
     // The formula in full, of which the keys above and the tensor are what others read.
     header.set(ROPE_KEY, json.to_string())
-}
-
-/// What YaRN multiplies queries and keys with together, where a model does not say otherwise.
-fn usual_attention_factor(factor: f64) -> f64 {
-    match factor <= 1.0 {
-        true => 1.0,
-        false => 0.1 * libm::log(factor) + 1.0,
-    }
 }
 
 /// llama.cpp's number for what most of the file is; nobody should believe it.

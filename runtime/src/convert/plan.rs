@@ -138,8 +138,8 @@ fn i2_s_holds(shape: Shape, scales: &WeightScales) -> Result<(), String> {
     }
 }
 
-/// Whether rows are whole blocks of I2_S. A matrix whose rows are not is written as one run of weights, which tern reads; bitnet.cpp drops the ends of
-/// rows, and what ik_llama.cpp makes of them is noise.
+/// Whether rows are whole blocks of I2_S. A matrix whose rows are not is written as one run of weights, which tern reads; bitnet.cpp drops the
+/// ends of rows, and what ik_llama.cpp makes of them is noise.
 pub(super) fn is_plain_i2_s(shape: Shape) -> bool {
     shape.cols.is_multiple_of(128)
 }

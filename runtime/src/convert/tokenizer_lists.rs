@@ -8,14 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Value, json};
 
 use super::Source;
-use super::same_ids::Lists;
+use super::same_ids::{Lists, SPACE};
 use super::vocabulary::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
 use crate::error::shorten;
 use crate::json::Object;
 use crate::tokenizer::{Tokenizer, Vocabulary, name_of_split};
-
-/// The character that stands for a space in SentencePiece's pieces.
-const SPACE: &str = "\u{2581}";
 
 /// The lists, and notes.
 ///
@@ -189,9 +186,10 @@ impl Spaces {
         let replaces = |from: Value, to: &str| {
             all().any(|step| step["pattern"] == from && step["content"] == to)
         };
-        let is_replaced = replaces(json!({ "String": " " }), SPACE);
+        let space = SPACE.to_string();
+        let is_replaced = replaces(json!({ "String": " " }), &space);
         (is_replaced || metaspace.is_some()).then(|| Spaces {
-            has_prefix: all().any(|step| step["type"] == "Prepend" && step["prepend"] == SPACE)
+            has_prefix: all().any(|step| step["type"] == "Prepend" && step["prepend"] == space)
                 || metaspace.is_some_and(|step| {
                     let scheme = step["prepend_scheme"].as_str();
                     let is_never = scheme == Some("never");
