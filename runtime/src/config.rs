@@ -22,6 +22,7 @@ use crate::error::{ConfigError, shorten};
 use crate::json::Object;
 
 pub use rope::RopeScaling;
+pub(crate) use rope::yarn_scale;
 
 /// Longest matrix row for which an exact integer sum is also exact as `f32`:
 /// 131071 activations of magnitude 128 stay below 2^24.

@@ -81,7 +81,11 @@ fn a_folder_and_its_gguf_file_are_the_same_model() {
         assert_eq!(a.rope_scaling, b.rope_scaling, "{fixture}");
         assert_eq!(a.tied_head, b.tied_head, "{fixture}");
         let found = bits(&logits(&file, &TOKENS));
-        let is_inexact = converted.matrices.iter().any(|(kind, _)| kind != "I2_S")
+        let has_exact_scale = |kind: &str| matches!(kind, "I2_S" | "IQ2_BN");
+        let is_inexact = converted
+            .matrices
+            .iter()
+            .any(|(kind, _)| !has_exact_scale(kind))
             && a.quantization.scale == tern_runtime::config::ScaleRule::Divide;
         if is_inexact {
             // What divides is stored as its inverse.
@@ -178,6 +182,91 @@ fn other_folders_come_back_as_the_same_model() {
         to_hf(&file, &back).unwrap();
         let expected = bits(&logits(&folder(fixture), &TOKENS));
         assert_eq!(expected, bits(&logits(&back, &TOKENS)), "{fixture}");
+    }
+}
+
+/// bitnet_b1_58-3B has 8640 columns; here are 320, and 864, which no type but I2_S has.
+#[test]
+fn rows_that_are_not_whole_blocks_of_i2_s_get_another_type_or_a_note() {
+    let temporary = tempfile::tempdir().unwrap();
+    for fixture in ["bitnet-odd-packed", "llama-bitnet-odd"] {
+        let file = temporary.path().join("model.gguf");
+        let converted = convert(&folder(fixture), TernaryType::Exact, &file).unwrap();
+        let kind = |cols: u64| {
+            let gguf = Gguf::open(&file).unwrap();
+            let mut kinds: Vec<String> = gguf
+                .tensors()
+                .filter(|tensor| tensor.dims() == [cols, 320] || tensor.dims() == [cols, 864])
+                .map(|tensor| tensor.kind().to_string())
+                .collect();
+            kinds.dedup();
+            kinds
+        };
+        assert_eq!(kind(320), ["IQ2_BN"], "{fixture}");
+        assert_eq!(kind(864), ["I2_S"], "{fixture}");
+        let notes_of = |converted: &Converted| converted.notes.join("\n");
+        says(
+            &notes_of(&converted),
+            &[
+                "matrices in I2_S, such as model.layers.0.mlp.down_proj with 864 columns",
+                "no type is written",
+                "matrices are IQ2_BN",
+            ],
+        );
+        let what = "blk.0.ffn_down.weight with 864 columns";
+        says(&notes(&file), &[what, "ik_llama.cpp"]);
+        let foreign = temporary.path().join("foreign.gguf");
+        let without = Change {
+            drop: &["tern.version"],
+            ..Change::default()
+        };
+        changed(&file, &without, &foreign);
+        says(&notes(&foreign), &["suspicious", what]);
+        let expected = bits(&logits(&folder(fixture), &TOKENS));
+        assert_eq!(bits(&logits(&file, &TOKENS)), expected, "{fixture}");
+        // Who asks for I2_S gets it, and is told.
+        let converted = convert(&folder(fixture), TernaryType::I2s, &file).unwrap();
+        assert_eq!(kind(320), ["I2_S"], "{fixture}");
+        says(
+            &notes_of(&converted),
+            &["320 columns", "`--to gguf` takes IQ2_BN"],
+        );
+        assert_eq!(bits(&logits(&file, &TOKENS)), expected, "{fixture}");
+    }
+    let file = temporary.path().join("model.gguf");
+    let converted = convert(&folder("bitnet-tiny-packed"), TernaryType::Exact, &file).unwrap();
+    assert_eq!(converted.matrices.len(), 1);
+    assert!(!converted.notes.join("").contains("128") && !notes(&file).contains("multiple of 128"));
+}
+
+/// A factor of the model's own is not in tern's key alone.
+#[test]
+fn yarn_is_written_for_other_programs_too() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (source, to) = (
+        folder("architectures/qwen3-groups"),
+        temporary.path().join("folder"),
+    );
+    fs::create_dir(&to).unwrap();
+    let weights = "model.safetensors";
+    fs::copy(source.join(weights), to.join(weights)).unwrap();
+    let config = fs::read(source.join("config.json")).unwrap();
+    for own in [None, Some(1.5)] {
+        let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        if let Some(own) = own {
+            config["rope_scaling"]["attention_factor"] = serde_json::json!(own);
+        }
+        fs::write(to.join("config.json"), config.to_string()).unwrap();
+        let file = temporary.path().join("own.gguf");
+        convert(&to, TernaryType::Exact, &file).unwrap();
+        let others = temporary.path().join("others.gguf");
+        let without = Change {
+            drop: &["tern.rope_scaling"],
+            ..Change::default()
+        };
+        changed(&file, &without, &others);
+        let scaling = |path: &Path| load(path).unwrap().config().rope_scaling.clone();
+        assert_eq!(scaling(&others), scaling(&to), "{own:?}");
     }
 }
 

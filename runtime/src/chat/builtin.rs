@@ -54,10 +54,11 @@ pub(super) fn named(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The name of the template that a model really has, where the one in its file is known to be wrong.
+/// Name and text of the template that a model really has, where the one in its file is known to be wrong.
 ///
 /// The first GGUF files of BitNet 2B4T were converted with a template of `Human:` and `BITNETAssistant:`, which the model was never trained
 /// with: its answers do not end.
-pub(super) fn correction(source: &str) -> Option<&'static str> {
-    source.contains("BITNETAssistant").then_some("bitnet")
+pub(super) fn corrected(source: &str) -> Option<(&'static str, &'static str)> {
+    let name = source.contains("BITNETAssistant").then_some("bitnet")?;
+    Some((name, named(name)?))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::builtin;
 use super::template::{ChatTemplate, TemplateError};
 use crate::checkpoint::read_file;
 use crate::error::{LoadError, shorten};
@@ -95,6 +96,21 @@ impl TemplateSource {
             None => Err(TemplateError::Absent {
                 model: model.to_owned(),
             }),
+        }
+    }
+
+    /// The template's text for other programs: where it is known to be wrong the right one, and a note.
+    pub fn corrected(&self) -> (Option<&str>, Option<String>) {
+        let text = self.text.as_deref();
+        match text.and_then(builtin::corrected) {
+            Some((name, right)) => (
+                Some(right),
+                Some(format!(
+                    "{}: the chat template in it is known to be wrong (its answers do not end); the built-in `{name}` is written",
+                    self.file
+                )),
+            ),
+            None => (text, None),
         }
     }
 

@@ -110,9 +110,7 @@ impl ChatTemplate {
     ///
     /// [`TemplateError::Failed`] with the line.
     pub fn parse(source: &str, file: &str) -> Result<ChatTemplate, TemplateError> {
-        let Some((name, right)) =
-            builtin::correction(source).and_then(|name| Some((name, builtin::named(name)?)))
-        else {
+        let Some((name, right)) = builtin::corrected(source) else {
             return ChatTemplate::compile(source, file);
         };
         let mut template = ChatTemplate::compile(right, file)?;

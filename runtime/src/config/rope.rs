@@ -223,12 +223,17 @@ fn yarn(
     })
 }
 
-/// Given, or `1 + 0.1 m ln(factor)`, where `m` is 1, or the quotient of the two of `mscale` and `mscale_all_dim`.
-fn attention_factor(rope: &Object, factor: f64) -> Result<f32, ConfigError> {
-    let scale = |m: f64| match factor <= 1.0 {
+/// What YaRN multiplies queries and keys with together for a factor, where `m` is 1 for most models.
+pub(crate) fn yarn_scale(factor: f64, m: f64) -> f64 {
+    match factor <= 1.0 {
         true => 1.0,
         false => 0.1 * m * libm::log(factor) + 1.0,
-    };
+    }
+}
+
+/// Given, or `1 + 0.1 m ln(factor)`, where `m` is 1, or the quotient of the two of `mscale` and `mscale_all_dim`.
+fn attention_factor(rope: &Object, factor: f64) -> Result<f32, ConfigError> {
+    let scale = |m: f64| yarn_scale(factor, m);
     let mscale = f64::from(rope.float_or("mscale", 0.0..=100.0, 0.0)?);
     let all = f64::from(rope.float_or("mscale_all_dim", 0.0..=100.0, 0.0)?);
     let default = match mscale != 0.0 && all != 0.0 {

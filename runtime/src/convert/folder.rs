@@ -95,8 +95,8 @@ pub(super) fn write(
     for (name, bytes) in &files {
         small(name, bytes)?;
     }
-    if let Some(bytes) = source.files.generation() {
-        small("generation_config.json", bytes)?;
+    if let Some(bytes) = generation(source, &config) {
+        small("generation_config.json", &bytes)?;
     }
     let header = file_header(&entries);
     let data: u64 = entries.iter().map(Entry::bytes).sum();
@@ -167,11 +167,25 @@ fn config(source: &Source<'_>, is_packed: bool) -> Result<Value, ConvertError> {
         true => WeightSource::Offline,
         false => WeightSource::Exact,
     };
+    // Other programs know no token by its name alone.
+    config.eos_token_ids = source.ends();
     let mut json = config.to_json();
     if let (Value::Object(map), Some(bos)) = (&mut json, source.bos_id()) {
         map.insert("bos_token_id".to_owned(), json!(bos));
     }
     Ok(json)
+}
+
+/// `generation_config.json`: that of a folder, or, as transformers looks there alone for what ends a text, one with the ids of `config.json`.
+fn generation(source: &Source<'_>, config: &Value) -> Option<Vec<u8>> {
+    if let Some(bytes) = source.files.generation() {
+        return Some(bytes.to_vec());
+    }
+    let ids = ["bos_token_id", "eos_token_id"].map(|key| (key.to_owned(), config[key].clone()));
+    let ids = ids.into_iter().filter(|(_, id)| !id.is_null());
+    let ids: Map<String, Value> = ids.collect();
+    let json = format!("{:#}\n", Value::Object(ids.clone()));
+    (!ids.is_empty()).then(|| json.into_bytes())
 }
 
 impl Source<'_> {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use tern_kernels::{ScaleRule, WeightScales};
 
-use super::plan::{I2_S, Matrix, floats, group, of_row};
+use super::plan::{I2_S, Matrix, floats, group, is_plain_i2_s, of_row};
 use super::{ConvertError, Converted, OnProgress, Source, TernaryType, dense_kind, metadata};
 use crate::config::RopeScaling;
 use crate::gguf::{Header, TensorType, Writer, quantize};
@@ -67,12 +67,38 @@ pub(super) fn write(
             "{plain} matrices are stored as floats, since no ternary type that is written has their shape or scales exactly"
         ));
     }
+    notes.extend(odd_i2_s(&matrices));
+    let is_iq2_bn = |matrix: &&Matrix| matrix.kind == TensorType::Iq2Bn;
+    let odd = matrices.iter().filter(is_iq2_bn).count();
+    if odd > 0 {
+        notes.push(format!(
+            "{odd} matrices are IQ2_BN, for their rows are not a multiple of 128, as other programs need for I2_S: ik_llama.cpp reads it, bitnet.cpp does not"
+        ));
+    }
     Ok(Converted {
         bytes: total,
         matrices: count(matrices.iter().map(|matrix| matrix.kind.to_string())),
         largest_scale_error,
         notes,
     })
+}
+
+/// A note where other programs read I2_S wrongly.
+fn odd_i2_s(matrices: &[Matrix]) -> Option<String> {
+    let is_odd = |matrix: &&Matrix| matrix.kind == I2_S && !is_plain_i2_s(matrix.shape);
+    let odd = matrices.iter().filter(is_odd);
+    let first = odd.clone().next()?;
+    let advice = match first.shape.cols.is_multiple_of(64) {
+        true => "`--to gguf` takes IQ2_BN for them, which ik_llama.cpp reads",
+        false => "no type is written that others read",
+    };
+    Some(format!(
+        "{} matrices in I2_S, such as {} with {} columns, have rows that are not a multiple of 128: tern reads them, bitnet.cpp and ik_llama.cpp \
+         read them wrongly; {advice}",
+        odd.count(),
+        first.name,
+        first.shape.cols
+    ))
 }
 
 /// All tensors in the order of the file, entered in its header.
@@ -213,7 +239,8 @@ impl Source<'_> {
 
     /// What each matrix's sums are divided by, where all of them are stored so that others read the inverse.
     pub(super) fn divisors(&self, matrices: &[Matrix]) -> Option<Vec<f32>> {
-        let are_exact = matrices.iter().all(|matrix| matrix.kind == I2_S);
+        let has_exact_scale = |kind| kind == I2_S || kind == TensorType::Iq2Bn;
+        let are_exact = matrices.iter().all(|matrix| has_exact_scale(matrix.kind));
         match self.config.quantization.scale {
             ScaleRule::Divide if are_exact => matrices.iter().map(|m| m.divisor).collect(),
             _ => None,
@@ -239,6 +266,9 @@ fn put_row(
     group: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), crate::gguf::QuantizeError> {
+    if kind == TensorType::Iq2Bn {
+        return quantize::trits(kind, trits, scales, out);
+    }
     if !matches!(kind, TensorType::Tq1_0 | TensorType::Tq2_0) {
         return quantize::row(kind, &floats(trits, scales, group), out);
     }

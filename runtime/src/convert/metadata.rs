@@ -2,7 +2,7 @@
 
 use super::plan::{I2_S, Matrix};
 use super::{ConvertError, Source, vocabulary};
-use crate::config::{Activation, ActivationScales, Architecture, Config, RopeScaling};
+use crate::config::{Activation, ActivationScales, Architecture, Config, RopeScaling, yarn_scale};
 use crate::gguf::{Header, TensorType, WriteError};
 use crate::gguf_model::{ACTIVATIONS_KEY, DIVISORS_KEY, ROPE_KEY, VERSION_KEY};
 
@@ -86,6 +86,7 @@ fn rope_keys(config: &Config, name: &str, header: &mut Header) -> Result<(), Wri
             beta_fast,
             beta_slow,
             original_context,
+            attention_factor,
             ..
         } => {
             header.set(&key("type"), "yarn")?;
@@ -94,6 +95,12 @@ fn rope_keys(config: &Config, name: &str, header: &mut Header) -> Result<(), Wri
             header.set(&key("original_context_length"), context)?;
             header.set(&key("yarn_beta_fast"), *beta_fast)?;
             header.set(&key("yarn_beta_slow"), *beta_slow)?;
+            // llama.cpp multiplies the usual factor with it.
+            let usual = yarn_scale(f64::from(*factor), 1.0);
+            if *attention_factor != usual as f32 {
+                let own = (f64::from(*attention_factor) / usual) as f32;
+                header.set(&key("attn_factor"), own)?;
+            }
         }
     }
     // The formula in full, of which the keys above and the tensor are what others read.

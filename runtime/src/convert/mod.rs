@@ -10,6 +10,9 @@ mod folder;
 mod gguf;
 mod metadata;
 mod plan;
+mod same_ids;
+mod tokenizer_json;
+mod tokenizer_lists;
 mod vocabulary;
 
 use std::io::{self, Write};
@@ -28,10 +31,11 @@ use crate::weights;
 /// The type of ternary matrices in a GGUF file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TernaryType {
-    /// For each matrix a type that holds it exactly: I2_S or TQ2_0, or floats that are trits times a scale.
+    /// For each matrix a type that holds it exactly: I2_S, IQ2_BN where rows are not a multiple of 128, or TQ2_0, or floats that are trits times a
+    /// scale.
     #[default]
     Exact,
-    /// I2_S: one scale for the matrix, exactly. bitnet.cpp and ik_llama.cpp read it.
+    /// I2_S: one scale for the matrix, exactly. bitnet.cpp and ik_llama.cpp read it where rows are a multiple of 128.
     I2s,
     /// TQ1_0: a scale in f16 for each 256 columns; 1.69 bits a weight. llama.cpp reads it.
     Tq1_0,

@@ -112,6 +112,10 @@ impl Source<'_> {
     fn exact_kind(&self, shape: Shape, scales: &WeightScales) -> TensorType {
         let fits_tq = tq_holds(shape, scales).is_ok() && values(scales).all(is_f16);
         let is_by_token = self.config.quantization.activations == ActivationScales::Token;
+        // Other programs read I2_S by rows of whole blocks; IQ2_BN has smaller ones, and its scale is as exact.
+        if is_by_token && !is_plain_i2_s(shape) && iq2_bn_holds(shape, scales) {
+            return TensorType::Iq2Bn;
+        }
         if is_by_token && i2_s_holds(shape, scales).is_ok() {
             return I2_S;
         }
@@ -132,6 +136,16 @@ fn i2_s_holds(shape: Shape, scales: &WeightScales) -> Result<(), String> {
             "I2_S has weights by 128, and {shape} are not a multiple of that"
         )),
     }
+}
+
+/// Whether rows are whole blocks of I2_S. A matrix whose rows are not is written as one run of weights, which tern reads; bitnet.cpp drops the
+/// ends of rows, and what ik_llama.cpp makes of them is noise.
+pub(super) fn is_plain_i2_s(shape: Shape) -> bool {
+    shape.cols.is_multiple_of(128)
+}
+
+fn iq2_bn_holds(shape: Shape, scales: &WeightScales) -> bool {
+    matches!(scales, WeightScales::Matrix(_)) && shape.cols.is_multiple_of(64)
 }
 
 fn tq_holds(shape: Shape, scales: &WeightScales) -> Result<(), String> {

@@ -3,58 +3,63 @@
 //! `tokenizer.json` says more than the lists, so it is kept in a key of its own, `tokenizer.huggingface.json`, and given back as it was. The
 //! lists are for other programs.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
-use super::{ConvertError, Source};
+use super::{ConvertError, Source, tokenizer_json, tokenizer_lists};
 use crate::error::LoadError;
 use crate::gguf::{Header, WriteError};
-use crate::gguf_model::text::{HUGGINGFACE, SPACE_AFTER_CONTROL, TEMPLATE};
-use crate::json::Object;
+use crate::gguf_model::text::{ENDS, HUGGINGFACE, SPACE_AFTER_CONTROL, TEMPLATE};
 use crate::text::TokenizerFile;
-use crate::tokenizer::Vocabulary;
+use crate::tokenizer::{END_OF_TURN, Vocabulary};
 
 /// The numbers of `tokenizer.ggml.token_type`.
-const NORMAL: i32 = 1;
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const UNUSED: i32 = 5;
-const BYTE: i32 = 6;
-
-/// Ways to cut texts into words, by what only they have in their regular expression.
-const SPLITS: [(&str, &str); 3] = [
-    ("\\p{N}{1,3}", "llama-bpe"),
-    ("[\\p{L}\\p{M}]+", "qwen35"),
-    ("|\\p{N}|", "qwen2"),
-];
+pub(super) const NORMAL: i32 = 1;
+pub(super) const UNKNOWN: i32 = 2;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
+pub(super) const UNUSED: i32 = 5;
+pub(super) const BYTE: i32 = 6;
 
 /// Sets the keys of text; returns notes.
 pub(super) fn keys(source: &Source<'_>, header: &mut Header) -> Result<Vec<String>, ConvertError> {
     let mut notes = Vec::new();
     let text = source.files.text();
-    if let Some(template) = &text.template.text {
-        header.set(TEMPLATE, &template[..])?;
+    let (template, note) = text.template.corrected();
+    notes.extend(note);
+    if let Some(template) = template {
+        header.set(TEMPLATE, template)?;
     }
+    let ends = source.ends();
+    let mut named = Vec::new();
     match &text.tokenizer {
         None => notes.push("the model has no tokenizer".to_owned()),
         Some((TokenizerFile::Tiktoken(bytes), file)) => {
             let vocabulary = Vocabulary::from_tiktoken(bytes, file).map_err(LoadError::from)?;
-            lists(&padded(&vocabulary, source.config.vocab_size), header)?;
+            let mut vocabulary = padded(&vocabulary, source.config.vocab_size);
+            named = name_ends(&mut vocabulary, &ends);
+            lists(&vocabulary, header)?;
         }
         Some((TokenizerFile::Vocabulary(vocabulary), _)) => {
-            lists(&padded(vocabulary, source.config.vocab_size), header)?;
+            let mut vocabulary = padded(vocabulary, source.config.vocab_size);
+            named = name_ends(&mut vocabulary, &ends);
+            lists(&vocabulary, header)?;
         }
         Some((TokenizerFile::Json(json), file)) => {
-            match of_json(source, json) {
-                Ok(vocabulary) => lists(&vocabulary, header)?,
+            match tokenizer_lists::read(source, json) {
+                Ok((mut vocabulary, more)) => {
+                    notes.extend(more);
+                    named = name_ends(&mut vocabulary, &ends);
+                    lists(&vocabulary, header)?;
+                }
                 Err(reason) => notes.push(format!(
                     "other programs will find no tokenizer in the file, tern will: {file} {reason}"
                 )),
             }
             header.set(HUGGINGFACE, &*String::from_utf8_lossy(json))?;
         }
+    }
+    if ends.iter().any(|id| !named.contains(id)) {
+        header.set(ENDS, &ends[..])?;
     }
     Ok(notes)
 }
@@ -73,6 +78,34 @@ fn padded(vocabulary: &Vocabulary, rows: usize) -> Vocabulary {
         }
     }
     padded
+}
+
+/// Gives ids that end a text or a turn the keys that other programs read, as far as there are some; returns those that have one.
+fn name_ends(vocabulary: &mut Vocabulary, ends: &[u32]) -> Vec<u32> {
+    let is_known = |id: u32| {
+        let token = vocabulary.tokens.get(id as usize);
+        token.is_some_and(|token| END_OF_TURN.contains(&&token[..]))
+    };
+    // Other programs find those with known names without a key.
+    let (known, unknown): (Vec<u32>, Vec<u32>) = ends.iter().partition(|&&id| is_known(id));
+    let mut named = Vec::new();
+    let Vocabulary {
+        eos_id,
+        eot_id,
+        eom_id,
+        ..
+    } = vocabulary;
+    for place in [&*eos_id, &*eot_id, &*eom_id] {
+        named.extend(*place);
+    }
+    for place in [eos_id, eot_id, eom_id] {
+        if place.is_none() {
+            let next = unknown.iter().chain(&known).find(|id| !named.contains(id));
+            *place = next.copied();
+            named.extend(*place);
+        }
+    }
+    named
 }
 
 fn lists(vocabulary: &Vocabulary, header: &mut Header) -> Result<(), WriteError> {
@@ -123,140 +156,19 @@ fn lists(vocabulary: &Vocabulary, header: &mut Header) -> Result<(), WriteError>
     Ok(())
 }
 
-/// The lists of a `tokenizer.json`.
-fn of_json(source: &Source<'_>, json: &[u8]) -> Result<Vocabulary, String> {
-    let root: Value = serde_json::from_slice(json).map_err(|_| "is not JSON".to_owned())?;
-    let model = &root["model"];
-    if model["type"].as_str().is_some_and(|kind| kind != "BPE") || !model["vocab"].is_object() {
-        return Err("is no byte pair encoding".to_owned());
-    }
-    let is_pieces = model["byte_fallback"].as_bool() == Some(true);
-    let mut tokens: BTreeMap<u64, (String, i32)> = BTreeMap::new();
-    for (token, id) in model["vocab"].as_object().into_iter().flatten() {
-        let id = id.as_u64().ok_or("has a token without id")?;
-        let is_byte = is_pieces && token.starts_with("<0x") && token.len() == 6;
-        tokens.insert(id, (token.clone(), if is_byte { BYTE } else { NORMAL }));
-    }
-    for added in root["added_tokens"].as_array().into_iter().flatten() {
-        let (Some(id), Some(token)) = (added["id"].as_u64(), added["content"].as_str()) else {
-            return Err("has an added token without id or content".to_owned());
-        };
-        let kind = match added["special"].as_bool() {
-            Some(true) => CONTROL,
-            _ => USER_DEFINED,
-        };
-        tokens.insert(id, (token.to_owned(), kind));
-    }
-    if let Some(unknown) = model["unk_token"].as_str() {
-        let found = tokens.values_mut().find(|(token, _)| token == unknown);
-        found.into_iter().for_each(|(_, kind)| *kind = UNKNOWN);
-    }
-    let rows = source.config.vocab_size as u64;
-    if tokens
-        .last_key_value()
-        .is_some_and(|(&last, _)| last >= rows)
-    {
-        return Err("has more tokens than the embedding rows".to_owned());
-    }
-    // llama.cpp wants a token for each row.
-    let each = (0..rows).map(|id| {
-        let padding = || (format!("[PAD{id}]"), UNUSED);
-        tokens.remove(&id).unwrap_or_else(padding)
-    });
-    let (tokens, types): (Vec<String>, Vec<i32>) = each.unzip();
-    let id = |token: &Option<String>| {
-        let token = token.as_ref()?;
-        let found = tokens.iter().position(|known| known == token)?;
-        u32::try_from(found).ok()
-    };
-    let template = &source.files.text().template;
-    let bos_id = id(&template.bos).or(source.config_id("bos_token_id"));
-    let eos_id = id(&template.eos).or(source.config.eos_token_ids.first().copied());
-    let starts_with_bos = bos_id
-        .and_then(|id| tokens.get(id as usize))
-        .is_some_and(|bos| {
-            let processor = root["post_processor"].to_string();
-            processor.contains("TemplateProcessing") && processor.contains(&json!(bos).to_string())
-        });
-    let eot_id = id(&Some("<|eot_id|>".to_owned()));
-    let vocabulary = Vocabulary {
-        bos_id,
-        eos_id,
-        eot_id,
-        add_bos: Some(starts_with_bos),
-        ..Vocabulary::default()
-    };
-    if is_pieces {
-        // SentencePiece numbers its pieces in the order of merging, which its scores are.
-        let scores = (0..tokens.len()).map(|id| -(id as f32)).collect();
-        let unknown_id = types.iter().position(|&kind| kind == UNKNOWN);
-        return Ok(Vocabulary {
-            model: "llama".to_owned(),
-            scores,
-            unknown_id: unknown_id.map(|id| id as u32),
-            tokens,
-            types,
-            ..vocabulary
-        });
-    }
-    Ok(Vocabulary {
-        model: "gpt2".to_owned(),
-        pre: Some(
-            pre(&root)
-                .ok_or("cuts texts into words in a way that has no name")?
-                .to_owned(),
-        ),
-        merges: merges(model)?,
-        tokens,
-        types,
-        ..vocabulary
-    })
-}
-
-fn merges(model: &Value) -> Result<Vec<String>, String> {
-    let list = model["merges"].as_array().ok_or("has no merges")?;
-    let text = |merge: &Value| match merge {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(pair) => Some(format!(
-            "{} {}",
-            pair.first()?.as_str()?,
-            pair.get(1)?.as_str()?
-        )),
-        _ => None,
-    };
-    let all: Option<Vec<String>> = list.iter().map(text).collect();
-    all.ok_or_else(|| "has a merge that is no pair".to_owned())
-}
-
-/// The name of a way to cut texts into words.
-fn pre(root: &Value) -> Option<&'static str> {
-    let pre = &root["pre_tokenizer"];
-    let steps = match pre["pretokenizers"].as_array() {
-        Some(steps) => steps.iter().collect(),
-        None => vec![pre],
-    };
-    let pattern = steps
-        .iter()
-        .find_map(|step| step["pattern"]["Regex"].as_str());
-    match pattern {
-        Some(pattern) => {
-            let found = SPLITS.iter().find(|(part, _)| pattern.contains(part));
-            found.map(|(_, name)| *name)
-        }
-        // ByteLevel's own expression is GPT-2's.
-        None => steps
-            .iter()
-            .any(|step| step["type"] == "ByteLevel" && step["use_regex"].as_bool() != Some(false))
-            .then_some("gpt-2"),
-    }
-}
-
 impl Source<'_> {
-    /// An id that only `config.json` has.
-    fn config_id(&self, key: &str) -> Option<u32> {
-        let json = self.files.config();
-        let ids = Object::parse(&json, "config.json").ok()?.ids(key).ok()?;
-        ids.first().copied()
+    /// Every token that ends a text or a turn, as whoever runs the source knows it.
+    pub(super) fn ends(&self) -> Vec<u32> {
+        let text = self.files.text();
+        // A tokenizer that cannot be made names none.
+        let tokenizer = text.tokenizer(self.config.vocab_size).ok().flatten();
+        let generation = self.files.generation();
+        let generation = generation.map(|json| (json, "generation_config.json"));
+        let config = &self.config.eos_token_ids;
+        let ends = text.stop_ids(config, generation, tokenizer.as_ref());
+        let mut ends = ends.unwrap_or_else(|_| config.clone());
+        ends.retain(|&id| (id as usize) < self.config.vocab_size);
+        ends
     }
 }
 
@@ -272,28 +184,37 @@ pub(super) fn files(source: &Source<'_>) -> (Vec<File>, Vec<String>) {
         None => notes.push("the model has no tokenizer".to_owned()),
         Some((TokenizerFile::Json(json), _)) => files.push(("tokenizer.json", json.clone())),
         Some((TokenizerFile::Tiktoken(bytes), _)) => files.push(("tokenizer.model", bytes.clone())),
-        Some((TokenizerFile::Vocabulary(vocabulary), _)) => match vocabulary.to_sentencepiece() {
-            Some(bytes) => {
-                config = sentencepiece_config(vocabulary);
-                files.push(("tokenizer.model", bytes));
+        Some((TokenizerFile::Vocabulary(vocabulary), _)) => match tokenizer_json::write(vocabulary) {
+            Ok((json, more)) => {
+                files.push(("tokenizer.json", json));
+                notes.extend(more);
             }
-            None => match to_json(vocabulary) {
-                Ok(json) => files.push(("tokenizer.json", json.to_string().into_bytes())),
-                Err(reason) => notes.push(format!(
+            Err(reason) => match vocabulary.to_sentencepiece() {
+                Some(bytes) => {
+                    config = sentencepiece_config(vocabulary);
+                    files.push(("tokenizer.model", bytes));
+                }
+                None => notes.push(format!(
                     "the tokenizer is not carried over: {reason}; take tokenizer.json from the model that this one was made of"
                 )),
             },
         },
     }
     let template = &text.template;
-    let mut set = |key: &str, value: &Option<String>| {
+    let (corrected, note) = template.corrected();
+    notes.extend(note);
+    let mut set = |key: &str, value: Option<&str>| {
         if let Some(value) = value {
             config.insert(key.to_owned(), json!(value));
         }
     };
-    set("bos_token", &template.bos);
-    set("eos_token", &template.eos);
-    set("chat_template", &template.text);
+    set("bos_token", template.bos.as_deref());
+    set("eos_token", template.eos.as_deref());
+    set("chat_template", corrected);
+    if files.iter().any(|(name, _)| *name == "tokenizer.json") {
+        // The class that takes tokenizer.json as it is; those of architectures put tokens of their own around texts.
+        set("tokenizer_class", Some("PreTrainedTokenizerFast"));
+    }
     if !config.is_empty() {
         let json = format!("{:#}\n", Value::Object(config));
         files.push(("tokenizer_config.json", json.into_bytes()));
@@ -314,67 +235,4 @@ fn sentencepiece_config(vocabulary: &Vocabulary) -> Map<String, Value> {
         set("add_prefix_space", json!(prefix));
     }
     config
-}
-
-/// A `tokenizer.json` of the lists.
-fn to_json(vocabulary: &Vocabulary) -> Result<Value, String> {
-    if vocabulary.model != "gpt2" {
-        return Err(format!(
-            "a vocabulary of the kind \"{}\" has no equal as tokenizer.json",
-            vocabulary.model
-        ));
-    }
-    let (pattern, ignore_merges, add_bos) = vocabulary.huggingface_split()?;
-    let mut tokens = Map::new();
-    let mut added = Vec::new();
-    for (id, token) in vocabulary.tokens.iter().enumerate() {
-        match vocabulary.types.get(id).copied().unwrap_or(NORMAL) {
-            kind @ (CONTROL | USER_DEFINED) => added.push(json!({
-                "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": kind == CONTROL,
-            })),
-            UNUSED => {}
-            _ => {
-                tokens.insert(token.clone(), json!(id));
-            }
-        }
-    }
-    let bos = vocabulary.bos_id.filter(|_| add_bos);
-    let bos = bos.and_then(|id| Some((id, vocabulary.tokens.get(id as usize)?)));
-    let processor = bos.map(|(id, token)| {
-        let mut special = Map::new();
-        special.insert(
-            token.clone(),
-            json!({ "id": token, "ids": [id], "tokens": [token] }),
-        );
-        let first = json!({ "SpecialToken": { "id": token, "type_id": 0 } });
-        let text = |name: &str, kind: u8| json!({ "Sequence": { "id": name, "type_id": kind } });
-        json!({
-            "type": "TemplateProcessing",
-            "single": [first, text("A", 0)],
-            "pair": [first, text("A", 0), text("B", 1)],
-            "special_tokens": special,
-        })
-    });
-    Ok(json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": added,
-        "normalizer": null,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                { "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false },
-                { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false },
-            ],
-        },
-        "post_processor": processor,
-        "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": ignore_merges, "vocab": tokens, "merges": vocabulary.merges,
-        },
-    }))
 }

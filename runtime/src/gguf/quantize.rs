@@ -11,7 +11,7 @@ use crate::element::f32_to_bf16;
 use crate::ops::half;
 
 const FROM_NUMBERS: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K, TQ1_0 and TQ2_0";
-const FROM_TRITS: &str = "TQ1_0 and TQ2_0 (and I2_S by its own encoder)";
+const FROM_TRITS: &str = "TQ1_0, TQ2_0 and IQ2_BN (and I2_S by its own encoder)";
 
 /// Appends a row of numbers as `kind`.
 ///
@@ -56,21 +56,26 @@ pub fn row(kind: TensorType, values: &[f32], out: &mut Vec<u8>) -> Result<(), Qu
     Ok(())
 }
 
-/// Appends a row of trits with its scales, one for each block of 256, as TQ1_0 or TQ2_0. A single scale stands for all blocks.
+/// Appends a row of trits with its scales: as TQ1_0 or TQ2_0 one for each block of 256, of which a single one stands for all blocks, as IQ2_BN one
+/// for the row.
 ///
 /// # Errors
 ///
-/// [`QuantizeError`]: another type, a row that is not a multiple of 256, a scale beyond f16, a value that is no trit.
+/// [`QuantizeError`]: another type, a row that is not a multiple of the type's block, a scale beyond f16 (with IQ2_BN: that is not finite), a value that
+/// is no trit.
 ///
 /// # Panics
 ///
-/// If there is neither one scale nor one for each block.
+/// If there is neither one scale nor one for each block, with IQ2_BN not one.
 pub fn trits(
     kind: TensorType,
     trits: &[i8],
     scales: &[f32],
     out: &mut Vec<u8>,
 ) -> Result<(), QuantizeError> {
+    if kind == TensorType::Iq2Bn {
+        return iq2_bn(trits, scales, out);
+    }
     if !matches!(kind, TensorType::Tq1_0 | TensorType::Tq2_0) {
         let expected = FROM_TRITS;
         return Err(QuantizeError::Type { kind, expected });
@@ -88,6 +93,30 @@ pub fn trits(
             found: scale,
             column: index * kind.block(),
         })?;
+    }
+    Ok(())
+}
+
+/// The row's scale, and blocks of 64 trits: byte `p` has those at `p`, `p + 16`, `p + 32`, `p + 48`, from the lowest bits up.
+fn iq2_bn(trits: &[i8], scales: &[f32], out: &mut Vec<u8>) -> Result<(), QuantizeError> {
+    let kind = TensorType::Iq2Bn;
+    check_columns(kind, trits.len())?;
+    check_trits(trits, 0)?;
+    assert_eq!(scales.len(), 1);
+    let found = scales[0];
+    if !found.is_finite() {
+        let column = 0;
+        return Err(QuantizeError::Range {
+            kind,
+            found,
+            column,
+        });
+    }
+    out.extend(found.to_le_bytes());
+    for block in trits.as_chunks::<64>().0 {
+        let code = |at: usize| (block[at] + 1) as u8;
+        let byte = |p: usize| code(p) | code(p + 16) << 2 | code(p + 32) << 4 | code(p + 48) << 6;
+        out.extend((0..16).map(byte));
     }
     Ok(())
 }
@@ -326,6 +355,10 @@ mod tests {
             assert_eq!(out[..64], [byte; 64]);
             assert_eq!(out[64..68], 0.75f32.to_le_bytes());
             assert_eq!(out[68..], [0; 28]);
+            out.clear();
+            trits(TensorType::Iq2Bn, &[trit; 64], &[0.75], &mut out).unwrap();
+            assert_eq!(out[..4], 0.75f32.to_le_bytes());
+            assert_eq!(out[4..], [byte; 16]);
         }
     }
 
@@ -357,6 +390,8 @@ mod tests {
         let error = trits(TensorType::Tq1_0, &[2; 256], &[1.0], &mut out).unwrap_err();
         assert!(error.to_string().contains("2 in column 0"), "{error}");
         assert!(trits(TensorType::Tq1_0, &[1; 256], &[1e9], &mut out).is_err());
+        assert!(trits(TensorType::Iq2Bn, &[1; 64], &[f32::NAN], &mut out).is_err());
+        assert!(trits(TensorType::Iq2Bn, &[1; 96], &[1.0], &mut out).is_err());
         let mut encoder = I2sEncoder::default();
         encoder.row(&[0; 127], &mut out).unwrap();
         assert!(encoder.finish(1.0, &mut out).is_err());

@@ -65,6 +65,12 @@ impl<'a> GgufModel<'a> {
             config.quantization.scale = ScaleRule::Divide;
         }
         let text = text::text(gguf.metadata(), file)?;
+        for id in text::ends(gguf.metadata())? {
+            if (id as usize) < config.vocab_size && !config.eos_token_ids.contains(&id) {
+                config.eos_token_ids.push(id);
+            }
+        }
+        notes.extend(odd_i2_s(&gguf));
         notes.splice(0..0, gguf.notes().iter().cloned());
         notes.insert(0, provenance(&gguf));
         Ok(GgufModel {
@@ -182,6 +188,26 @@ fn divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>, GgufEr
         return Err(metadata.wrong(DIVISORS_KEY, expected));
     }
     Ok(Some(divisors))
+}
+
+/// A note on I2_S whose rows are not whole blocks: it is one run of weights, and other programs look for rows where none begin.
+fn odd_i2_s(gguf: &Gguf<'_>) -> Option<String> {
+    let is_i2_s = |kind| matches!(kind, TensorType::I2s(_));
+    let tensors = gguf.tensors();
+    let mut odd =
+        tensors.filter(|tensor| is_i2_s(tensor.kind()) && !tensor.cols().is_multiple_of(128));
+    let first = odd.next()?;
+    let what = format!(
+        "{} tensors in I2_S, such as {} with {} columns, have rows that are not a multiple of 128, which tern reads as one run of weights",
+        1 + odd.count(),
+        shorten(first.name()),
+        first.cols()
+    );
+    let is_own = gguf.metadata().iter().any(|(key, _)| key == VERSION_KEY);
+    Some(match is_own {
+        true => format!("{what}; bitnet.cpp and ik_llama.cpp read them wrongly"),
+        false => format!("suspicious: {what}; bitnet.cpp drops the ends of such rows"),
+    })
 }
 
 /// How many of each kind, in the order in which they come.

@@ -13,6 +13,9 @@ pub(crate) const TEMPLATE: &str = "tokenizer.chat_template";
 /// Whether llama's space before a text is also put before what follows a control token.
 pub(crate) const SPACE_AFTER_CONTROL: &str = "tern.space_after_control";
 
+/// tern's own key: all tokens that end a text or a turn, where they are more than the file has other keys for.
+pub(crate) const ENDS: &str = "tern.eos_token_ids";
+
 /// What the metadata says of text. `file` is the model's name.
 pub(super) fn text(metadata: Metadata<'_>, file: &str) -> Result<TextFiles, GgufError> {
     let vocabulary = vocabulary(metadata)?;
@@ -24,9 +27,10 @@ pub(super) fn text(metadata: Metadata<'_>, file: &str) -> Result<TextFiles, Gguf
         .as_ref()
         .map(|found| (found.bos_id, found.eos_id));
     let (bos, eos) = ids.unwrap_or_default();
+    let (key, text) = template(metadata)?;
     let template = TemplateSource {
-        text: metadata.get::<&str>(TEMPLATE)?.map(str::to_owned),
-        file: format!("{file}: {TEMPLATE}"),
+        text: text.map(str::to_owned),
+        file: format!("{file}: {key}"),
         bos: token(bos),
         eos: token(eos),
         failure: None,
@@ -44,6 +48,33 @@ pub(super) fn text(metadata: Metadata<'_>, file: &str) -> Result<TextFiles, Gguf
         tokenizer,
         template,
     })
+}
+
+/// The chat template and its key. Of several, which have names of their own, `default` is for chatting, as in folders; else the first.
+fn template(metadata: Metadata<'_>) -> Result<(String, Option<&str>), GgufError> {
+    let prefix = format!("{TEMPLATE}.");
+    let mut named: Vec<&str> = metadata
+        .iter()
+        .map(|(key, _)| key)
+        .filter(|key| key.starts_with(&prefix))
+        .collect();
+    named.sort_by_key(|key| key[prefix.len()..] != *"default");
+    for key in std::iter::once(TEMPLATE).chain(named) {
+        if let Some(text) = metadata.get::<&str>(key)? {
+            return Ok((key.to_owned(), Some(text)));
+        }
+    }
+    Ok((TEMPLATE.to_owned(), None))
+}
+
+/// Tokens that end a text or a turn besides `eos_token_id`, whatever the tokenizer is made of.
+pub(super) fn ends(metadata: Metadata<'_>) -> Result<Vec<u32>, GgufError> {
+    let mut ends = Vec::new();
+    for name in ["eot_token_id", "eom_token_id"] {
+        ends.extend(metadata.get::<u32>(&format!("tokenizer.ggml.{name}"))?);
+    }
+    ends.extend(metadata.get::<Vec<u32>>(ENDS)?.unwrap_or_default());
+    Ok(ends)
 }
 
 /// The lists, or `None` where there are no tokens.

@@ -50,6 +50,11 @@ pub(crate) const END_OF_TURN: [&str; 13] = [
     "<eos>",
 ];
 
+/// The name for `tokenizer.ggml.pre` of a regular expression that cuts texts, and of whether words that are tokens are not merged.
+pub(crate) fn name_of_split(pattern: &str, ignore_merges: bool) -> Option<&'static str> {
+    split::Split::name(pattern, ignore_merges)
+}
+
 /// A model's tokenizer.
 pub struct Tokenizer(Kind);
 

@@ -83,6 +83,18 @@ impl Split {
         Some(format!(r"{words}|\s+(?!\S)|\s+"))
     }
 
+    /// The name for `tokenizer.ggml.pre` of the way that cuts by this expression, whole, as Hugging Face's tokenizers spell it, and merges words
+    /// that are tokens or does not.
+    pub fn name(pattern: &str, ignore_merges: bool) -> Option<&'static str> {
+        let names = ["llama-bpe", "dbrx", "qwen2", "qwen35", "gpt-2"];
+        names.into_iter().find(|name| {
+            Pre::named(name).is_some_and(|pre| {
+                let own = pre.split.huggingface();
+                own.as_deref() == Some(pattern) && pre.ignore_merges == ignore_merges
+            })
+        })
+    }
+
     /// The expressions, applied one after the other: each cuts the pieces of those before.
     fn patterns(self) -> &'static [Pattern] {
         static ALL: OnceLock<[Vec<Pattern>; 5]> = OnceLock::new();
@@ -224,6 +236,24 @@ mod tests {
             words(Split::Default, "f(n): 12345 =>"),
             ["f", "(", "n", "):", " ", "123", "45", " ", "=>"]
         );
+    }
+
+    #[test]
+    fn an_expression_has_a_name_only_as_a_whole() {
+        let pattern = |split: Split| split.huggingface().unwrap();
+        for (split, ignore_merges, name) in [
+            (Split::Llama3, true, Some("llama-bpe")),
+            (Split::Llama3, false, Some("dbrx")),
+            (Split::Qwen2, false, Some("qwen2")),
+            (Split::Qwen2, true, None),
+            (Split::Qwen35, false, Some("qwen35")),
+            (Split::Gpt2, false, Some("gpt-2")),
+        ] {
+            assert_eq!(Split::name(&pattern(split), ignore_merges), name);
+        }
+        assert_eq!(Split::name(r"\p{N}{1,3}", false), None);
+        let longer = format!("{}|x", pattern(Split::Llama3));
+        assert_eq!(Split::name(&longer, true), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::END_OF_TURN;
 use super::bpe::{Bpe, Merges, byte_of};
 use super::own::{Encoder, Own};
 use super::special::SpecialTokens;
-use super::split::{KNOWN, Pre};
+use super::split::{KNOWN, Pre, Split};
 use super::spm::{Piece, SPACE, Spm, ranks};
 use crate::error::{TokenizerError, shorten};
 
@@ -258,20 +258,27 @@ impl Vocabulary {
         is_llama.then(|| super::sentencepiece::write(self))
     }
 
-    /// The regular expression that cuts texts, as Hugging Face's tokenizers spell it, and whether words that are tokens are not merged, and whether texts
-    /// begin with the begin-of-text token.
+    /// The regular expression that cuts texts, as Hugging Face's tokenizers spell it, and whether words that are tokens are not merged.
     ///
     /// # Errors
     ///
     /// Why there is none.
-    pub(crate) fn huggingface_split(&self) -> Result<(String, bool, bool), String> {
+    pub(crate) fn huggingface_split(&self) -> Result<(String, bool), String> {
         let pre = self.pre(&mut Vec::new())?;
         let pattern = pre
             .split
             .huggingface()
             .ok_or("the rule \"default\" is of several expressions")?;
-        let add_bos = self.add_bos.unwrap_or(pre.add_bos);
-        Ok((pattern, pre.ignore_merges, add_bos))
+        Ok((pattern, pre.ignore_merges))
+    }
+
+    /// Whether texts are cut as for Qwen 2 and its heirs, whose published tokenizers compose characters (NFC) before.
+    pub(crate) fn is_qwen(&self) -> bool {
+        let named = self.pre.as_deref().unwrap_or_default();
+        let is_named = matches!(named, "qwen2" | "qwen35");
+        let is_silent = matches!(named, "" | "default");
+        let inferred = self.pre(&mut Vec::new());
+        is_named || (is_silent && inferred.is_ok_and(|pre| pre.split == Split::Qwen2))
     }
 
     /// The encoder of gpt2, and whether texts begin with a token unless the file says otherwise.
