@@ -20,6 +20,7 @@ use crate::model::{Files, HeadMode, LoadOptions, Model};
 use crate::ops::attention::BLOCK;
 use crate::packed::Packed;
 use crate::sequence::{Dimensions, KvType};
+use crate::tensors;
 use crate::ternary::{self, PROJECTIONS};
 use crate::weights::{self, in_groups, layer_norms, layer_shapes};
 
@@ -184,6 +185,9 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
     if let Some(gguf) = files.as_gguf() {
         notes.extend(gguf.notes.iter().cloned());
         notes.extend(notes::survey(gguf));
+    }
+    if packed.is_none() {
+        notes.extend(tensors::check(&checkpoint, &config)?);
     }
     notes.extend(summary.notes.iter().cloned());
     notes.extend(notes::unloaded_vocabulary(files.text(), &config));

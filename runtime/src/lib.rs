@@ -85,6 +85,7 @@ mod random;
 mod sample;
 mod sequence;
 pub mod synth;
+mod tensors;
 mod ternary;
 mod text;
 mod tokenizer;

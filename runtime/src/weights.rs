@@ -13,7 +13,7 @@ use tern_kernels::{
 };
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::config::{ActivationScales, Architecture, Config};
+use crate::config::{ActivationScales, Config};
 use crate::dense::DenseMatrix;
 use crate::error::{CheckpointError, LoadError};
 use crate::head::HeadCopy;
@@ -21,6 +21,7 @@ use crate::linear::{Batched, Linear, Norm, Projection, ScalesFound};
 use crate::model::{HeadMode, LoadOptions, Progress};
 use crate::packed::{Packed, head_copy_part};
 use crate::product::Product;
+use crate::tensors;
 use crate::ternary::{self, PROJECTIONS, Ternary};
 use crate::trits::Trits;
 
@@ -157,29 +158,8 @@ pub(crate) fn norm_tensor(checkpoint: &Checkpoint<'_>, name: &str) -> String {
     }
 }
 
-/// Refuses norms that the architecture does not run.
-fn refuse_norms(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<(), CheckpointError> {
-    let sub_norms = [
-        "self_attn.attn_sub_norm",
-        "self_attn.inner_attn_ln",
-        "mlp.ffn_sub_norm",
-        "mlp.ffn_layernorm",
-    ];
-    let head_norms = ["self_attn.q_norm", "self_attn.k_norm"];
-    let sub_norms = sub_norms.into_iter().filter(|_| !config.has_sub_norms());
-    let head_norms = head_norms.into_iter().filter(|_| !config.has_head_norms());
-    let reason = match config.architecture {
-        Architecture::BitNet => "BitNetForCausalLM has no such norm",
-        Architecture::Llama => "LlamaForCausalLM has no such norm",
-        Architecture::Qwen3 => "Qwen3ForCausalLM has no such norm",
-    };
-    sub_norms
-        .chain(head_norms)
-        .try_for_each(|name| checkpoint.refuse(&format!("model.layers.0.{name}.weight"), reason))
-}
-
 /// Checks name, dtype and shape of every tensor that the model needs, by the headers alone: a wrong
-/// file should not take minutes to be found out. Returns the bytes to be packed or copied.
+/// file should not take minutes to be found out. Refuses tensors that it should not have. Returns the bytes to be packed or copied.
 pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64, LoadError> {
     let hidden = config.hidden_size;
     let mut total = 0;
@@ -187,7 +167,6 @@ pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64,
         total += dense_tensor(checkpoint, config, name)?.data.len() as u64;
     }
     let norms = layer_norms(config);
-    refuse_norms(checkpoint, config)?;
     for layer in 0..config.layers {
         for (name, shape) in layer_shapes(config) {
             let name = format!("model.layers.{layer}.{name}");
@@ -199,6 +178,7 @@ pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64,
         }
     }
     checkpoint.floats("model.norm.weight", &[hidden])?;
+    tensors::check(checkpoint, config)?;
     Ok(total)
 }
 

@@ -17,7 +17,6 @@ use crate::config::{Architecture, Config, ScaleRule};
 use crate::error::shorten;
 use crate::gguf::{Gguf, GgufError, GgufOptions, I2sLayout, TensorType};
 use crate::text::TextFiles;
-use names::Role;
 
 pub(crate) use config::VOCABULARY_OF_2B4T;
 pub(crate) use scales::{Q4_CODES, find_scales};
@@ -59,7 +58,6 @@ impl<'a> GgufModel<'a> {
     fn new(gguf: Gguf<'a>, file: &str) -> Result<GgufModel<'a>, GgufError> {
         let mut notes = Vec::new();
         let mut config = config::config(&gguf, &mut notes)?;
-        refuse_odd_tensors(&gguf, &config, &mut notes)?;
         let divisors = divisors(&gguf, &config)?;
         if divisors.is_some() {
             config.quantization.scale = ScaleRule::Divide;
@@ -140,34 +138,6 @@ impl HeadRows {
         let (head, at, half) = (row / self.head_dim, row % self.head_dim, self.head_dim / 2);
         head * self.head_dim + at / 2 + at % 2 * half
     }
-}
-
-/// Tensors in the layers that tern does not know would change the result; those elsewhere are another model's.
-fn refuse_odd_tensors(
-    gguf: &Gguf<'_>,
-    config: &Config,
-    notes: &mut Vec<String>,
-) -> Result<(), GgufError> {
-    let mut others = Vec::new();
-    for tensor in gguf.tensors() {
-        match names::role(tensor.name(), config.layers) {
-            Role::Known => {}
-            Role::Odd => {
-                let what = format!("tensor \"{}\"", shorten(tensor.name()));
-                let reason = "tern does not know what it does in a layer, and without it the result would be another";
-                return Err(gguf.metadata().unsupported(what, reason));
-            }
-            Role::Other => others.push(tensor.name()),
-        }
-    }
-    if let Some(first) = others.first() {
-        notes.push(format!(
-            "{} of the file's tensors are not part of the model and are not loaded, such as {}",
-            others.len(),
-            shorten(first)
-        ));
-    }
-    Ok(())
 }
 
 fn divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>, GgufError> {
