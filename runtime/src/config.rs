@@ -56,9 +56,9 @@ pub struct Config {
     pub activation: Activation,
     /// What decided it, for people: a wrong one makes fluent nonsense, and some files do not say.
     pub activation_reason: Cow<'static, str>,
-    /// Whether that is a word in the model's files, and neither a rule for want of one nor the user's wish.
+    /// How sure that is.
     #[serde(skip)]
-    pub activation_is_stated: bool,
+    pub activation_certainty: Certainty,
     /// Epsilon of the model's own norms.
     pub rms_norm_eps: f32,
     /// Base of the rotary frequencies.
@@ -125,6 +125,17 @@ impl Activation {
     }
 }
 
+/// How sure it is what a model's files mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// They say it.
+    Stated,
+    /// It follows from what they are, or the user said it.
+    Known,
+    /// It is what such files mostly mean.
+    Guessed,
+}
+
 /// How weights and activations become small integers: `quantization_config`, or what its absence means.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quantization {
@@ -185,7 +196,7 @@ impl Config {
         let kv_heads = kv_heads(&root, heads)?;
         let context = root.size_or("max_position_embeddings", 1..=1 << 24, 2048)?;
         let (rope_theta, rope_scaling) = rope::rope(&root, defaults.rope_theta, context)?;
-        let (activation, activation_reason, activation_is_stated) = activation(&root, &defaults)?;
+        let (activation, activation_reason, activation_certainty) = activation(&root, &defaults)?;
         let config = Config {
             architecture,
             hidden_size,
@@ -198,7 +209,7 @@ impl Config {
             context,
             activation,
             activation_reason,
-            activation_is_stated,
+            activation_certainty,
             rms_norm_eps: root.float_or("rms_norm_eps", EPSILON, defaults.rms_norm_eps)?,
             rope_theta,
             rope_scaling,
@@ -224,10 +235,23 @@ impl Config {
                     self.activation_reason
                 )
                 .into(),
-                activation_is_stated: false,
+                activation_certainty: Certainty::Known,
                 ..self
             },
         }
+    }
+
+    /// The same with other scales of activations, and with weight scales that do something else, where the user wants that.
+    #[must_use]
+    pub fn with_scales(
+        mut self,
+        activations: Option<ActivationScales>,
+        weights: Option<ScaleRule>,
+    ) -> Config {
+        let quantization = &mut self.quantization;
+        quantization.activations = activations.unwrap_or(quantization.activations);
+        quantization.scale = weights.unwrap_or(quantization.scale);
+        self
     }
 
     /// Width of all query heads together.
@@ -488,18 +512,18 @@ fn head_dim(
     Err(root.wrong("head_dim", &head_dim.to_string(), expected))
 }
 
-/// The activation, what decided it, and whether that is a word in the file.
+/// The activation, what decided it, and how sure that is.
 fn activation(
     root: &Object,
     defaults: &Defaults,
-) -> Result<(Activation, Cow<'static, str>, bool), ConfigError> {
+) -> Result<(Activation, Cow<'static, str>, Certainty), ConfigError> {
     const KEY: &str = "hidden_act in config.json";
     match root.text("hidden_act")? {
-        Some("relu2") => Ok((Activation::Relu2, KEY.into(), true)),
-        Some("silu" | "swish") => Ok((Activation::Silu, KEY.into(), true)),
+        Some("relu2") => Ok((Activation::Relu2, KEY.into(), Certainty::Stated)),
+        Some("silu" | "swish") => Ok((Activation::Silu, KEY.into(), Certainty::Stated)),
         None => {
             let reason = format!("the default of {}, for want of {KEY}", defaults.class);
-            Ok((defaults.activation, reason.into(), false))
+            Ok((defaults.activation, reason.into(), Certainty::Known))
         }
         Some(other) => {
             let what = format!("hidden_act \"{}\"", shorten(other));

@@ -5,6 +5,8 @@
 
 mod notes;
 
+pub(crate) use notes::activation as activation_note;
+
 use std::path::Path;
 
 use serde::Serialize;
@@ -144,7 +146,7 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
     let (planner, threads, kv) = (&options.planner, options.threads, options.kv);
     let files = Files::open(path, options.i2s_layout)?;
     let names = files.names();
-    let config = files.configuration()?.with_activation(options.activation);
+    let config = options.applied(files.configuration()?);
     let checkpoint = files.checkpoint()?;
     let packed = files.as_packed(true)?;
     match &packed {
@@ -182,8 +184,9 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
         matrices,
     );
     let mut notes = Vec::new();
+    let open = files.notes().filter(|note| !options.settles(note));
+    notes.extend(open.map(|note| note.text));
     if let Some(gguf) = files.as_gguf() {
-        notes.extend(gguf.notes.iter().cloned());
         notes.extend(notes::survey(gguf));
     }
     if packed.is_none() {

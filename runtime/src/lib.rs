@@ -76,6 +76,7 @@ mod inspect;
 mod json;
 mod linear;
 mod model;
+mod note;
 mod ops;
 pub mod packed;
 mod parallel;

@@ -9,10 +9,12 @@ use tern_kernels::{Pages, Planner, Shape, available_memory};
 
 use crate::chat::{ChatTemplate, TemplateError, TemplateSource};
 use crate::checkpoint::{Checkpoint, WeightFile, map_folder, read_file};
-use crate::config::{Activation, Config};
+use crate::config::{Activation, ActivationScales, Config, ScaleRule};
 use crate::error::{LoadError, TokenizerError};
 use crate::gguf::I2sLayout;
 use crate::gguf_model::GgufModel;
+use crate::inspect;
+use crate::note::{Note, Setting};
 use crate::ops::rope::Rope;
 use crate::packed::{self, Packed};
 use crate::sequence::{Dimensions, KvType, Sequence};
@@ -39,6 +41,10 @@ pub struct LoadOptions<'a> {
     pub kv: KvType,
     /// The function of the feed-forward gate, where the file's is wrong or missing.
     pub activation: Option<Activation>,
+    /// How many activations share a scale, where the model's files do not say, or wrongly.
+    pub activation_scales: Option<ActivationScales>,
+    /// What weight scales do to sums, where the file has the inverse of those that it should have.
+    pub weight_scales: Option<ScaleRule>,
     /// How the trits of I2_S lie in a GGUF file, which nothing in it tells.
     pub i2s_layout: I2sLayout,
     /// Called as weights are packed.
@@ -112,9 +118,27 @@ impl LoadOptions<'_> {
             residence: Residence::default(),
             kv: KvType::default(),
             activation: None,
+            activation_scales: None,
+            weight_scales: None,
             i2s_layout: I2sLayout::default(),
             progress: None,
         }
+    }
+
+    /// A model's configuration with what the user says of it.
+    pub(crate) fn applied(&self, config: Config) -> Config {
+        config
+            .with_activation(self.activation)
+            .with_scales(self.activation_scales, self.weight_scales)
+    }
+
+    /// Whether the user has said what a note leaves open.
+    pub(crate) fn settles(&self, note: &Note) -> bool {
+        note.settled_by.is_some_and(|setting| match setting {
+            Setting::Activation => self.activation.is_some(),
+            Setting::ActivationScales => self.activation_scales.is_some(),
+            Setting::WeightScales => self.weight_scales.is_some(),
+        })
     }
 }
 
@@ -141,6 +165,7 @@ pub struct Model {
     tokenizer: Option<Tokenizer>,
     template: TemplateSource,
     stop_ids: Vec<u32>,
+    warnings: Vec<String>,
     threads: usize,
     kv: KvType,
 }
@@ -250,6 +275,11 @@ impl Model {
     /// metadata, and the known end-of-turn tokens of the tokenizer.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
+    }
+
+    /// What may make its results wrong: guesses for want of a word in its files, and what looks wrong in them. One sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Threads that the matrices are split over.
@@ -442,10 +472,23 @@ impl<'a> Files<'a> {
         }
     }
 
+    /// Notes on the file.
+    pub fn notes(&self) -> impl Iterator<Item = Note> {
+        self.gguf.iter().flat_map(|gguf| gguf.notes.iter().cloned())
+    }
+
+    /// All notes that are worth a warning where the model is used with this configuration.
+    pub fn warnings(&self, config: &Config) -> impl Iterator<Item = Note> {
+        let all = self.notes().chain(inspect::activation_note(config));
+        all.filter(|note| note.is_warning)
+    }
+
     fn load(self, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
         assert!(options.threads > 0, "a model needs at least one thread");
         let names = &self.names;
-        let config = self.configuration()?.with_activation(options.activation);
+        let config = options.applied(self.configuration()?);
+        let open = self.warnings(&config).filter(|note| !options.settles(note));
+        let warnings = open.map(|note| note.text).collect();
         let tokenizer = self.text.tokenizer(config.vocab_size)?;
         let generation = self.generation.as_deref();
         let generation = generation.map(|json| (json, &names.generation[..]));
@@ -465,6 +508,7 @@ impl<'a> Files<'a> {
             tokenizer,
             template: self.text.template,
             stop_ids,
+            warnings,
             threads: options.threads,
             kv: options.kv,
         })

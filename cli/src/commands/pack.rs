@@ -9,7 +9,7 @@ use tern_tune::{NewFile, check_writable};
 use crate::Ending;
 use crate::args::{
     EngineArgs, FfnActArg, HeadArg, I2sLayoutArg, IsaArg, KernelArg, KvArg, LoadArg, ProfileArg,
-    ThreadsArg,
+    ScalesArgs, ThreadsArg,
 };
 use crate::interrupt::Watch;
 use crate::output::{bytes, remark, warn};
@@ -79,6 +79,7 @@ fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
         load: LoadArg::default(),
         kv: KvArg::default(),
         ffn_act: FfnActArg::default(),
+        scales: ScalesArgs::default(),
         i2s_layout: args.i2s_layout,
     }
     .setup()?;

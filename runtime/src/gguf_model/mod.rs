@@ -13,9 +13,10 @@ use std::path::Path;
 use safetensors::Dtype;
 
 use crate::checkpoint::Tensor;
-use crate::config::{Architecture, Config, ScaleRule};
+use crate::config::{ActivationScales, Architecture, Config, ScaleRule};
 use crate::error::shorten;
 use crate::gguf::{Gguf, GgufError, GgufOptions, I2sLayout, TensorType};
+use crate::note::Note;
 use crate::text::TextFiles;
 
 pub(crate) use config::VOCABULARY_OF_2B4T;
@@ -38,7 +39,7 @@ pub(crate) struct GgufModel<'a> {
     pub config: Config,
     pub text: TextFiles,
     /// What was decided for want of a word in the file, and what looks wrong.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     divisors: Option<Vec<f32>>,
 }
 
@@ -63,8 +64,8 @@ impl<'a> GgufModel<'a> {
             config.quantization.scale = ScaleRule::Divide;
         }
         let text = text::text(gguf.metadata(), file)?;
-        notes.splice(0..0, gguf.notes().iter().cloned());
-        notes.insert(0, provenance(&gguf));
+        notes.splice(0..0, gguf.notes().iter().map(Note::fact));
+        notes.insert(0, Note::fact(provenance(&gguf)));
         Ok(GgufModel {
             gguf,
             config,
@@ -145,6 +146,11 @@ fn divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>, GgufEr
     let Some(divisors) = metadata.get::<Vec<f32>>(DIVISORS_KEY)? else {
         return Ok(None);
     };
+    if config.quantization.activations == ActivationScales::Groups {
+        let what = format!("\"{DIVISORS_KEY}\" together with \"groups\" in \"{ACTIVATIONS_KEY}\"");
+        let reason = "only scales of models with one activation scale for a position divide: leave one of the keys out";
+        return Err(metadata.unsupported(what, reason));
+    }
     let count = config.layers * crate::weights::layer_shapes(config).len();
     let is_sound = |divisor: &f32| divisor.is_finite() && *divisor > 0.0;
     if divisors.len() != count || !divisors.iter().all(is_sound) {
