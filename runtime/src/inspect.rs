@@ -1,9 +1,10 @@
 //! What a model is made of, how large it is, and which kernel each matrix uses and why.
 //!
-//! Also without loading: [`inspect`] reads only `config.json`, the tokenizer and the headers of the weight files (and where scales have to
-//! be looked for, the first layer), and asks the planner what it would choose.
+//! Also without loading: [`inspect`] reads `config.json`, the tokenizer and the headers of the weight files (and where scales have to
+//! be looked for, the first layer), looks for damage in the weights, and asks the planner what it would choose.
 
 mod notes;
+mod survey;
 
 pub(crate) use notes::activation as activation_note;
 
@@ -186,11 +187,9 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
     let mut notes = Vec::new();
     let open = files.notes().filter(|note| !options.settles(note));
     notes.extend(open.map(|note| note.text));
-    if let Some(gguf) = files.as_gguf() {
-        notes.extend(notes::survey(gguf));
-    }
     if packed.is_none() {
         notes.extend(tensors::check(&checkpoint, &config)?);
+        notes.extend(survey::survey(&checkpoint, &config));
     }
     notes.extend(summary.notes.iter().cloned());
     notes.extend(notes::unloaded_vocabulary(files.text(), &config));

@@ -62,7 +62,7 @@ pub(crate) fn check(
 }
 
 /// All tensors that are read where they are there, by the names of Hugging Face's checkpoints.
-fn names(checkpoint: &Checkpoint<'_>, config: &Config) -> Vec<String> {
+pub(crate) fn names(checkpoint: &Checkpoint<'_>, config: &Config) -> Vec<String> {
     let mut names = vec!["model.norm.weight".to_owned()];
     names.extend(dense_names(config).iter().map(|&name| name.to_owned()));
     let quantization = &config.quantization;

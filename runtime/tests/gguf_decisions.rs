@@ -35,6 +35,8 @@ struct Change<'a> {
     factor: Option<fn(&str, usize) -> f32>,
     /// All scales are their inverse.
     is_inverse: bool,
+    /// A tensor, where its bytes are overwritten, and with what.
+    damage: Option<(&'a str, usize, &'a [u8])>,
 }
 
 fn is_matrix(name: &str) -> bool {
@@ -96,6 +98,11 @@ fn changed(source: &Path, change: Change<'_>) -> PathBuf {
         }
         if is_matrix(tensor.name()) && change.kind.is_some() {
             data = matrix(&tensor, kind_of(&tensor), change);
+        }
+        if let Some((name, at, bytes)) = change.damage
+            && name == tensor.name()
+        {
+            data[at..][..bytes.len()].copy_from_slice(bytes);
         }
         writer.put(tensor.name(), &data).unwrap();
     }
@@ -371,4 +378,78 @@ fn convert_says_what_it_guessed() {
     let converted = to_folder(&source, layout, &to, &mut |_, _| true).unwrap();
     let notes = converted.notes.join("\n");
     says(&notes, &["a guess", "relu2", "--ffn-act silu"]);
+}
+
+/// In any layer, in norms and in the embedding.
+#[test]
+fn inspect_finds_damage_everywhere() {
+    let temporary = tempfile::tempdir().unwrap();
+    let own = converted("llama-bitnet-tiny", temporary.path());
+    let nan = f32::NAN.to_le_bytes();
+    let notes = |tensor, at, bytes: &[u8]| {
+        let change = Change {
+            damage: Some((tensor, at, bytes)),
+            ..Change::default()
+        };
+        look(&changed(&own, change)).1
+    };
+    let found = notes("blk.1.ffn_up.weight", 256 / 4 * 130 + 7, &[0xff]);
+    says(
+        &found,
+        &[
+            "suspicious: blk.1.ffn_up.weight",
+            "4 weights with code 3",
+            "row 130, column 7",
+        ],
+    );
+    for (tensor, at) in [("blk.3.ffn_norm.weight", 8), ("output_norm.weight", 0)] {
+        let found = notes(tensor, at, &nan);
+        says(
+            &found,
+            &[&format!(
+                "suspicious: {tensor} has 1 numbers that are not finite"
+            )],
+        );
+    }
+    // bf16, whose NaN has the upper bytes.
+    let found = notes("token_embd.weight", 2 * 256 * 80, &nan[2..]);
+    says(&found, &["suspicious: token_embd.weight has 1 numbers"]);
+    let in_blocks = Change {
+        kind: Some(|tensor| match tensor.cols() {
+            256 => TensorType::Tq2_0,
+            _ => TensorType::Q4_0,
+        }),
+        damage: Some(("blk.2.attn_v.weight", 64, &[0, 0x7e])),
+        drop: &[OWN],
+        ..Change::default()
+    };
+    let found = look(&changed(&own, in_blocks)).1;
+    says(
+        &found,
+        &["suspicious: blk.2.attn_v.weight (TQ2_0) has 1 scales"],
+    );
+    let healthy = look(&changed(&own, Change::default())).1;
+    assert!(!healthy.contains("suspicious"), "{healthy}");
+}
+
+/// A folder refuses a scale of 0, too.
+#[test]
+fn a_scale_of_zero_is_refused_where_weights_are_not_zero() {
+    let temporary = tempfile::tempdir().unwrap();
+    let own = converted("bitnet-tiny-packed", temporary.path());
+    let scale = Gguf::open(&own)
+        .unwrap()
+        .tensor("blk.2.attn_v.weight")
+        .unwrap()
+        .data()
+        .len()
+        - 32;
+    let zero = Change {
+        drop: &[OWN],
+        damage: Some(("blk.2.attn_v.weight", scale, &[0; 4])),
+        ..Change::default()
+    };
+    let error = Model::load(&changed(&own, zero), &Setup::default().options());
+    let error = error.err().unwrap().to_string();
+    says(&error, &["blk.2.attn_v.weight", "scale 0"]);
 }

@@ -8,6 +8,7 @@ use tern_kernels::{Shape, WeightScales};
 
 use super::HeadRows;
 use crate::config::MAX_COLS;
+use crate::error::shorten;
 use crate::exact::coarsest;
 use crate::gguf::{self, GgufError, Scales, TensorType};
 use crate::trits::q4_blocks;
@@ -24,7 +25,7 @@ pub(crate) fn find_scales(
 ) -> Result<WeightScales, GgufError> {
     let group = match ternary.scales() {
         // Found to be finite when the tensor was.
-        Scales::Matrix => return Ok(WeightScales::Matrix(ternary.matrix_scale().abs())),
+        Scales::Matrix => return matrix_scale(ternary),
         Scales::Row => shape.cols,
         Scales::Group(group) => group,
     };
@@ -47,6 +48,27 @@ pub(crate) fn find_scales(
             },
         )?;
     Ok(coarsest(magnitudes, shape, group))
+}
+
+/// The one scale of a matrix. Its trits would all be zero if it were 0: a quantizer writes no others then.
+fn matrix_scale(ternary: &gguf::Ternary<'_>) -> Result<WeightScales, GgufError> {
+    let (tensor, scale) = (ternary.tensor(), ternary.matrix_scale().abs());
+    if scale != 0.0 {
+        return Ok(WeightScales::Matrix(scale));
+    }
+    let (mut trits, mut scales) = ternary.buffers();
+    for row in 0..tensor.rows() {
+        ternary.read_row(row, &mut trits, &mut scales)?;
+        if trits.iter().any(|&trit| trit != 0) {
+            return Err(GgufError::Scale {
+                file: tensor.file().to_owned(),
+                tensor: shorten(tensor.name()),
+                row,
+                found: scale,
+            });
+        }
+    }
+    Ok(WeightScales::Matrix(0.0))
 }
 
 /// Rows that tell whether a matrix has one scale: the first, the last, and some between them, so that some of every shard is seen.

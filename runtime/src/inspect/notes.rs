@@ -1,20 +1,17 @@
 //! What a person should know of a model beside its numbers: what was decided for want of a word in the file, what is an approximation, and
 //! what looks wrong.
 
-use rayon::prelude::*;
 use tern_kernels::Granularity;
 
 use super::Matrix;
 use crate::config::{
     Activation, ActivationScales, Architecture, Certainty, Config, RopeScaling, WeightSource,
 };
-use crate::gguf::TensorType;
-use crate::gguf_model::{GgufModel, VOCABULARY_OF_2B4T, names};
+use crate::gguf_model::VOCABULARY_OF_2B4T;
 use crate::linear::ScalesFound;
 use crate::note::{Note, Setting};
 use crate::text::TextFiles;
 use crate::tokenizer::Tokenizer;
-use crate::weights::layer_shapes;
 
 /// Remarks on the configuration and the matrices of a layer, one a line.
 pub(super) fn notes(config: &Config, matrices: &[Matrix]) -> Vec<String> {
@@ -87,36 +84,6 @@ fn weights(config: &Config, matrices: &[Matrix]) -> Vec<String> {
         ));
     }
     notes
-}
-
-/// What all weights of a GGUF file's first layer say that looks wrong; types, where they are of several.
-pub(super) fn survey(model: &GgufModel<'_>) -> Vec<String> {
-    let matrices = layer_shapes(&model.config);
-    let names = matrices.par_iter().filter_map(|(name, _)| {
-        let name = names::in_gguf(&format!("model.layers.0.{name}.weight"))?;
-        let tensor = model.gguf.find(&name)?;
-        let survey = tensor.survey();
-        if let Some((row, column)) = survey.first_code_3 {
-            return Some(format!(
-                "suspicious: {name} ({}) has {} weights with code 3, the first in row {row}, column {column}",
-                tensor.kind(),
-                survey.code_3
-            ));
-        }
-        if tensor.kind() == TensorType::Q4_0 {
-            return Some(format!(
-                "{name} (Q4_0) is read as the trits that it was quantized from: of its values, -s is stored as -7/8 s or s as 7/8 s"
-            ));
-        }
-        (survey.not_finite > 0).then(|| {
-            format!(
-                "suspicious: {name} ({}) has {} scales that are not finite",
-                tensor.kind(),
-                survey.not_finite
-            )
-        })
-    });
-    names.collect()
 }
 
 /// `one scale for each row (q_proj, k_proj), …`.
