@@ -370,6 +370,7 @@ fn quantization(
     architecture: Architecture,
     is_first: bool,
 ) -> Result<Quantization, ConfigError> {
+    refuse_mlx(root)?;
     let Some(quantization) = root.object("quantization_config")? else {
         return match (architecture, is_first) {
             (_, true) => first_quantization(root),
@@ -423,6 +424,21 @@ fn quantization(
         activations: ActivationScales::Token,
         linear_norm_eps,
     })
+}
+
+/// Refuses weights in the packing of Apple's MLX, which says so by bits and groups, mostly in both keys.
+fn refuse_mlx(root: &Object) -> Result<(), ConfigError> {
+    for key in ["quantization", "quantization_config"] {
+        let has = |inner: &str| {
+            root.get(key)
+                .is_some_and(|found| found.get(inner).is_some())
+        };
+        if has("bits") && has("group_size") && !has("quant_method") {
+            let reason = "its packed weights are for Apple's MLX: use the same model's unpacked repository or its GGUF file";
+            return Err(root.unsupported(&format!("\"{key}\" with bits and group_size"), reason));
+        }
+    }
+    Ok(())
 }
 
 /// That of the first BitNet b1.58 models: their linear layers always quantize master weights by the matrix and int8 activations by the

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tern_kernels::{Pages, Planner, Shape, available_memory};
 
@@ -166,6 +166,8 @@ pub struct Model {
     template: TemplateSource,
     stop_ids: Vec<u32>,
     warnings: Vec<String>,
+    /// Where a tokenizer would be, for the message that there is none.
+    tokenizer_place: &'static str,
     threads: usize,
     kv: KvType,
 }
@@ -253,6 +255,7 @@ impl Model {
     pub fn tokenizer(&self) -> Result<&Tokenizer, TokenizerError> {
         let absent = || TokenizerError::Absent {
             model: self.name.clone(),
+            expected: self.tokenizer_place,
         };
         self.tokenizer.as_ref().ok_or_else(absent)
     }
@@ -509,6 +512,11 @@ impl<'a> Files<'a> {
             template: self.text.template,
             stop_ids,
             warnings,
+            tokenizer_place: match (&self.gguf, self.is_packed) {
+                (Some(_), _) => "tokenizer.ggml.tokens in its metadata",
+                (None, true) => "tokenizer in it, since the model that was packed had none",
+                (None, false) => "tokenizer.json (nor Llama 3's tokenizer.model)",
+            },
             threads: options.threads,
             kv: options.kv,
         })
@@ -518,7 +526,27 @@ impl<'a> Files<'a> {
 pub(crate) fn read_config(folder: &Path) -> Result<Vec<u8>, LoadError> {
     let expected = "a Hugging Face model folder with config.json, model.safetensors and \
                     tokenizer.json";
-    read_file(&folder.join("config.json"), expected, MAX_CONFIG)
+    let config = folder.join("config.json");
+    if !config.exists()
+        && let Some(file) = gguf_in(folder)
+    {
+        return Err(LoadError::GgufInFolder {
+            folder: folder.display().to_string(),
+            file: file.display().to_string(),
+        });
+    }
+    read_file(&config, expected, MAX_CONFIG)
+}
+
+/// The first GGUF file in a folder, by name: of a split model the one that is to be named.
+fn gguf_in(folder: &Path) -> Option<PathBuf> {
+    let files = folder.read_dir().ok()?;
+    let paths = files.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_named_so = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+    };
+    paths.filter(is_named_so).min()
 }
 
 fn is_gguf(path: &Path) -> bool {

@@ -27,6 +27,7 @@ struct Change<'a> {
     /// Keys that begin so are left out.
     drop: &'a [&'a str],
     text: &'a [(&'a str, &'a str)],
+    id: &'a [(&'a str, i32)],
     /// Rows of the embedding, which are zeros then.
     rows: Option<usize>,
     /// Matrices in this type.
@@ -71,6 +72,9 @@ fn changed(source: &Path, change: Change<'_>) -> PathBuf {
         }
     }
     for (key, value) in change.text {
+        header.set(key, *value).unwrap();
+    }
+    for (key, value) in change.id {
         header.set(key, *value).unwrap();
     }
     let kind_of = |tensor: &Tensor<'_>| match change.kind {
@@ -452,4 +456,55 @@ fn a_scale_of_zero_is_refused_where_weights_are_not_zero() {
     let error = Model::load(&changed(&own, zero), &Setup::default().options());
     let error = error.err().unwrap().to_string();
     says(&error, &["blk.2.attn_v.weight", "scale 0"]);
+}
+
+#[test]
+fn messages_about_text_speak_of_metadata() {
+    let temporary = tempfile::tempdir().unwrap();
+    let own = converted("llama-bitnet-tiny", temporary.path());
+    let without = Change {
+        drop: &["tokenizer."],
+        ..Change::default()
+    };
+    let found = model(&changed(&own, without), Setup::default());
+    let error = found.tokenizer().err().unwrap().to_string();
+    says(&error, &["no tokenizer.ggml.tokens", "token ids"]);
+    let fewer = Change {
+        drop: &["llama.vocab_size"],
+        rows: Some(500),
+        ..Change::default()
+    };
+    // The head is a matrix of its own here, so a tied model's file.
+    let own = converted("bitnet-tiny-packed", temporary.path());
+    let error = Model::load(&changed(&own, fewer), &Setup::default().options());
+    let error = error.err().unwrap().to_string();
+    says(&error, &["500 rows", "token_embd.weight", "another model"]);
+}
+
+/// As llama.cpp writes it where a model has no such token.
+#[test]
+fn an_id_below_zero_is_no_token() {
+    let temporary = tempfile::tempdir().unwrap();
+    let own = converted("bitnet-tiny-packed", temporary.path());
+    let none = Change {
+        drop: &[
+            "tokenizer.ggml.eos_token_id",
+            "tokenizer.ggml.padding_token_id",
+        ],
+        id: &[
+            ("tokenizer.ggml.eos_token_id", -1),
+            ("tokenizer.ggml.padding_token_id", -1),
+        ],
+        ..Change::default()
+    };
+    let found = model(&changed(&own, none), Setup::default());
+    assert!(found.config().eos_token_ids.is_empty());
+    says(
+        &found.warnings().join("\n"),
+        &[
+            "tokenizer.ggml.eos_token_id is -1",
+            "padding_token_id is -1",
+            "ignored",
+        ],
+    );
 }

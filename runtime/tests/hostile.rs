@@ -604,6 +604,13 @@ fn folders_with_missing_files_are_named() {
         &load_error(temp.path()),
         &["config.json", "Hugging Face model folder"],
     );
+    for name in ["b.gguf", "a-00001-of-00002.gguf", "a-00002-of-00002.gguf"] {
+        fs::write(temp.path().join(name), b"GGUF").unwrap();
+    }
+    says(
+        &load_error(temp.path()),
+        &["no config.json", "a-00001-of-00002.gguf", "file itself"],
+    );
     copy("config.json");
     says(
         &load_error(temp.path()),
@@ -631,6 +638,18 @@ fn folders_with_missing_files_are_named() {
         &load_error(temp.path()),
         &["config.json", "1099511627776 bytes"],
     );
+}
+
+/// MLX writes its bits and groups into one key, or into both.
+#[test]
+fn weights_for_mlx_are_refused_by_name() {
+    let mlx = serde_json::json!({"group_size": 128, "bits": 2});
+    for key in ["quantization", "quantization_config"] {
+        says(
+            &files().set(key, mlx.clone()).error(),
+            &[key, "Apple's MLX", "unpacked repository", "GGUF"],
+        );
+    }
 }
 
 /// Tensors that only later layers need are missed without loading.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use super::scales::has_one_scale;
+use super::text::token_id;
 use super::{ACTIVATIONS_KEY, ROPE_KEY, VERSION_KEY, names};
 use crate::config::{
     Activation, ActivationScales, Architecture, Certainty, Config, EPSILON, MAX_COLS, Quantization,
@@ -87,9 +88,7 @@ pub(super) fn config(gguf: &Gguf<'_>, notes: &mut Vec<Note>) -> Result<Config, G
         rope_theta,
         rope_scaling: scaling(gguf, &keys, head_dim, context)?,
         tied_head: is_tied(gguf, notes),
-        eos_token_ids: keys
-            .metadata
-            .get::<u32>("tokenizer.ggml.eos_token_id")?
+        eos_token_ids: token_id(keys.metadata, "tokenizer.ggml.eos_token_id")?
             .into_iter()
             .collect(),
         quantization: Quantization {

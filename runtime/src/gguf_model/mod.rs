@@ -64,6 +64,7 @@ impl<'a> GgufModel<'a> {
             config.quantization.scale = ScaleRule::Divide;
         }
         let text = text::text(gguf.metadata(), file)?;
+        notes.extend(text::id_notes(gguf.metadata()));
         notes.splice(0..0, gguf.notes().iter().map(Note::fact));
         notes.insert(0, Note::fact(provenance(&gguf)));
         Ok(GgufModel {
