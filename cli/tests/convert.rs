@@ -71,4 +71,11 @@ fn what_a_file_does_not_say_is_warned_of() {
     assert_eq!(found.lines().count(), 1, "{found}");
     assert!(found.contains("--act-scales groups"), "{found}");
     assert_eq!(warnings("qwen3.gguf", &["--act-scales", "token"]), "");
+    // A packed model has the guess for a fact, so packing says it; the user may still have it otherwise.
+    let (file, packed) = (fixtures.join("qwen3.gguf"), world.path("qwen3.tern"));
+    let packed = packed.to_str().unwrap();
+    let ran = world.run(&["pack", file.to_str().unwrap(), "-o", packed, "--quiet"]);
+    assert!(ran.err.contains("--act-scales groups"), "{}", ran.err);
+    assert_eq!(warnings(packed, &[]), "");
+    assert_eq!(warnings(packed, &["--act-scales", "groups"]), "");
 }

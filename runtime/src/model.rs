@@ -231,6 +231,20 @@ impl Model {
         )?))
     }
 
+    /// [`Model::warnings`] of a model that is not loaded, as [`pack`](crate::pack) reads it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::load`], as far as it does not look at weights.
+    pub fn warnings_without_loading(
+        path: &Path,
+        layout: I2sLayout,
+    ) -> Result<Vec<String>, LoadError> {
+        let files = Files::open(path, layout)?;
+        let config = files.configuration()?;
+        Ok(files.warnings(&config).map(|note| note.text).collect())
+    }
+
     /// Matrices of a packed model that were converted, because the plan wants another packing than the file has. Packing the model again
     /// saves that time.
     pub fn converted(&self) -> usize {
