@@ -280,12 +280,12 @@ pub enum TokenizerError {
         rows: usize,
     },
     /// The model has no tokenizer.
-    #[error("{model}: no {expected}, so text cannot be read or written; give token ids instead")]
+    #[error(
+        "{model}: no tokenizer.json (nor Llama 3's tokenizer.model), so text cannot be read or written; give token ids instead"
+    )]
     Absent {
         /// The model's name.
         model: String,
-        /// What a model of its kind would have.
-        expected: &'static str,
     },
     /// Parts of `tokenizer.json` refer to each other wrongly.
     #[error("{file}: the tokenizer contradicts itself, so the file is damaged; download it again")]
@@ -296,6 +296,14 @@ pub enum TokenizerError {
     /// A text could not be encoded or ids could not be decoded.
     #[error("the tokenizer failed: {0}")]
     Failed(String),
+    /// The model is a GGUF file without one.
+    #[error(
+        "{model}: no tokenizer.ggml.tokens in its metadata, so text cannot be read or written; give token ids instead"
+    )]
+    AbsentInGguf {
+        /// The model's name.
+        model: String,
+    },
 }
 
 /// The system refused to start the engine's threads.

@@ -166,8 +166,7 @@ pub struct Model {
     template: TemplateSource,
     stop_ids: Vec<u32>,
     warnings: Vec<String>,
-    /// Where a tokenizer would be, for the message that there is none.
-    tokenizer_place: &'static str,
+    is_gguf: bool,
     threads: usize,
     kv: KvType,
 }
@@ -265,11 +264,14 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Absent`] if the model has none.
+    /// [`TokenizerError::Absent`] or [`TokenizerError::AbsentInGguf`] if the model has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, TokenizerError> {
-        let absent = || TokenizerError::Absent {
-            model: self.name.clone(),
-            expected: self.tokenizer_place,
+        let absent = || {
+            let model = self.name.clone();
+            match self.is_gguf {
+                true => TokenizerError::AbsentInGguf { model },
+                false => TokenizerError::Absent { model },
+            }
         };
         self.tokenizer.as_ref().ok_or_else(absent)
     }
@@ -526,11 +528,7 @@ impl<'a> Files<'a> {
             template: self.text.template,
             stop_ids,
             warnings,
-            tokenizer_place: match (&self.gguf, self.is_packed) {
-                (Some(_), _) => "tokenizer.ggml.tokens in its metadata",
-                (None, true) => "tokenizer in it, since the model that was packed had none",
-                (None, false) => "tokenizer.json (nor Llama 3's tokenizer.model)",
-            },
+            is_gguf: self.gguf.is_some(),
             threads: options.threads,
             kv: options.kv,
         })
