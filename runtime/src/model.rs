@@ -469,6 +469,17 @@ impl<'a> Files<'a> {
         self.gguf.as_ref()
     }
 
+    /// Notes on the file.
+    pub fn notes(&self) -> impl Iterator<Item = Note> {
+        self.gguf.iter().flat_map(|gguf| gguf.notes.iter().cloned())
+    }
+
+    /// All notes that are worth a warning where the model is used with this configuration.
+    pub fn warnings(&self, config: &Config) -> impl Iterator<Item = Note> {
+        let all = self.notes().chain(inspect::activation_note(config));
+        all.filter(|note| note.is_warning)
+    }
+
     /// `generation_config.json`.
     pub fn generation(&self) -> Option<&[u8]> {
         self.generation.as_deref()
@@ -489,17 +500,6 @@ impl<'a> Files<'a> {
             true => Packed::open(&self.weights[0], is_mapped).map(Some),
             false => Ok(None),
         }
-    }
-
-    /// Notes on the file.
-    pub fn notes(&self) -> impl Iterator<Item = Note> {
-        self.gguf.iter().flat_map(|gguf| gguf.notes.iter().cloned())
-    }
-
-    /// All notes that are worth a warning where the model is used with this configuration.
-    pub fn warnings(&self, config: &Config) -> impl Iterator<Item = Note> {
-        let all = self.notes().chain(inspect::activation_note(config));
-        all.filter(|note| note.is_warning)
     }
 
     fn load(self, options: &LoadOptions<'_>) -> Result<Model, LoadError> {

@@ -59,12 +59,12 @@ impl<'a> GgufModel<'a> {
     fn new(gguf: Gguf<'a>, file: &str) -> Result<GgufModel<'a>, GgufError> {
         let mut notes = Vec::new();
         let mut config = config::config(&gguf, &mut notes)?;
+        notes.extend(text::id_notes(gguf.metadata()));
         let divisors = divisors(&gguf, &config)?;
         if divisors.is_some() {
             config.quantization.scale = ScaleRule::Divide;
         }
         let text = text::text(gguf.metadata(), file)?;
-        notes.extend(text::id_notes(gguf.metadata()));
         notes.splice(0..0, gguf.notes().iter().map(Note::fact));
         notes.insert(0, Note::fact(provenance(&gguf)));
         Ok(GgufModel {

@@ -44,28 +44,6 @@ pub(super) fn text(metadata: Metadata<'_>, file: &str) -> Result<TextFiles, Gguf
     })
 }
 
-/// Keys of ids that some programs set to -1 where there is no such token.
-const IDS: [&str; 6] = ["bos", "eos", "eot", "eom", "unknown", "padding"];
-
-/// The id that a key names; one below zero is none.
-pub(super) fn token_id(metadata: Metadata<'_>, key: &str) -> Result<Option<u32>, GgufError> {
-    match metadata.value(key).and_then(Value::integer) {
-        Some(..0) => Ok(None),
-        _ => metadata.get(key),
-    }
-}
-
-/// What is to be said of ids that are none.
-pub(super) fn id_notes(metadata: Metadata<'_>) -> impl Iterator<Item = Note> {
-    IDS.into_iter().filter_map(move |name| {
-        let key = format!("tokenizer.ggml.{name}_token_id");
-        let id = metadata.value(&key)?.integer().filter(|&id| id < 0)?;
-        Some(Note::suspicious(format!(
-            "{key} is {id}, which is no token; it is ignored"
-        )))
-    })
-}
-
 /// The lists, or `None` where there are no tokens.
 fn vocabulary(metadata: Metadata<'_>) -> Result<Option<Vocabulary>, GgufError> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
@@ -94,4 +72,26 @@ fn vocabulary(metadata: Metadata<'_>) -> Result<Option<Vocabulary>, GgufError> {
         add_space_prefix: flag("add_space_prefix")?,
         remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
     }))
+}
+
+/// Keys of ids that some programs set to -1 where there is no such token.
+const IDS: [&str; 6] = ["bos", "eos", "eot", "eom", "unknown", "padding"];
+
+/// The id that a key names; one below zero is none.
+pub(super) fn token_id(metadata: Metadata<'_>, key: &str) -> Result<Option<u32>, GgufError> {
+    match metadata.value(key).and_then(Value::integer) {
+        Some(..0) => Ok(None),
+        _ => metadata.get(key),
+    }
+}
+
+/// What is to be said of ids that are none.
+pub(super) fn id_notes(metadata: Metadata<'_>) -> impl Iterator<Item = Note> {
+    IDS.into_iter().filter_map(move |name| {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        let id = metadata.value(&key)?.integer().filter(|&id| id < 0)?;
+        Some(Note::suspicious(format!(
+            "{key} is {id}, which is no token; it is ignored"
+        )))
+    })
 }
