@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tern_kernels::{Cpu, Force, Isa, Pages};
-use tern_runtime::config::Activation;
+use tern_runtime::config::{Activation, ActivationScales, ScaleRule};
 use tern_runtime::{HeadMode, I2sLayout, KvType, Residence};
 
 use crate::commands::{
@@ -106,6 +106,8 @@ pub struct EngineArgs {
     #[command(flatten)]
     pub ffn_act: FfnActArg,
     #[command(flatten)]
+    pub scales: ScalesArgs,
+    #[command(flatten)]
     pub i2s_layout: I2sLayoutArg,
 }
 
@@ -173,6 +175,48 @@ impl FfnActArg {
         self.ffn_act.map(|act| match act {
             FfnAct::Relu2 => Activation::Relu2,
             FfnAct::Silu => Activation::Silu,
+        })
+    }
+}
+
+/// `--act-scales` and `--weight-scales`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ScalesArgs {
+    /// How activations become int8: with one scale for a `token`, as models with int8 activations are trained, or one for each of its `groups`
+    /// of 128, close to the floats that others are trained with. GGUF files do not say which (`tern inspect` shows what was taken)
+    #[arg(long = "act-scales", value_name = "FOR", value_enum)]
+    activations: Option<ActScales>,
+    /// What the weights' scales do: some programs write the inverse of those of BitNet b1.58 2B4T into GGUF files, which then must `divide`
+    #[arg(long = "weight-scales", value_name = "RULE", value_enum)]
+    weights: Option<WeightScales>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ActScales {
+    Token,
+    Groups,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum WeightScales {
+    Multiply,
+    Divide,
+}
+
+impl ScalesArgs {
+    /// The library's word for those of activations.
+    pub fn activations(self) -> Option<ActivationScales> {
+        self.activations.map(|scales| match scales {
+            ActScales::Token => ActivationScales::Token,
+            ActScales::Groups => ActivationScales::Groups,
+        })
+    }
+
+    /// The library's word for what those of weights do.
+    pub fn weights(self) -> Option<ScaleRule> {
+        self.weights.map(|scales| match scales {
+            WeightScales::Multiply => ScaleRule::Multiply,
+            WeightScales::Divide => ScaleRule::Divide,
         })
     }
 }

@@ -67,6 +67,8 @@ impl ModelName {
             residence: setup.residence,
             kv: setup.kv,
             activation: setup.activation,
+            activation_scales: setup.activation_scales,
+            weight_scales: setup.weight_scales,
             i2s_layout: setup.i2s_layout,
             progress: Some(&progress),
         };
@@ -81,6 +83,9 @@ impl ModelName {
                 "{} matrices of {self} were packed for other kernels and had to be converted; `tern pack` packs the model's folder for these",
                 model.converted()
             ));
+        }
+        for warning in model.warnings() {
+            warn(format_args!("{self}: {warning}"));
         }
         for note in model.tokenizer().map(Tokenizer::notes).unwrap_or_default() {
             warn(format_args!("the tokenizer of {self}: {note}"));
@@ -99,6 +104,8 @@ impl ModelName {
             threads: setup.threads,
             kv: setup.kv,
             activation: setup.activation,
+            activation_scales: setup.activation_scales,
+            weight_scales: setup.weight_scales,
             i2s_layout: setup.i2s_layout,
             ..LoadOptions::new(setup.planner)
         };

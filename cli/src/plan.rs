@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 use tern_kernels::{Cpu, Loaded, Planner, Profile, ProfileError};
-use tern_runtime::config::Activation;
+use tern_runtime::config::{Activation, ActivationScales, ScaleRule};
 use tern_runtime::{HeadMode, I2sLayout, KvType, Logits, Residence, Sampling};
 
 use crate::args::{EngineArgs, ProfileChoice};
@@ -31,6 +31,10 @@ pub struct Setup {
     pub kv: KvType,
     /// The feed-forward activation, if not the file's.
     pub activation: Option<Activation>,
+    /// How many activations share a scale, if not as the file says or lets guess.
+    pub activation_scales: Option<ActivationScales>,
+    /// What weight scales do, if not what the file's should.
+    pub weight_scales: Option<ScaleRule>,
     /// How the trits of I2_S lie.
     pub i2s_layout: I2sLayout,
 }
@@ -198,6 +202,8 @@ impl EngineArgs {
             residence: self.load.residence(),
             kv: self.kv.or_f16(),
             activation: self.ffn_act.activation(),
+            activation_scales: self.scales.activations(),
+            weight_scales: self.scales.weights(),
             i2s_layout: self.i2s_layout.layout(),
         })
     }

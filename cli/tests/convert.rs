@@ -47,3 +47,35 @@ fn nothing_is_written_over() {
     world.ok(&["convert", source, "-o", path, "--to", "gguf", "--force"]);
     assert!(std::fs::read(&file).unwrap().starts_with(b"GGUF"));
 }
+
+/// Guesses are warned of wherever a model runs, in a line each, and what the user says is none.
+#[test]
+fn what_a_file_does_not_say_is_warned_of() {
+    let world = World::new();
+    let fixtures =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/fixtures/gguf");
+    let warnings = |file: &str, more: &[&str]| {
+        let file = fixtures.join(file);
+        let out = world.path("logits.safetensors");
+        let (file, out) = (file.to_str().unwrap(), out.to_str().unwrap());
+        let arguments = ["logits", file, "--tokens", "1,2,3", "--out", out, "--quiet"];
+        let ran = world.run(&[&arguments, more].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        ran.err
+    };
+    let found = warnings("bitnet-25.gguf", &[]);
+    assert_eq!(found.lines().count(), 1, "{found}");
+    assert!(found.contains("warning:") && found.contains("--ffn-act silu"));
+    assert_eq!(warnings("bitnet-25.gguf", &["--ffn-act", "relu2"]), "");
+    let found = warnings("qwen3.gguf", &[]);
+    assert_eq!(found.lines().count(), 1, "{found}");
+    assert!(found.contains("--act-scales groups"), "{found}");
+    assert_eq!(warnings("qwen3.gguf", &["--act-scales", "token"]), "");
+    // A packed model has the guess for a fact, so packing says it; the user may still have it otherwise.
+    let (file, packed) = (fixtures.join("qwen3.gguf"), world.path("qwen3.tern"));
+    let packed = packed.to_str().unwrap();
+    let ran = world.run(&["pack", file.to_str().unwrap(), "-o", packed, "--quiet"]);
+    assert!(ran.err.contains("--act-scales groups"), "{}", ran.err);
+    assert_eq!(warnings(packed, &[]), "");
+    assert_eq!(warnings(packed, &["--act-scales", "groups"]), "");
+}

@@ -55,6 +55,8 @@ fn the_options_of_the_engine_are_everywhere_where_a_model_runs() {
             "--kernel",
             "--max-isa",
             "--ffn-act",
+            "--act-scales",
+            "--weight-scales",
             "TERN_PROFILE",
             "TERN_MAX_ISA",
         ] {

@@ -281,10 +281,7 @@ impl<'a> Checkpoint<'a> {
     pub fn tensor(&self, name: &str, expected: &str) -> Result<Tensor<'_>, CheckpointError> {
         self.find(name).ok_or_else(|| CheckpointError::Missing {
             file: self.place.clone(),
-            tensor: match &self.contents {
-                Contents::SafeTensors(_) => name.to_owned(),
-                Contents::Gguf(_) => in_gguf(name).unwrap_or_else(|| name.to_owned()),
-            },
+            tensor: self.name_in_file(name).unwrap_or_else(|| name.to_owned()),
             expected: expected.to_owned(),
         })
     }
@@ -298,6 +295,47 @@ impl<'a> Checkpoint<'a> {
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.find(name).is_some()
+    }
+
+    /// Whether this is a GGUF file.
+    pub fn is_gguf(&self) -> bool {
+        matches!(self.contents, Contents::Gguf(_))
+    }
+
+    /// File and name of every tensor, as the files have them.
+    pub fn names(&self) -> Vec<(&str, &str)> {
+        match &self.contents {
+            Contents::SafeTensors(shards) => {
+                let mut names: Vec<(&str, &str)> = Vec::new();
+                for (file, tensors) in shards {
+                    names.extend(tensors.names().into_iter().map(|name| (*file, name)));
+                }
+                names.sort_unstable();
+                names
+            }
+            Contents::Gguf(model) => {
+                let tensors = model.gguf.tensors();
+                tensors
+                    .map(|tensor| (tensor.file(), tensor.name()))
+                    .collect()
+            }
+        }
+    }
+
+    /// What the files call a tensor; `None` for one that they have no name for.
+    pub fn name_in_file(&self, name: &str) -> Option<String> {
+        match &self.contents {
+            Contents::SafeTensors(_) => Some(name.to_owned()),
+            Contents::Gguf(_) => in_gguf(name),
+        }
+    }
+
+    /// Whether two tensors are the same, to the byte.
+    pub fn are_equal(&self, one: &str, other: &str) -> bool {
+        let (Some(one), Some(other)) = (self.find(one), self.find(other)) else {
+            return false;
+        };
+        one.dtype == other.dtype && one.shape == other.shape && one.data == other.data
     }
 
     /// Refuses a tensor that would change the result if it were ignored.

@@ -57,9 +57,9 @@ pub struct Config {
     pub activation: Activation,
     /// What decided it, for people: a wrong one makes fluent nonsense, and some files do not say.
     pub activation_reason: Cow<'static, str>,
-    /// Whether that is a word in the model's files, and neither a rule for want of one nor the user's wish.
+    /// How sure that is.
     #[serde(skip)]
-    pub activation_is_stated: bool,
+    pub activation_certainty: Certainty,
     /// Epsilon of the model's own norms.
     pub rms_norm_eps: f32,
     /// Base of the rotary frequencies.
@@ -126,6 +126,17 @@ impl Activation {
     }
 }
 
+/// How sure it is what a model's files mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// They say it.
+    Stated,
+    /// It follows from what they are, or the user said it.
+    Known,
+    /// It is what such files mostly mean.
+    Guessed,
+}
+
 /// How weights and activations become small integers: `quantization_config`, or what its absence means.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quantization {
@@ -186,7 +197,7 @@ impl Config {
         let kv_heads = kv_heads(&root, heads)?;
         let context = root.size_or("max_position_embeddings", 1..=1 << 24, 2048)?;
         let (rope_theta, rope_scaling) = rope::rope(&root, defaults.rope_theta, context)?;
-        let (activation, activation_reason, activation_is_stated) = activation(&root, &defaults)?;
+        let (activation, activation_reason, activation_certainty) = activation(&root, &defaults)?;
         let config = Config {
             architecture,
             hidden_size,
@@ -199,7 +210,7 @@ impl Config {
             context,
             activation,
             activation_reason,
-            activation_is_stated,
+            activation_certainty,
             rms_norm_eps: root.float_or("rms_norm_eps", EPSILON, defaults.rms_norm_eps)?,
             rope_theta,
             rope_scaling,
@@ -225,10 +236,23 @@ impl Config {
                     self.activation_reason
                 )
                 .into(),
-                activation_is_stated: false,
+                activation_certainty: Certainty::Known,
                 ..self
             },
         }
+    }
+
+    /// The same with other scales of activations, and with weight scales that do something else, where the user wants that.
+    #[must_use]
+    pub fn with_scales(
+        mut self,
+        activations: Option<ActivationScales>,
+        weights: Option<ScaleRule>,
+    ) -> Config {
+        let quantization = &mut self.quantization;
+        quantization.activations = activations.unwrap_or(quantization.activations);
+        quantization.scale = weights.unwrap_or(quantization.scale);
+        self
     }
 
     /// Width of all query heads together.
@@ -347,6 +371,7 @@ fn quantization(
     architecture: Architecture,
     is_first: bool,
 ) -> Result<Quantization, ConfigError> {
+    refuse_mlx(root)?;
     let Some(quantization) = root.object("quantization_config")? else {
         return match (architecture, is_first) {
             (_, true) => first_quantization(root),
@@ -400,6 +425,21 @@ fn quantization(
         activations: ActivationScales::Token,
         linear_norm_eps,
     })
+}
+
+/// Refuses weights in the packing of Apple's MLX, which says so by bits and groups, mostly in both keys.
+fn refuse_mlx(root: &Object) -> Result<(), ConfigError> {
+    for key in ["quantization", "quantization_config"] {
+        let has = |inner: &str| {
+            root.get(key)
+                .is_some_and(|found| found.get(inner).is_some())
+        };
+        if has("bits") && has("group_size") && !has("quant_method") {
+            let reason = "its packed weights are for Apple's MLX: use the same model's unpacked repository or its GGUF file";
+            return Err(root.unsupported(&format!("\"{key}\" with bits and group_size"), reason));
+        }
+    }
+    Ok(())
 }
 
 /// That of the first BitNet b1.58 models: their linear layers always quantize master weights by the matrix and int8 activations by the
@@ -489,18 +529,18 @@ fn head_dim(
     Err(root.wrong("head_dim", &head_dim.to_string(), expected))
 }
 
-/// The activation, what decided it, and whether that is a word in the file.
+/// The activation, what decided it, and how sure that is.
 fn activation(
     root: &Object,
     defaults: &Defaults,
-) -> Result<(Activation, Cow<'static, str>, bool), ConfigError> {
+) -> Result<(Activation, Cow<'static, str>, Certainty), ConfigError> {
     const KEY: &str = "hidden_act in config.json";
     match root.text("hidden_act")? {
-        Some("relu2") => Ok((Activation::Relu2, KEY.into(), true)),
-        Some("silu" | "swish") => Ok((Activation::Silu, KEY.into(), true)),
+        Some("relu2") => Ok((Activation::Relu2, KEY.into(), Certainty::Stated)),
+        Some("silu" | "swish") => Ok((Activation::Silu, KEY.into(), Certainty::Stated)),
         None => {
             let reason = format!("the default of {}, for want of {KEY}", defaults.class);
-            Ok((defaults.activation, reason.into(), false))
+            Ok((defaults.activation, reason.into(), Certainty::Known))
         }
         Some(other) => {
             let what = format!("hidden_act \"{}\"", shorten(other));

@@ -22,6 +22,14 @@ pub enum LoadError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A folder without `config.json` that holds GGUF files.
+    #[error("{folder}: no config.json, but a GGUF file: name the file itself as the model, {file}")]
+    GgufInFolder {
+        /// The folder.
+        folder: String,
+        /// The first of its files, by name.
+        file: String,
+    },
     /// A file is larger than any real file of its kind.
     #[error("{file}: {bytes} bytes, more than the {limit} expected of such a file; check the path")]
     TooLarge {
@@ -259,7 +267,7 @@ pub enum TokenizerError {
     /// The tokenizer can produce ids that have no embedding.
     #[error(
         "{file}: token \"{token}\" has id {id}, but the model's embedding has only {rows} rows \
-         (vocab_size in config.json); the tokenizer belongs to another model"
+         (vocab_size in config.json, or the rows of token_embd.weight in a GGUF file); the tokenizer belongs to another model"
     )]
     Vocabulary {
         /// The file.
@@ -288,6 +296,14 @@ pub enum TokenizerError {
     /// A text could not be encoded or ids could not be decoded.
     #[error("the tokenizer failed: {0}")]
     Failed(String),
+    /// The model is a GGUF file without one.
+    #[error(
+        "{model}: no tokenizer.ggml.tokens in its metadata, so text cannot be read or written; give token ids instead"
+    )]
+    AbsentInGguf {
+        /// The model's name.
+        model: String,
+    },
 }
 
 /// The system refused to start the engine's threads.

@@ -1,9 +1,12 @@
 //! What a model is made of, how large it is, and which kernel each matrix uses and why.
 //!
-//! Also without loading: [`inspect`] reads only `config.json`, the tokenizer and the headers of the weight files (and where scales have to
-//! be looked for, the first layer), and asks the planner what it would choose.
+//! Also without loading: [`inspect`] reads `config.json`, the tokenizer and the headers of the weight files (and where scales have to
+//! be looked for, the first layer), looks for damage in the weights, and asks the planner what it would choose.
 
 mod notes;
+mod survey;
+
+pub(crate) use notes::activation as activation_note;
 
 use std::path::Path;
 
@@ -20,6 +23,7 @@ use crate::model::{Files, HeadMode, LoadOptions, Model};
 use crate::ops::attention::BLOCK;
 use crate::packed::Packed;
 use crate::sequence::{Dimensions, KvType};
+use crate::tensors;
 use crate::ternary::{self, PROJECTIONS};
 use crate::weights::{self, in_groups, layer_norms, layer_shapes};
 
@@ -145,7 +149,7 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
     let (planner, threads, kv) = (&options.planner, options.threads, options.kv);
     let files = Files::open(path, options.i2s_layout)?;
     let names = files.names();
-    let config = files.configuration()?.with_activation(options.activation);
+    let config = options.applied(files.configuration()?);
     let checkpoint = files.checkpoint()?;
     let packed = files.as_packed(true)?;
     match &packed {
@@ -183,9 +187,11 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
         matrices,
     );
     let mut notes = Vec::new();
-    if let Some(gguf) = files.as_gguf() {
-        notes.extend(gguf.notes.iter().cloned());
-        notes.extend(notes::survey(gguf));
+    let open = files.notes().filter(|note| !options.settles(note));
+    notes.extend(open.map(|note| note.text));
+    if packed.is_none() {
+        notes.extend(tensors::check(&checkpoint, &config)?);
+        notes.extend(survey::survey(&checkpoint, &config));
     }
     notes.extend(summary.notes.iter().cloned());
     notes.extend(notes::unloaded_vocabulary(files.text(), &config));

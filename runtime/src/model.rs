@@ -3,16 +3,18 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tern_kernels::{Pages, Planner, Shape, available_memory};
 
 use crate::chat::{ChatTemplate, TemplateError, TemplateSource};
 use crate::checkpoint::{Checkpoint, WeightFile, map_folder, read_file};
-use crate::config::{Activation, Config};
+use crate::config::{Activation, ActivationScales, Config, ScaleRule};
 use crate::error::{LoadError, TokenizerError};
 use crate::gguf::I2sLayout;
 use crate::gguf_model::GgufModel;
+use crate::inspect;
+use crate::note::{Note, Setting};
 use crate::ops::rope::Rope;
 use crate::packed::{self, Packed};
 use crate::sequence::{Dimensions, KvType, Sequence};
@@ -39,6 +41,10 @@ pub struct LoadOptions<'a> {
     pub kv: KvType,
     /// The function of the feed-forward gate, where the file's is wrong or missing.
     pub activation: Option<Activation>,
+    /// How many activations share a scale, where the model's files do not say, or wrongly.
+    pub activation_scales: Option<ActivationScales>,
+    /// What weight scales do to sums, where the file has the inverse of those that it should have.
+    pub weight_scales: Option<ScaleRule>,
     /// How the trits of I2_S lie in a GGUF file, which nothing in it tells.
     pub i2s_layout: I2sLayout,
     /// Called as weights are packed.
@@ -112,9 +118,27 @@ impl LoadOptions<'_> {
             residence: Residence::default(),
             kv: KvType::default(),
             activation: None,
+            activation_scales: None,
+            weight_scales: None,
             i2s_layout: I2sLayout::default(),
             progress: None,
         }
+    }
+
+    /// A model's configuration with what the user says of it.
+    pub(crate) fn applied(&self, config: Config) -> Config {
+        config
+            .with_activation(self.activation)
+            .with_scales(self.activation_scales, self.weight_scales)
+    }
+
+    /// Whether the user has said what a note leaves open.
+    pub(crate) fn settles(&self, note: &Note) -> bool {
+        note.settled_by.is_some_and(|setting| match setting {
+            Setting::Activation => self.activation.is_some(),
+            Setting::ActivationScales => self.activation_scales.is_some(),
+            Setting::WeightScales => self.weight_scales.is_some(),
+        })
     }
 }
 
@@ -142,6 +166,8 @@ pub struct Model {
     tokenizer_description: Option<String>,
     template: TemplateSource,
     stop_ids: Vec<u32>,
+    warnings: Vec<String>,
+    is_gguf: bool,
     threads: usize,
     kv: KvType,
 }
@@ -205,6 +231,20 @@ impl Model {
         )?))
     }
 
+    /// [`Model::warnings`] of a model that is not loaded, as [`pack`](crate::pack) reads it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::load`], as far as it does not look at weights.
+    pub fn warnings_without_loading(
+        path: &Path,
+        layout: I2sLayout,
+    ) -> Result<Vec<String>, LoadError> {
+        let files = Files::open(path, layout)?;
+        let config = files.configuration()?;
+        Ok(files.warnings(&config).map(|note| note.text).collect())
+    }
+
     /// Matrices of a packed model that were converted, because the plan wants another packing than the file has. Packing the model again
     /// saves that time.
     pub fn converted(&self) -> usize {
@@ -225,10 +265,14 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Absent`] if the model has none.
+    /// [`TokenizerError::Absent`] or [`TokenizerError::AbsentInGguf`] if the model has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, TokenizerError> {
-        let absent = || TokenizerError::Absent {
-            model: self.name.clone(),
+        let absent = || {
+            let model = self.name.clone();
+            match self.is_gguf {
+                true => TokenizerError::AbsentInGguf { model },
+                false => TokenizerError::Absent { model },
+            }
         };
         self.tokenizer.as_ref().ok_or_else(absent)
     }
@@ -256,6 +300,11 @@ impl Model {
     /// metadata, and the known end-of-turn tokens of the tokenizer.
     pub fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
+    }
+
+    /// What may make its results wrong: guesses for want of a word in its files, and what looks wrong in them. One sentence each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Threads that the matrices are split over.
@@ -426,6 +475,17 @@ impl<'a> Files<'a> {
         self.gguf.as_ref()
     }
 
+    /// Notes on the file.
+    pub fn notes(&self) -> impl Iterator<Item = Note> {
+        self.gguf.iter().flat_map(|gguf| gguf.notes.iter().cloned())
+    }
+
+    /// All notes that are worth a warning where the model is used with this configuration.
+    pub fn warnings(&self, config: &Config) -> impl Iterator<Item = Note> {
+        let all = self.notes().chain(inspect::activation_note(config));
+        all.filter(|note| note.is_warning)
+    }
+
     /// `generation_config.json`.
     pub fn generation(&self) -> Option<&[u8]> {
         self.generation.as_deref()
@@ -451,7 +511,9 @@ impl<'a> Files<'a> {
     fn load(self, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
         assert!(options.threads > 0, "a model needs at least one thread");
         let names = &self.names;
-        let config = self.configuration()?.with_activation(options.activation);
+        let config = options.applied(self.configuration()?);
+        let open = self.warnings(&config).filter(|note| !options.settles(note));
+        let warnings = open.map(|note| note.text).collect();
         let tokenizer = self.text.tokenizer(config.vocab_size)?;
         let generation = self.generation.as_deref();
         let generation = generation.map(|json| (json, &names.generation[..]));
@@ -472,6 +534,8 @@ impl<'a> Files<'a> {
             tokenizer_description: self.text.described(),
             template: self.text.template,
             stop_ids,
+            warnings,
+            is_gguf: self.gguf.is_some(),
             threads: options.threads,
             kv: options.kv,
         })
@@ -481,7 +545,27 @@ impl<'a> Files<'a> {
 pub(crate) fn read_config(folder: &Path) -> Result<Vec<u8>, LoadError> {
     let expected = "a Hugging Face model folder with config.json, model.safetensors and \
                     tokenizer.json";
-    read_file(&folder.join("config.json"), expected, MAX_CONFIG)
+    let config = folder.join("config.json");
+    if !config.exists()
+        && let Some(file) = gguf_in(folder)
+    {
+        return Err(LoadError::GgufInFolder {
+            folder: folder.display().to_string(),
+            file: file.display().to_string(),
+        });
+    }
+    read_file(&config, expected, MAX_CONFIG)
+}
+
+/// The first GGUF file in a folder, by name: of a split model the one that is to be named.
+fn gguf_in(folder: &Path) -> Option<PathBuf> {
+    let files = folder.read_dir().ok()?;
+    let paths = files.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_named_so = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+    };
+    paths.filter(is_named_so).min()
 }
 
 fn is_gguf(path: &Path) -> bool {

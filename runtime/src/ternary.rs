@@ -20,9 +20,6 @@ use crate::trits::{Trits, q4_blocks};
 /// Which of a layer's matrices have the same input, in the order of [`layer_shapes`](crate::weights::layer_shapes).
 pub(crate) const PROJECTIONS: [Range<usize>; 4] = [0..3, 3..4, 4..6, 6..7];
 
-/// Why a bias is refused.
-const NO_BIAS: &str = "tern runs linear layers without bias";
-
 /// A ternary matrix of a checkpoint.
 pub(crate) struct Ternary<'a> {
     pub tensor: Tensor<'a>,
@@ -188,9 +185,6 @@ pub(crate) fn check(
     name: &str,
     shape: Shape,
 ) -> Result<u64, LoadError> {
-    checkpoint.refuse(&format!("{name}.bias"), NO_BIAS)?;
-    let norm = "a norm before this linear layer, which config.json says nothing of, is not run";
-    checkpoint.refuse(&format!("{name}.norm.weight"), norm)?;
     let tensor = matrix_tensor(checkpoint, name, shape)?;
     if config.quantization.linear_norm_eps.is_some() {
         checkpoint.floats(&format!("{name}.rms_norm.weight"), &[shape.cols])?;

@@ -13,7 +13,7 @@ use tern_kernels::{
 };
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::config::{ActivationScales, Architecture, Config};
+use crate::config::{ActivationScales, Config};
 use crate::dense::DenseMatrix;
 use crate::error::{CheckpointError, LoadError};
 use crate::head::HeadCopy;
@@ -21,6 +21,7 @@ use crate::linear::{Batched, Linear, Norm, Projection, ScalesFound};
 use crate::model::{HeadMode, LoadOptions, Progress};
 use crate::packed::{Packed, head_copy_part};
 use crate::product::Product;
+use crate::tensors;
 use crate::ternary::{self, PROJECTIONS, Ternary};
 use crate::trits::Trits;
 
@@ -157,29 +158,8 @@ pub(crate) fn norm_tensor(checkpoint: &Checkpoint<'_>, name: &str) -> String {
     }
 }
 
-/// Refuses norms that the architecture does not run.
-fn refuse_norms(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<(), CheckpointError> {
-    let sub_norms = [
-        "self_attn.attn_sub_norm",
-        "self_attn.inner_attn_ln",
-        "mlp.ffn_sub_norm",
-        "mlp.ffn_layernorm",
-    ];
-    let head_norms = ["self_attn.q_norm", "self_attn.k_norm"];
-    let sub_norms = sub_norms.into_iter().filter(|_| !config.has_sub_norms());
-    let head_norms = head_norms.into_iter().filter(|_| !config.has_head_norms());
-    let reason = match config.architecture {
-        Architecture::BitNet => "BitNetForCausalLM has no such norm",
-        Architecture::Llama => "LlamaForCausalLM has no such norm",
-        Architecture::Qwen3 => "Qwen3ForCausalLM has no such norm",
-    };
-    sub_norms
-        .chain(head_norms)
-        .try_for_each(|name| checkpoint.refuse(&format!("model.layers.0.{name}.weight"), reason))
-}
-
 /// Checks name, dtype and shape of every tensor that the model needs, by the headers alone: a wrong
-/// file should not take minutes to be found out. Returns the bytes to be packed or copied.
+/// file should not take minutes to be found out. Refuses tensors that it should not have. Returns the bytes to be packed or copied.
 pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64, LoadError> {
     let hidden = config.hidden_size;
     let mut total = 0;
@@ -187,7 +167,6 @@ pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64,
         total += dense_tensor(checkpoint, config, name)?.data.len() as u64;
     }
     let norms = layer_norms(config);
-    refuse_norms(checkpoint, config)?;
     for layer in 0..config.layers {
         for (name, shape) in layer_shapes(config) {
             let name = format!("model.layers.{layer}.{name}");
@@ -199,6 +178,7 @@ pub(crate) fn check(checkpoint: &Checkpoint<'_>, config: &Config) -> Result<u64,
         }
     }
     checkpoint.floats("model.norm.weight", &[hidden])?;
+    tensors::check(checkpoint, config)?;
     Ok(total)
 }
 
@@ -491,36 +471,23 @@ impl Loader<'_> {
         packed: &Packed<'_>,
         parts: &[(String, Shape)],
     ) -> Result<Vec<Loaded>, LoadError> {
-        let group = |name: &str| {
-            packed
-                .packing(&format!("{name}.weight"))
-                .map_or(0, |p| p.group)
+        let scales = |(name, shape): &(String, Shape)| {
+            ternary::packed_scales(self.checkpoint, packed, name, *shape)
         };
-        let first = group(&parts[0].0);
-        let of_part = |(name, shape): &(String, Shape)| {
-            let scales = ternary::packed_scales(self.checkpoint, packed, name, *shape)?;
-            let is_sound = match self.config.quantization.activations {
-                ActivationScales::Token => {
-                    (group(name) > 0) == matches!(scales, WeightScales::Groups { .. })
-                }
-                ActivationScales::Groups => group(name) == first && first > 0,
-            };
-            if !is_sound {
-                return Err(pack_error(
-                    name,
-                    &"its groups of columns are not those of its scales or its activations; pack the model again with `tern pack`",
-                ));
-            }
+        let scales: Vec<WeightScales> = parts.iter().map(scales).collect::<Result<_, _>>()?;
+        let groups = ternary::groups(self.config, &scales.iter().collect::<Vec<_>>());
+        let all = parts.iter().zip(scales).zip(groups);
+        all.map(|(((name, shape), scales), group)| {
             let tensor = format!("{name}.weight");
-            let (matrix, choice) = self.packed_matrix(packed, &tensor, *shape)?;
+            let (matrix, choice) = self.packed_matrix(packed, &tensor, *shape, group)?;
             Ok(Loaded {
                 matrix,
                 choice,
                 scales,
-                group: group(name),
+                group,
             })
-        };
-        parts.iter().map(of_part).collect()
+        })
+        .collect()
     }
 
     fn linear(&self, name: String, shape: Shape, loaded: Loaded) -> Result<Linear, LoadError> {
@@ -546,13 +513,20 @@ impl Loader<'_> {
             0 => {
                 let gemv = Gemv::new(matrix, choice, options.threads)
                     .map_err(|error| pack_error(&tensor, &error))?;
+                // Where all weights are zero the scale may be, and nothing can be divided by it.
+                let is_divisor = quantization.scale == ScaleRule::Divide;
+                let scales = scales.map(|scale| match scale {
+                    0.0 if is_divisor => 1.0,
+                    scale => scale,
+                });
                 (Product::Whole(gemv), scales)
             }
-            _ if quantization.scale == ScaleRule::Divide => {
-                let reason = "scales by groups multiply; linear_class \"bitlinear\" divides";
-                return Err(pack_error(&tensor, &reason));
-            }
             _ => {
+                // Those of groups multiply.
+                let scales = scales.map(|scale| match quantization.scale {
+                    ScaleRule::Divide if scale != 0.0 => 1.0 / scale,
+                    _ => scale,
+                });
                 let gemv = GroupGemv::with_scales(matrix, &scales, choice, options.threads)
                     .map_err(|error| pack_error(&tensor, &error))?;
                 (Product::Groups(gemv), WeightScales::Matrix(1.0))
@@ -577,21 +551,21 @@ impl Loader<'_> {
         }
     }
 
-    /// A matrix of a packed model. Where the plan wants another packing it is converted, unless it stays in the file: then the best kernel
+    /// A matrix of a packed model, with groups of so many columns, 0 for none. Where the plan wants another packing it is converted, unless it stays in the file: then the best kernel
     /// that reads it as it is takes it.
     fn packed_matrix(
         &self,
         packed: &Packed<'_>,
         tensor: &str,
         shape: Shape,
+        group: usize,
     ) -> Result<(PackedMatrix, Choice), LoadError> {
         let options = self.options;
         let (rows, cols, pages) = (shape.rows, shape.cols, self.pages(shape));
         let found = packed.packing(tensor);
-        let group = found.map_or(0, |packing| packing.group);
         let mut choice = ternary::choose(&options.planner, tensor, shape, options.threads, group)?;
         if packed.is_mapped()
-            && let Some(found) = found
+            && let Some(found) = found.filter(|found| found.group == group)
             && let Some(fitting) = match group {
                 0 => options.planner.choose_for(shape, options.threads, found),
                 _ => options.planner.choose_groups_for(shape, found),
@@ -600,7 +574,7 @@ impl Loader<'_> {
             choice = fitting;
         }
         let matrix = packed.matrix(tensor, rows, cols, pages)?;
-        if found.is_some_and(|found| choice.kernel.reads(found)) {
+        if found.is_some_and(|found| found.group == group && choice.kernel.reads(found)) {
             return Ok((matrix, choice));
         }
         self.converted.fetch_add(1, Ordering::Relaxed);

@@ -706,9 +706,6 @@ fn what_cannot_be_run_is_refused_by_name() {
         &tensor("rope_freqs.weight"),
         &["rope_freqs.weight", "16 floats"],
     );
-    // Tensors outside the layers do no harm.
-    let model = load(&bench.changed(&tensor("v.patch.weight"))).unwrap();
-    assert_eq!(model.config().layers, 4);
     bench.refusal(
         &Change {
             damage: Some(("blk.2.ffn_up.weight", 5, 0xff)),
@@ -723,6 +720,44 @@ fn what_cannot_be_run_is_refused_by_name() {
             ..own()
         },
         &["blk.2.ffn_up.weight", "scale"],
+    );
+}
+
+/// Whatever could change the result, in any layer and outside of them.
+#[test]
+fn tensors_that_are_not_read_are_refused() {
+    let bench = Bench::new("llama-bitnet-tiny");
+    let tensor = |name| Change {
+        tensor: Some((name, vec![1.0; 256])),
+        ..Change::default()
+    };
+    for (name, reason) in [
+        ("blk.0.attn_norm.bias", "norms without bias"),
+        ("blk.3.ffn_norm.bias", "norms without bias"),
+        ("blk.3.attn_output.bias", "linear layers without bias"),
+        ("blk.1.attn_sub_norm.weight", "no such norm"),
+        ("blk.2.attn_k_norm.weight", "no such norm"),
+        ("blk.1.ffn_gate.input_scale", "does not know"),
+        ("blk.00.attn_q.weight", "does not know"),
+        ("blk.4.attn_q.weight", "beyond"),
+        ("output.bias", "without bias"),
+        ("output_norm.bias", "without bias"),
+        ("token_embd_norm.weight", "does not know"),
+        ("rope_factors_short.weight", "rope_freqs.weight alone"),
+        ("cls.weight", "does not know"),
+    ] {
+        bench.refusal(&tensor(name), &[name, "not supported", reason]);
+    }
+    // A divisor takes the scale's place, so this one would not be read.
+    bench.refusal(&tensor("blk.0.attn_q.scale"), &["blk.0.attn_q.scale"]);
+    // What reads images does no harm to texts.
+    let seeing = bench.changed(&tensor("v.patch_embd.weight"));
+    assert_eq!(load(&seeing).unwrap().config().layers, 4);
+    says(&notes(&seeing), &["v.patch_embd.weight", "not loaded"]);
+    let bench = Bench::new("bitnet-tiny-packed");
+    bench.refusal(
+        &tensor("blk.1.attn_sub_norm.bias"),
+        &["blk.1.attn_sub_norm.bias", "norms without bias"],
     );
 }
 

@@ -421,6 +421,48 @@ fn missing_and_misshapen_tensors_are_named() {
     says(&files.error(), &["q_proj.bias", "without bias"]);
 }
 
+/// What is not read and could change the result is refused in every layer and outside of them; what is known to change nothing is not.
+#[test]
+fn tensors_that_the_model_does_not_read_are_named() {
+    let with = |name: &str, tensor: Option<&str>| {
+        changed(|tensors| {
+            let tensor = match tensor {
+                Some(same) => tensors[same].clone(),
+                None => Tensor {
+                    dtype: Dtype::F32,
+                    shape: vec![1],
+                    data: vec![0; 4],
+                },
+            };
+            tensors.insert(name.to_owned(), tensor);
+        })
+    };
+    for (name, reason) in [
+        ("model.layers.1.self_attn.q_norm.weight", "no such norm"),
+        ("model.layers.1.input_layernorm.bias", "norms without bias"),
+        ("model.layers.2.mlp.up_proj.bias", "layers without bias"),
+        ("model.layers.1.mlp.up_proj.norm.weight", "not run"),
+        ("model.layers.1.mlp.up_proj.rms_norm.weight", "not run"),
+        ("model.layers.99.mlp.up_proj.weight", "beyond"),
+        ("model.layers.1.self_attn.sinks", "does not know"),
+        ("model.norm.bias", "without bias"),
+        ("model.embed_positions.weight", "does not know"),
+        ("lm_head.bias", "without bias"),
+        ("lm_head.weight", "tie_word_embeddings"),
+        ("score.weight", "does not know"),
+    ] {
+        says(&with(name, None).error(), &[name, "not supported", reason]);
+    }
+    for name in [
+        "model.rotary_emb.inv_freq",
+        "model.layers.1.self_attn.rotary_emb.inv_freq",
+    ] {
+        drop(with(name, None).load().unwrap());
+    }
+    let twice = with("lm_head.weight", Some("model.embed_tokens.weight"));
+    drop(twice.load().unwrap());
+}
+
 #[test]
 fn impossible_values_are_named() {
     const DOWN: &str = "model.layers.2.mlp.down_proj.weight";
@@ -562,6 +604,13 @@ fn folders_with_missing_files_are_named() {
         &load_error(temp.path()),
         &["config.json", "Hugging Face model folder"],
     );
+    for name in ["b.gguf", "a-00001-of-00002.gguf", "a-00002-of-00002.gguf"] {
+        fs::write(temp.path().join(name), b"GGUF").unwrap();
+    }
+    says(
+        &load_error(temp.path()),
+        &["no config.json", "a-00001-of-00002.gguf", "file itself"],
+    );
     copy("config.json");
     says(
         &load_error(temp.path()),
@@ -589,6 +638,18 @@ fn folders_with_missing_files_are_named() {
         &load_error(temp.path()),
         &["config.json", "1099511627776 bytes"],
     );
+}
+
+/// MLX writes its bits and groups into one key, or into both.
+#[test]
+fn weights_for_mlx_are_refused_by_name() {
+    let mlx = serde_json::json!({"group_size": 128, "bits": 2});
+    for key in ["quantization", "quantization_config"] {
+        says(
+            &files().set(key, mlx.clone()).error(),
+            &[key, "Apple's MLX", "unpacked repository", "GGUF"],
+        );
+    }
 }
 
 /// Tensors that only later layers need are missed without loading.

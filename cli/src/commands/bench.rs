@@ -18,7 +18,7 @@ use tern_tune::{Random, Spread, bandwidth, check_writable, dot_peak, write_atomi
 use crate::Ending;
 use crate::args::{
     EngineArgs, FfnActArg, HeadArg, I2sLayoutArg, IsaArg, KernelArg, KvArg, LoadArg, Numbers,
-    ProfileArg, ThreadsArg, thread_counts, usage_error,
+    ProfileArg, ScalesArgs, ThreadsArg, thread_counts, usage_error,
 };
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
@@ -99,6 +99,8 @@ pub struct Args {
     kv: KvArg,
     #[command(flatten)]
     ffn_act: FfnActArg,
+    #[command(flatten)]
+    scales: ScalesArgs,
     #[command(flatten)]
     i2s_layout: I2sLayoutArg,
 }
@@ -183,6 +185,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             load: args.load,
             kv: args.kv,
             ffn_act: args.ffn_act,
+            scales: args.scales,
             i2s_layout: args.i2s_layout,
         }
         .setup()?;

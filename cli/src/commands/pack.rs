@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use tern_runtime::{PackFileError, packed};
+use tern_runtime::{Model, PackFileError, packed};
 use tern_tune::{NewFile, check_writable};
 
 use crate::Ending;
 use crate::args::{
     EngineArgs, FfnActArg, HeadArg, I2sLayoutArg, IsaArg, KernelArg, KvArg, LoadArg, ProfileArg,
-    ThreadsArg,
+    ScalesArgs, ThreadsArg,
 };
 use crate::interrupt::Watch;
 use crate::output::{bytes, remark, warn};
@@ -79,9 +79,14 @@ fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
         load: LoadArg::default(),
         kv: KvArg::default(),
         ffn_act: FfnActArg::default(),
+        scales: ScalesArgs::default(),
         i2s_layout: args.i2s_layout,
     }
     .setup()?;
+    // The packed file says as a fact what is a guess here.
+    for warning in Model::warnings_without_loading(&args.model, setup.i2s_layout)? {
+        warn(format_args!("{}: {warning}", args.model.display()));
+    }
     let watch = Watch::new();
     let bar = Bar::bytes("packing");
     let mut file = NewFile::create(out)?;

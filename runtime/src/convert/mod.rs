@@ -56,6 +56,15 @@ pub struct Converted {
     pub notes: Vec<String>,
 }
 
+impl Converted {
+    /// With what was guessed of the input, or looks wrong in it: the output says it as a fact.
+    fn with_guesses(mut self, source: &Source<'_>) -> Converted {
+        let warnings = source.files.warnings(&source.config);
+        self.notes.splice(0..0, warnings.map(|note| note.text));
+        self
+    }
+}
+
 /// Why a model was not converted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -113,7 +122,8 @@ pub fn to_gguf(
 ) -> Result<Converted, ConvertError> {
     let files = open(path, layout)?;
     let source = Source::new(&files)?;
-    gguf::write(&source, kind, out, progress)
+    let converted = gguf::write(&source, kind, out, progress)?;
+    Ok(converted.with_guesses(&source))
 }
 
 /// Writes the model in `path`, a GGUF file or a folder, into `folder`, which exists, as Hugging Face publishes models. Whoever calls makes sure
@@ -130,7 +140,8 @@ pub fn to_folder(
 ) -> Result<Converted, ConvertError> {
     let files = open(path, layout)?;
     let source = Source::new(&files)?;
-    folder::write(&source, folder, progress)
+    let converted = folder::write(&source, folder, progress)?;
+    Ok(converted.with_guesses(&source))
 }
 
 fn open(path: &Path, layout: I2sLayout) -> Result<Files<'static>, LoadError> {

@@ -239,9 +239,10 @@ pub enum GgufError {
         /// Whether the type allows it, and what to do.
         meaning: &'static str,
     },
-    /// A scale that is infinite or not a number.
+    /// A scale that is infinite or not a number, or 0 where it stands for a whole matrix that has other weights than zeros.
     #[error(
-        "{file}: tensor \"{tensor}\" has the scale {found} in row {row}; expected a finite number: the file is damaged, download it again"
+        "{file}: tensor \"{tensor}\" has the scale {found} in row {row}; expected a finite number, not 0 for a whole matrix: the file is damaged, \
+         download it again"
     )]
     Scale {
         /// The file.

@@ -158,19 +158,28 @@ impl<'a> Tensor<'a> {
 
     /// Looks at every weight.
     pub fn survey(&self) -> Survey {
+        self.survey_rows(1)
+    }
+
+    /// Looks at one row in `step`, the first among them.
+    ///
+    /// # Panics
+    ///
+    /// If `step` is 0.
+    pub fn survey_rows(&self, step: usize) -> Survey {
         let mut survey = Survey::default();
         match self.ternary() {
-            Ok(ternary) => ternary.survey(&mut survey),
+            Ok(ternary) => ternary.survey(step, &mut survey),
             // The scale of the whole matrix: its trits say nothing without it.
             Err(GgufError::Scale { .. }) => survey.not_finite = 1,
-            Err(_) => self.survey_dense(&mut survey),
+            Err(_) => self.survey_dense(step, &mut survey),
         }
         survey
     }
 
-    fn survey_dense(&self, survey: &mut Survey) {
+    fn survey_dense(&self, step: usize, survey: &mut Survey) {
         let mut values = vec![0.0; self.cols()];
-        for row in 0..self.rows() {
+        for row in (0..self.rows()).step_by(step) {
             if self.read_row_f32(row, &mut values).is_err() {
                 continue;
             }
@@ -295,10 +304,10 @@ impl<'a> Ternary<'a> {
         }
     }
 
-    fn survey(&self, survey: &mut Survey) {
+    fn survey(&self, step: usize, survey: &mut Survey) {
         let (mut trits, mut scales) = self.buffers();
         let (mut least, mut largest) = (f32::INFINITY, f32::NEG_INFINITY);
-        for row in 0..self.tensor.rows() {
+        for row in (0..self.tensor.rows()).step_by(step) {
             self.read_unchecked(row, &mut trits, &mut scales);
             survey.zeros += trits.iter().filter(|&&trit| trit == 0).count() as u64;
             if let Some(column) = first_code_3(&trits) {

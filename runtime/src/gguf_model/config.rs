@@ -7,16 +7,21 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-use super::{ACTIVATIONS_KEY, ROPE_KEY, names};
+use super::scales::has_one_scale;
+use super::text::token_id;
+use super::{ACTIVATIONS_KEY, ROPE_KEY, VERSION_KEY, names};
 use crate::config::{
-    Activation, ActivationScales, Architecture, Config, EPSILON, MAX_COLS, Quantization,
+    Activation, ActivationScales, Architecture, Certainty, Config, EPSILON, MAX_COLS, Quantization,
     RopeScaling, ScaleRule, WeightSource,
 };
 use crate::error::shorten;
-use crate::gguf::{Gguf, GgufError, Metadata, Scales};
+use crate::gguf::{Gguf, GgufError, Metadata, TensorType};
+use crate::note::{Note, Setting};
 
 /// Rows of the embedding of BitNet b1.58 2B4T, which some programs convert under the name of an older architecture, and lose its activation.
 pub(crate) const VOCABULARY_OF_2B4T: usize = 128_256;
+/// Rows of the embeddings of bitnet_b1_58-large and its like.
+const VOCABULARY_OF_FIRST: usize = 32_002;
 /// Bases and factors accepted of rotary embedding.
 const THETA: RangeInclusive<f64> = 1.0..=1e12;
 const FACTOR: RangeInclusive<f64> = 1e-3..=1e6;
@@ -40,7 +45,7 @@ pub(super) fn architecture(gguf: &Gguf<'_>) -> Result<(Architecture, String), Gg
 }
 
 /// Reads and checks all of it. The notes say what was decided.
-pub(super) fn config(gguf: &Gguf<'_>, notes: &mut Vec<String>) -> Result<Config, GgufError> {
+pub(super) fn config(gguf: &Gguf<'_>, notes: &mut Vec<Note>) -> Result<Config, GgufError> {
     let (architecture, name) = architecture(gguf)?;
     let keys = Keys {
         metadata: gguf.metadata(),
@@ -58,8 +63,9 @@ pub(super) fn config(gguf: &Gguf<'_>, notes: &mut Vec<String>) -> Result<Config,
         ));
     }
     let vocab_size = vocabulary(gguf, &keys, hidden_size, notes)?;
-    let (activation, activation_reason, activation_is_stated) =
+    let (activation, activation_reason, activation_certainty) =
         activation(&keys, architecture, vocab_size)?;
+    notes.extend(inverted_scales(&keys, vocab_size));
     let head_dim = head_dim(&keys, hidden_size, heads)?;
     let rope_theta = keys.float_or("rope.freq_base", THETA, 10_000.0)?;
     let context = keys.size_or("context_length", 1..=1 << 24, 2048)?;
@@ -75,16 +81,14 @@ pub(super) fn config(gguf: &Gguf<'_>, notes: &mut Vec<String>) -> Result<Config,
         context,
         activation,
         activation_reason,
-        activation_is_stated,
+        activation_certainty,
         rms_norm_eps: keys
             .float("attention.layer_norm_rms_epsilon", EPSILON)?
             .ok_or_else(|| keys.missing("attention.layer_norm_rms_epsilon", "a number above 0"))?,
         rope_theta,
         rope_scaling: scaling(gguf, &keys, head_dim, context)?,
         tied_head: is_tied(gguf, notes),
-        eos_token_ids: keys
-            .metadata
-            .get::<u32>("tokenizer.ggml.eos_token_id")?
+        eos_token_ids: token_id(keys.metadata, "tokenizer.ggml.eos_token_id")?
             .into_iter()
             .collect(),
         quantization: Quantization {
@@ -200,7 +204,7 @@ fn vocabulary(
     gguf: &Gguf<'_>,
     keys: &Keys<'_>,
     hidden_size: usize,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Note>,
 ) -> Result<usize, GgufError> {
     let embedding = gguf.tensor("token_embd.weight")?;
     if embedding.cols() != hidden_size {
@@ -217,11 +221,11 @@ fn vocabulary(
     }
     let claimed = keys.find("vocab_size", 0..=usize::MAX)?;
     if let Some(claimed) = claimed.filter(|&claimed| claimed != embedding.rows()) {
-        notes.push(format!(
-            "suspicious: {}.vocab_size is {claimed}, the embedding has {} rows, which is what counts",
+        notes.push(Note::suspicious(format!(
+            "{}.vocab_size is {claimed}, the embedding has {} rows, which is what counts",
             keys.name,
             embedding.rows()
-        ));
+        )));
     }
     Ok(embedding.rows())
 }
@@ -266,13 +270,13 @@ fn activation(
     keys: &Keys<'_>,
     architecture: Architecture,
     vocab_size: usize,
-) -> Result<(Activation, Cow<'static, str>, bool), GgufError> {
+) -> Result<(Activation, Cow<'static, str>, Certainty), GgufError> {
     for key in ["hidden_activation", "hidden_act"] {
         let of = |activation| {
             Ok((
                 activation,
                 format!("{}.{key} in the metadata", keys.name).into(),
-                true,
+                Certainty::Stated,
             ))
         };
         match keys.text(key)? {
@@ -283,25 +287,41 @@ fn activation(
         }
     }
     let name = keys.name;
-    let (activation, reason): (_, Cow<'static, str>) = match (architecture, name) {
-        (Architecture::BitNet, "bitnet") if vocab_size == VOCABULARY_OF_2B4T => (
-            Activation::Relu2,
-            "what BitNet b1.58 2B4T has, whose vocabulary this is; the file's architecture, \"bitnet\", has silu".into(),
-        ),
-        (Architecture::BitNet, "bitnet") => (
-            Activation::Silu,
-            "the rule for the architecture \"bitnet\", for want of a key in the metadata".into(),
-        ),
-        (Architecture::BitNet, _) => (
-            Activation::Relu2,
-            format!("the rule for the architecture \"{name}\", for want of a key in the metadata").into(),
-        ),
-        _ => (
-            Activation::Silu,
-            format!("what every \"{name}\" model has").into(),
-        ),
+    if architecture != Architecture::BitNet {
+        let reason = format!("what every \"{name}\" model has").into();
+        return Ok((Activation::Silu, reason, Certainty::Known));
+    }
+    // The vocabulary tells the published models apart. Their names do not: bitnet.cpp's converter calls all of them "bitnet-b1.58", and
+    // others call all of them "bitnet".
+    if vocab_size == VOCABULARY_OF_2B4T {
+        let reason = "what BitNet b1.58 2B4T has, whose vocabulary this is".into();
+        return Ok((Activation::Relu2, reason, Certainty::Known));
+    }
+    let tokenizer: Option<&str> = keys.metadata.get("tokenizer.ggml.model")?;
+    if vocab_size == VOCABULARY_OF_FIRST || tokenizer == Some("llama") {
+        let reason = "what the first BitNet b1.58 models have, whose vocabulary this is".into();
+        return Ok((Activation::Silu, reason, Certainty::Known));
+    }
+    let activation = match name {
+        "bitnet" => Activation::Silu,
+        _ => Activation::Relu2,
     };
-    Ok((activation, reason, false))
+    let reason =
+        format!("the rule for the architecture \"{name}\", for want of a key in the metadata");
+    Ok((activation, reason.into(), Certainty::Guessed))
+}
+
+/// A warning where the scales of BitNet b1.58 2B4T may be the inverse ones: a converter that takes every model's scales for those that divide
+/// calls its architecture "bitnet".
+fn inverted_scales(keys: &Keys<'_>, vocab_size: usize) -> Option<Note> {
+    let is_ours = keys.metadata.value(VERSION_KEY).is_some();
+    let is_in_doubt = keys.name == "bitnet" && vocab_size == VOCABULARY_OF_2B4T && !is_ours;
+    is_in_doubt.then(|| Note {
+        settled_by: Some(Setting::WeightScales),
+        ..Note::suspicious(
+            "BitNet b1.58 2B4T as \"bitnet\", whose scales llama.cpp's converter inverts; if it writes nonsense: --weight-scales divide",
+        )
+    })
 }
 
 /// Whether activations are int8 for a whole position, as BitNet models are trained, or by groups. llama-style files do not say.
@@ -309,7 +329,7 @@ fn activations(
     gguf: &Gguf<'_>,
     keys: &Keys<'_>,
     architecture: Architecture,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Note>,
 ) -> Result<ActivationScales, GgufError> {
     match keys.metadata.get::<&str>(ACTIVATIONS_KEY)? {
         Some("token") => return Ok(ActivationScales::Token),
@@ -323,23 +343,29 @@ fn activations(
     if architecture == Architecture::BitNet {
         return Ok(ActivationScales::Token);
     }
-    let mut matrices = gguf
-        .tensors()
-        .filter(|tensor| names::is_matrix(tensor.name()));
-    let of_bitnet =
-        matrices.all(|tensor| matches!(tensor.kind().scales(), Some(Scales::Matrix | Scales::Row)));
-    let (scales, what) = match of_bitnet {
+    let matrices = || {
+        gguf.tensors()
+            .filter(|tensor| names::is_matrix(tensor.name()))
+    };
+    if matrices().all(|tensor| matches!(tensor.kind(), TensorType::I2s(_))) {
+        notes.push(Note::fact(
+            "the file does not say how activations are rounded: with one int8 scale for a position, as models in I2_S were trained",
+        ));
+        return Ok(ActivationScales::Token);
+    }
+    let (scales, text) = match matrices().all(|tensor| has_one_scale(&tensor)) {
         true => (
             ActivationScales::Token,
-            "int8 with one scale for a position, since its weights are in a type for models that were trained so",
+            "one int8 scale for a position, as each matrix has one weight scale; else --act-scales groups",
         ),
         false => (
             ActivationScales::Groups,
-            "int8 with a scale for each group, close to float ones, since its weights are in a type that is used for models trained with either",
+            "int8 scales by groups, as matrices have several weight scales; else --act-scales token",
         ),
     };
-    notes.push(format!(
-        "the file does not say how activations are rounded: taken as {what}"
+    notes.push(Note::guess(
+        format!("the file does not say how activations are rounded: {text}"),
+        Setting::ActivationScales,
     ));
     Ok(scales)
 }
@@ -438,7 +464,7 @@ fn yarn(keys: &Keys<'_>, factor: f32, context: usize) -> Result<RopeScaling, Ggu
 }
 
 /// Whether the head is the embedding: there is no other, or it is the same once more.
-fn is_tied(gguf: &Gguf<'_>, notes: &mut Vec<String>) -> bool {
+fn is_tied(gguf: &Gguf<'_>, notes: &mut Vec<Note>) -> bool {
     let (Some(head), Some(embedding)) =
         (gguf.find("output.weight"), gguf.find("token_embd.weight"))
     else {
@@ -448,7 +474,9 @@ fn is_tied(gguf: &Gguf<'_>, notes: &mut Vec<String>) -> bool {
         && head.dims() == embedding.dims()
         && head.data() == embedding.data();
     if is_same {
-        notes.push("output.weight is token_embd.weight once more; it is not loaded".to_owned());
+        notes.push(Note::fact(
+            "output.weight is token_embd.weight once more; it is not loaded",
+        ));
     }
     is_same
 }
@@ -456,12 +484,6 @@ fn is_tied(gguf: &Gguf<'_>, notes: &mut Vec<String>) -> bool {
 /// Refuses what would change the result and is not implemented.
 fn refuse_others(keys: &Keys<'_>) -> Result<(), GgufError> {
     let metadata = &keys.metadata;
-    if let Some((key, _)) = metadata.iter().find(|(key, _)| key.contains("hadamard")) {
-        return Err(metadata.unsupported(
-            format!("\"{}\"", shorten(key)),
-            "the weights are rotated, and without the inverse the model writes fluent nonsense: use a model without rotation",
-        ));
-    }
     let neutral = [
         ("expert_count", 0.0, "tern runs models without experts"),
         (

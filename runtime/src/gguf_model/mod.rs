@@ -13,11 +13,11 @@ use std::path::Path;
 use safetensors::Dtype;
 
 use crate::checkpoint::Tensor;
-use crate::config::{Architecture, Config, ScaleRule};
+use crate::config::{ActivationScales, Architecture, Config, ScaleRule};
 use crate::error::shorten;
 use crate::gguf::{Gguf, GgufError, GgufOptions, I2sLayout, TensorType};
+use crate::note::Note;
 use crate::text::TextFiles;
-use names::Role;
 
 pub(crate) use config::VOCABULARY_OF_2B4T;
 pub(crate) use scales::{Q4_CODES, find_scales};
@@ -39,7 +39,7 @@ pub(crate) struct GgufModel<'a> {
     pub config: Config,
     pub text: TextFiles,
     /// What was decided for want of a word in the file, and what looks wrong.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     divisors: Option<Vec<f32>>,
 }
 
@@ -59,7 +59,7 @@ impl<'a> GgufModel<'a> {
     fn new(gguf: Gguf<'a>, file: &str) -> Result<GgufModel<'a>, GgufError> {
         let mut notes = Vec::new();
         let mut config = config::config(&gguf, &mut notes)?;
-        refuse_odd_tensors(&gguf, &config, &mut notes)?;
+        notes.extend(text::id_notes(gguf.metadata()));
         let divisors = divisors(&gguf, &config)?;
         if divisors.is_some() {
             config.quantization.scale = ScaleRule::Divide;
@@ -71,8 +71,8 @@ impl<'a> GgufModel<'a> {
             }
         }
         notes.extend(odd_i2_s(&gguf));
-        notes.splice(0..0, gguf.notes().iter().cloned());
-        notes.insert(0, provenance(&gguf));
+        notes.splice(0..0, gguf.notes().iter().map(Note::fact));
+        notes.insert(0, Note::fact(provenance(&gguf)));
         Ok(GgufModel {
             gguf,
             config,
@@ -148,39 +148,16 @@ impl HeadRows {
     }
 }
 
-/// Tensors in the layers that tern does not know would change the result; those elsewhere are another model's.
-fn refuse_odd_tensors(
-    gguf: &Gguf<'_>,
-    config: &Config,
-    notes: &mut Vec<String>,
-) -> Result<(), GgufError> {
-    let mut others = Vec::new();
-    for tensor in gguf.tensors() {
-        match names::role(tensor.name(), config.layers) {
-            Role::Known => {}
-            Role::Odd => {
-                let what = format!("tensor \"{}\"", shorten(tensor.name()));
-                let reason = "tern does not know what it does in a layer, and without it the result would be another";
-                return Err(gguf.metadata().unsupported(what, reason));
-            }
-            Role::Other => others.push(tensor.name()),
-        }
-    }
-    if let Some(first) = others.first() {
-        notes.push(format!(
-            "{} of the file's tensors are not part of the model and are not loaded, such as {}",
-            others.len(),
-            shorten(first)
-        ));
-    }
-    Ok(())
-}
-
 fn divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>, GgufError> {
     let metadata = gguf.metadata();
     let Some(divisors) = metadata.get::<Vec<f32>>(DIVISORS_KEY)? else {
         return Ok(None);
     };
+    if config.quantization.activations == ActivationScales::Groups {
+        let what = format!("\"{DIVISORS_KEY}\" together with \"groups\" in \"{ACTIVATIONS_KEY}\"");
+        let reason = "only scales of models with one activation scale for a position divide: leave one of the keys out";
+        return Err(metadata.unsupported(what, reason));
+    }
     let count = config.layers * crate::weights::layer_shapes(config).len();
     let is_sound = |divisor: &f32| divisor.is_finite() && *divisor > 0.0;
     if divisors.len() != count || !divisors.iter().all(is_sound) {
@@ -191,7 +168,7 @@ fn divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>, GgufEr
 }
 
 /// A note on I2_S whose rows are not whole blocks: it is one run of weights, and other programs look for rows where none begin.
-fn odd_i2_s(gguf: &Gguf<'_>) -> Option<String> {
+fn odd_i2_s(gguf: &Gguf<'_>) -> Option<Note> {
     let is_i2_s = |kind| matches!(kind, TensorType::I2s(_));
     let tensors = gguf.tensors();
     let mut odd =
@@ -205,8 +182,10 @@ fn odd_i2_s(gguf: &Gguf<'_>) -> Option<String> {
     );
     let is_own = gguf.metadata().iter().any(|(key, _)| key == VERSION_KEY);
     Some(match is_own {
-        true => format!("{what}; bitnet.cpp and ik_llama.cpp read them wrongly"),
-        false => format!("suspicious: {what}; bitnet.cpp drops the ends of such rows"),
+        true => Note::fact(format!(
+            "{what}; bitnet.cpp and ik_llama.cpp read them wrongly"
+        )),
+        false => Note::suspicious(format!("{what}; bitnet.cpp drops the ends of such rows")),
     })
 }
 

@@ -55,34 +55,27 @@ pub(super) fn is_matrix(name: &str) -> bool {
     })
 }
 
-/// What a tensor is to a model of so many layers.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// tern reads it.
-    Known,
-    /// It stands in a layer, and tern does not know what it would do there.
-    Odd,
-    /// It is outside the model's layers.
-    Other,
+/// What a part of a layer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A ternary matrix.
+    Matrix,
+    /// A norm, of any architecture.
+    Norm,
 }
 
-/// The role of a tensor by its name.
-pub(super) fn role(name: &str, layers: usize) -> Role {
-    if WHOLE.iter().any(|(_, gguf)| *gguf == name) || name == "rope_freqs.weight" {
-        return Role::Known;
+/// What a part is by its name in either kind of file, also by those that the first BitNet b1.58 models gave to norms.
+pub(crate) fn part(name: &str) -> Option<Part> {
+    if matches!(name, "self_attn.inner_attn_ln" | "mlp.ffn_layernorm") {
+        return Some(Part::Norm);
     }
-    match split(name) {
-        Some((layer, part, suffix)) if layer < layers => {
-            let known = PARTS.iter().position(|(_, gguf)| *gguf == part);
-            match (known, suffix) {
-                (Some(_), "weight" | "bias") => Role::Known,
-                (Some(index), "scale") if index < MATRICES => Role::Known,
-                _ => Role::Odd,
-            }
-        }
-        _ if name.starts_with("blk.") && split(name).is_none() => Role::Odd,
-        _ => Role::Other,
-    }
+    let index = PARTS
+        .iter()
+        .position(|(hf, gguf)| *hf == name || *gguf == name)?;
+    Some(match index < MATRICES {
+        true => Part::Matrix,
+        false => Part::Norm,
+    })
 }
 
 #[cfg(test)]
@@ -104,10 +97,10 @@ mod tests {
         assert_eq!(found("model.layers.0.mlp.down_proj.rms_norm.weight"), "");
         assert_eq!(found("model.layers.0"), "");
         assert!(is_matrix("blk.3.ffn_gate.weight") && !is_matrix("blk.3.ffn_norm.weight"));
-        assert_eq!(role("blk.0.attn_q_norm.weight", 1), Role::Known);
-        assert_eq!(role("blk.0.attn_q_norm_in.weight", 1), Role::Odd);
-        assert_eq!(role("blk.0.attn_norm.scale", 1), Role::Odd);
-        assert_eq!(role("blk.1.attn_q.weight", 1), Role::Other);
-        assert_eq!(role("v.patch_embd.weight", 1), Role::Other);
+        assert_eq!(part("attn_q"), Some(Part::Matrix));
+        assert_eq!(part("mlp.up_proj"), Some(Part::Matrix));
+        assert_eq!(part("attn_q_norm"), Some(Part::Norm));
+        assert_eq!(part("mlp.ffn_layernorm"), Some(Part::Norm));
+        assert_eq!(part("attn_q_norm_in"), None);
     }
 }

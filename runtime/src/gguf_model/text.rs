@@ -1,7 +1,8 @@
 //! Tokenizer and chat template of a GGUF file's metadata.
 
 use crate::chat::TemplateSource;
-use crate::gguf::{GgufError, Metadata};
+use crate::gguf::{GgufError, Metadata, Value};
+use crate::note::Note;
 use crate::text::{TextFiles, TokenizerFile};
 use crate::tokenizer::Vocabulary;
 
@@ -86,7 +87,7 @@ fn vocabulary(metadata: Metadata<'_>) -> Result<Option<Vocabulary>, GgufError> {
     let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect::<Vec<_>>();
     let text =
         |name: &str| Ok::<_, GgufError>(metadata.get::<&str>(&key(name))?.map(str::to_owned));
-    let id = |name: &str| metadata.get::<u32>(&key(name));
+    let id = |name: &str| token_id(metadata, &key(name));
     let flag = |name: &str| metadata.get::<bool>(&key(name));
     Ok(Some(Vocabulary {
         model: metadata.require::<&str>(&key("model"))?.to_owned(),
@@ -106,4 +107,26 @@ fn vocabulary(metadata: Metadata<'_>) -> Result<Option<Vocabulary>, GgufError> {
         remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
         space_after_control: metadata.get::<bool>(SPACE_AFTER_CONTROL)?,
     }))
+}
+
+/// Keys of ids that some programs set to -1 where there is no such token.
+const IDS: [&str; 6] = ["bos", "eos", "eot", "eom", "unknown", "padding"];
+
+/// The id that a key names; one below zero is none.
+pub(super) fn token_id(metadata: Metadata<'_>, key: &str) -> Result<Option<u32>, GgufError> {
+    match metadata.value(key).and_then(Value::integer) {
+        Some(..0) => Ok(None),
+        _ => metadata.get(key),
+    }
+}
+
+/// What is to be said of ids that are none.
+pub(super) fn id_notes(metadata: Metadata<'_>) -> impl Iterator<Item = Note> {
+    IDS.into_iter().filter_map(move |name| {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        let id = metadata.value(&key)?.integer().filter(|&id| id < 0)?;
+        Some(Note::suspicious(format!(
+            "{key} is {id}, which is no token; it is ignored"
+        )))
+    })
 }

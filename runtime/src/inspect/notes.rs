@@ -1,45 +1,51 @@
 //! What a person should know of a model beside its numbers: what was decided for want of a word in the file, what is an approximation, and
 //! what looks wrong.
 
-use rayon::prelude::*;
 use tern_kernels::Granularity;
 
 use super::Matrix;
 use crate::config::{
-    Activation, ActivationScales, Architecture, Config, RopeScaling, WeightSource,
+    Activation, ActivationScales, Architecture, Certainty, Config, RopeScaling, WeightSource,
 };
-use crate::gguf::TensorType;
-use crate::gguf_model::{GgufModel, VOCABULARY_OF_2B4T, names};
+use crate::gguf_model::VOCABULARY_OF_2B4T;
 use crate::linear::ScalesFound;
+use crate::note::{Note, Setting};
 use crate::text::TextFiles;
 use crate::tokenizer::Tokenizer;
-use crate::weights::layer_shapes;
 
 /// Remarks on the configuration and the matrices of a layer, one a line.
 pub(super) fn notes(config: &Config, matrices: &[Matrix]) -> Vec<String> {
-    let activation = activation(config);
+    let activation = activation(config).map(|note| note.text);
     let weights = weights(config, matrices);
     activation.into_iter().chain(weights).collect()
 }
 
-fn activation(config: &Config) -> Option<String> {
+/// What there is to know of the function of the feed-forward gate.
+pub(crate) fn activation(config: &Config) -> Option<Note> {
     let (name, reason) = (config.activation.name(), &config.activation_reason);
-    let of = |other: &str| format!("--ffn-act {other} tries the other");
+    let other = match config.activation {
+        Activation::Relu2 => "--ffn-act silu",
+        Activation::Silu => "--ffn-act relu2",
+    };
     match (config.architecture, config.activation) {
-        _ if !config.activation_is_stated => {
-            Some(format!("the feed-forward activation, {name}, is {reason}"))
-        }
-        (Architecture::BitNet, Activation::Silu) if config.vocab_size == VOCABULARY_OF_2B4T => {
-            Some(format!(
-                "suspicious: {name} with the vocabulary of BitNet b1.58 2B4T, which has relu2; {}",
-                of("relu2")
-            ))
-        }
-        (Architecture::Llama | Architecture::Qwen3, Activation::Relu2) => Some(format!(
-            "suspicious: {name} in a {}, which has silu; {}",
-            config.architecture.class(),
-            of("silu")
+        _ if config.activation_certainty == Certainty::Guessed => Some(Note::guess(
+            format!("the feed-forward activation, {name}, is {reason}; else {other}"),
+            Setting::Activation,
         )),
+        _ if config.activation_certainty == Certainty::Known => Some(Note::fact(format!(
+            "the feed-forward activation, {name}, is {reason}"
+        ))),
+        (Architecture::BitNet, Activation::Silu) if config.vocab_size == VOCABULARY_OF_2B4T => {
+            Some(Note::suspicious(format!(
+                "{name} with the vocabulary of BitNet b1.58 2B4T, which has relu2; {other} tries that"
+            )))
+        }
+        (Architecture::Llama | Architecture::Qwen3, Activation::Relu2) => {
+            Some(Note::suspicious(format!(
+                "{name} in a {}, which has silu; {other} tries that",
+                config.architecture.class()
+            )))
+        }
         _ => None,
     }
 }
@@ -78,36 +84,6 @@ fn weights(config: &Config, matrices: &[Matrix]) -> Vec<String> {
         ));
     }
     notes
-}
-
-/// What all weights of a GGUF file's first layer say that looks wrong; types, where they are of several.
-pub(super) fn survey(model: &GgufModel<'_>) -> Vec<String> {
-    let matrices = layer_shapes(&model.config);
-    let names = matrices.par_iter().filter_map(|(name, _)| {
-        let name = names::in_gguf(&format!("model.layers.0.{name}.weight"))?;
-        let tensor = model.gguf.find(&name)?;
-        let survey = tensor.survey();
-        if let Some((row, column)) = survey.first_code_3 {
-            return Some(format!(
-                "suspicious: {name} ({}) has {} weights with code 3, the first in row {row}, column {column}",
-                tensor.kind(),
-                survey.code_3
-            ));
-        }
-        if tensor.kind() == TensorType::Q4_0 {
-            return Some(format!(
-                "{name} (Q4_0) is read as the trits that it was quantized from: of its values, -s is stored as -7/8 s or s as 7/8 s"
-            ));
-        }
-        (survey.not_finite > 0).then(|| {
-            format!(
-                "suspicious: {name} ({}) has {} scales that are not finite",
-                tensor.kind(),
-                survey.not_finite
-            )
-        })
-    });
-    names.collect()
 }
 
 /// `one scale for each row (q_proj, k_proj), …`.

@@ -39,6 +39,8 @@ pub struct Setup {
     pub threads: usize,
     pub kv: KvType,
     pub activation: Option<tern_runtime::config::Activation>,
+    pub activation_scales: Option<tern_runtime::config::ActivationScales>,
+    pub weight_scales: Option<tern_runtime::config::ScaleRule>,
 }
 
 impl Setup {
@@ -53,6 +55,8 @@ impl Setup {
             residence: tern_runtime::Residence::Auto,
             kv: self.kv,
             activation: self.activation,
+            activation_scales: self.activation_scales,
+            weight_scales: self.weight_scales,
             i2s_layout: tern_runtime::I2sLayout::default(),
             progress: None,
         }

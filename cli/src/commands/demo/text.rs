@@ -150,6 +150,8 @@ impl Demo<'_> {
                 residence: tern_runtime::Residence::Auto,
                 kv: self.args.engine.kv.or_f16(),
                 activation: None,
+                activation_scales: None,
+                weight_scales: None,
                 i2s_layout: tern_runtime::I2sLayout::default(),
             };
             let loaded = ModelName::Demo.load(setup)?;
