@@ -140,8 +140,15 @@ pub struct Matrix {
 ///
 /// [`LoadError`] if the configuration or the header of a weight file is unsound.
 pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadError> {
+    inspect_files(&Files::open(path, options.i2s_layout)?, options)
+}
+
+/// [`inspect`] of files that are open.
+pub(crate) fn inspect_files(
+    files: &Files<'_>,
+    options: &LoadOptions<'_>,
+) -> Result<Summary, LoadError> {
     let (planner, threads, kv) = (&options.planner, options.threads, options.kv);
-    let files = Files::open(path, options.i2s_layout)?;
     let names = files.names();
     let config = files.configuration()?.with_activation(options.activation);
     let checkpoint = files.checkpoint()?;

@@ -1,4 +1,4 @@
-//! Any bytes as a GGUF file: metadata, tensors, and rows of every type.
+//! Any bytes as a GGUF file: metadata, tensors, and rows of every type; and as the model that they describe.
 
 #![no_main]
 
@@ -6,5 +6,7 @@
 mod walk;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = walk::gguf(bytes);
+    if walk::gguf(bytes).is_ok() {
+        let _ = walk::model(bytes);
+    }
 });

@@ -3,6 +3,7 @@
 mod corpus;
 mod files;
 mod formats;
+mod models;
 mod raw;
 mod safetensors;
 mod ternary;
