@@ -12,7 +12,6 @@ use tern_kernels::{Choice, Granularity, Planner, Shape, Tables, WeightScales};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::element::Element;
 use crate::error::LoadError;
 use crate::head::{HeadCopy, copy_bytes};
 use crate::linear::ScalesFound;
@@ -158,11 +157,9 @@ pub(crate) fn inspect_files(
         Some(packed) => weights::check_packed(&checkpoint, &config, packed)?,
     };
     let dense = |name: &str| {
+        // It stays in memory as it is in the file.
         let tensor = weights::dense_tensor(&checkpoint, &config, name)?;
-        // All but bf16 is widened while loading.
-        let is_bf16 = Element::of(tensor.dtype) == Some(Element::Bf16) && tensor.blocks.is_none();
-        let size = if is_bf16 { 2 } else { 4 };
-        Ok::<u64, LoadError>(config.vocab_size as u64 * config.hidden_size as u64 * size)
+        Ok::<u64, LoadError>(tensor.data.len() as u64)
     };
     let embedding = dense("model.embed_tokens.weight")?;
     let head = if config.tied_head {

@@ -74,6 +74,7 @@ use crate::error::shorten;
 
 pub use error::{GgufError, QuantizeError, WriteError};
 pub use metadata::Metadata;
+pub(crate) use tensor::Description;
 pub use tensor::{Survey, Tensor, Ternary};
 pub use types::{I2sLayout, Scales, TensorType};
 pub use value::{Array, FromValue, Value, ValueKind};
