@@ -8,6 +8,9 @@ mod raw;
 mod safetensors;
 mod ternary;
 
+#[path = "../common/encode.rs"]
+mod encode;
+
 /// The fuzzer's own walk through a file.
 #[path = "../../fuzz/walk.rs"]
 mod walk;

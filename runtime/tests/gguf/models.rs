@@ -14,6 +14,9 @@ const KV: u64 = HEAD;
 const FFN: u64 = 64;
 const TOKENS: u64 = 16;
 
+/// Writes the value of a key.
+type Set = Box<dyn FnOnce(&str, &mut Header)>;
+
 /// A model that can be changed before it is written.
 struct Small {
     architecture: &'static str,
@@ -21,7 +24,7 @@ struct Small {
     kind: TensorType,
     dense: TensorType,
     /// Keys, and what sets each.
-    keys: Vec<(String, Box<dyn FnOnce(&str, &mut Header)>)>,
+    keys: Vec<(String, Set)>,
     /// F32 tensors beside the matrices: names and dimensions.
     vectors: Vec<(String, Vec<u64>)>,
     /// Rows of the embedding.
