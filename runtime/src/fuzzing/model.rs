@@ -11,7 +11,7 @@ use crate::chat::Message;
 use crate::config::Config;
 use crate::engine::{Engine, Logits, Work};
 use crate::error::LoadError;
-use crate::gguf::I2sLayout;
+use crate::gguf::{self, I2sLayout};
 use crate::inspect::inspect_files;
 use crate::model::{Files, LoadOptions, Model};
 use crate::weights::{self, layer_shapes};
@@ -46,6 +46,31 @@ pub fn gguf_model(bytes: &[u8], i2s_layout: I2sLayout) -> Result<(), LoadError> 
     summary?;
     run(model);
     Ok(())
+}
+
+/// Changes the front of a GGUF file, keys and the list of tensors, by `mutate`, and moves the tensors' bytes along: a change of a length
+/// anywhere else makes all weights others. Returns the new length, at most `max`; `None` for what is no GGUF file, or leaves no room.
+///
+/// `mutate` gets the buffer, the length of what it may change and the most that this may become, and returns what it became.
+pub fn mutate_gguf_front(
+    data: &mut [u8],
+    size: usize,
+    max: usize,
+    mutate: impl FnOnce(&mut [u8], usize, usize) -> usize,
+) -> Option<usize> {
+    let (len, start) = gguf::front(data.get(..size)?)?;
+    let tensors = data[start..size].to_vec();
+    let room = max.min(data.len()).checked_sub(tensors.len())?;
+    if room < start {
+        return None;
+    }
+    let len = mutate(data, len, room).min(room);
+    // Whatever alignment the key asks for, most files have the usual one.
+    let start = len.next_multiple_of(32).min(room);
+    data[len..start].fill(0);
+    let end = start + tensors.len();
+    data[start..end].copy_from_slice(&tensors);
+    Some(end)
 }
 
 /// One thread, on small pages.

@@ -1,7 +1,7 @@
 //! Whole models of a few kilobytes: sound ones, with which the fuzzer begins, and those whose hyper-parameters, tensors or texts do not fit each
 //! other. What holds for the container alone is in `corpus.rs`.
 
-use tern_runtime::fuzzing::gguf_model;
+use tern_runtime::fuzzing::{gguf_model, mutate_gguf_front};
 use tern_runtime::gguf::{Header, I2sLayout, SetValue, TensorType, quantize};
 
 use crate::corpus::{Case, case};
@@ -495,4 +495,36 @@ fn every_model_says_what_it_is() {
             }
         }
     }
+}
+
+/// What the fuzzer changes in front of the weights leaves them where the file says.
+#[test]
+fn weights_move_with_what_is_before_them() {
+    let mut bytes = llama().bytes();
+    let (size, tail) = (bytes.len(), bytes[bytes.len() - 256..].to_vec());
+    bytes.resize(size + 100, 0xff);
+    let max = bytes.len();
+    // A key longer by one: its name's length stands behind the magic, the version and two counts.
+    let longer = |data: &mut [u8], len: usize, room: usize| {
+        assert!(len < room);
+        data.copy_within(32..len, 33);
+        data[24] += 1;
+        len + 1
+    };
+    let found = mutate_gguf_front(&mut bytes, size, max, longer).unwrap();
+    assert_eq!(bytes[found - 256..found], tail);
+    let message = gguf_model(&bytes[..found], I2sLayout::default()).unwrap_err();
+    assert!(
+        message.to_string().contains("general.architecture"),
+        "{message}"
+    );
+    // What does not fit is left as it was.
+    assert_eq!(
+        mutate_gguf_front(&mut bytes, found, 64, |_, len, _| len),
+        None
+    );
+    assert_eq!(
+        mutate_gguf_front(&mut [0; 64], 64, 64, |_, len, _| len),
+        None
+    );
 }
