@@ -1,5 +1,7 @@
 //! What fuzz targets and the replay of the corpus (`tests/gguf/corpus.rs`) do with a file: read all that can be read of it.
 
+use tern_runtime::LoadError;
+use tern_runtime::fuzzing::gguf_model;
 use tern_runtime::gguf::{Gguf, GgufError, GgufOptions, I2sLayout, Value};
 
 /// Opens a GGUF file in each layout of I2_S, and reads every value and every row. Errors are as good as success here; panics are not.
@@ -11,6 +13,11 @@ pub fn gguf(bytes: &[u8]) -> Result<(), GgufError> {
         result = Gguf::from_bytes_with("fuzzed", bytes, options).map(|file| read(&file));
     }
     result
+}
+
+/// The same file as a model: hyper-parameters, names, scales, tokenizer, template, and a few tokens through a small one.
+pub fn model(bytes: &[u8]) -> Result<(), LoadError> {
+    gguf_model(bytes, I2sLayout::default())
 }
 
 fn read(file: &Gguf<'_>) {

@@ -3,11 +3,15 @@
 //! The functions are part of the library so that one copy serves both the fuzzer, which looks for new inputs, and the tests, which replay the
 //! ones in `tests/corpus`.
 
+mod model;
+
 use std::sync::OnceLock;
 
 use crate::chat::{ChatTemplate, Message};
 use crate::error::TokenizerError;
 use crate::tokenizer::{Tokenizer, Vocabulary};
+
+pub use model::{gguf_model, mutate_gguf_front};
 
 /// A text with what tokenizers cut at: digits, cases, marks, spaces, bytes in several kinds of characters.
 const TEXT: &str = "It's 12345 tests!  \n\n\tnaïve 東京 🙂 <|eot_id|></s> ▁x e\u{301}\r\n ";

@@ -15,7 +15,6 @@ use tern_kernels::{Choice, Granularity, Planner, Shape, Tables, WeightScales};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::element::Element;
 use crate::error::LoadError;
 use crate::head::{HeadCopy, copy_bytes};
 use crate::linear::ScalesFound;
@@ -146,8 +145,15 @@ pub struct Matrix {
 ///
 /// [`LoadError`] if the configuration or the header of a weight file is unsound.
 pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadError> {
+    inspect_files(&Files::open(path, options.i2s_layout)?, options)
+}
+
+/// [`inspect`] of files that are open.
+pub(crate) fn inspect_files(
+    files: &Files<'_>,
+    options: &LoadOptions<'_>,
+) -> Result<Summary, LoadError> {
     let (planner, threads, kv) = (&options.planner, options.threads, options.kv);
-    let files = Files::open(path, options.i2s_layout)?;
     let names = files.names();
     let config = options.applied(files.configuration()?);
     let checkpoint = files.checkpoint()?;
@@ -157,11 +163,9 @@ pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadEr
         Some(packed) => weights::check_packed(&checkpoint, &config, packed)?,
     };
     let dense = |name: &str| {
+        // It stays in memory as it is in the file.
         let tensor = weights::dense_tensor(&checkpoint, &config, name)?;
-        // All but bf16 is widened while loading.
-        let is_bf16 = Element::of(tensor.dtype) == Some(Element::Bf16) && tensor.blocks.is_none();
-        let size = if is_bf16 { 2 } else { 4 };
-        Ok::<u64, LoadError>(config.vocab_size as u64 * config.hidden_size as u64 * size)
+        Ok::<u64, LoadError>(tensor.data.len() as u64)
     };
     let embedding = dense("model.embed_tokens.weight")?;
     let head = if config.tied_head {

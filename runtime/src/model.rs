@@ -206,6 +206,19 @@ impl Model {
         files.load(options)
     }
 
+    /// Loads a model from a GGUF file in memory. `name` stands for the file in messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::load`]; one of several files of a model is refused.
+    pub fn from_gguf(
+        name: &str,
+        bytes: &[u8],
+        options: &LoadOptions<'_>,
+    ) -> Result<Model, LoadError> {
+        Files::gguf_in_memory(name, bytes, options.i2s_layout)?.load(options)
+    }
+
     /// The ternary matrices of a layer, for tuning; of a folder only `config.json` is read.
     ///
     /// # Errors
@@ -387,16 +400,7 @@ impl Files<'static> {
     }
 
     fn gguf(path: &Path, layout: I2sLayout) -> Result<Files<'static>, LoadError> {
-        let gguf = GgufModel::open(path, layout)?;
-        Ok(Files {
-            names: Names::in_file(path),
-            config: Vec::new(),
-            generation: None,
-            text: gguf.text.clone(),
-            weights: Vec::new(),
-            is_packed: false,
-            gguf: Some(gguf),
-        })
+        Ok(Files::of_gguf(path, GgufModel::open(path, layout)?))
     }
 
     fn folder(path: &Path) -> Result<Files<'static>, LoadError> {
@@ -442,6 +446,28 @@ impl Files<'static> {
 }
 
 impl<'a> Files<'a> {
+    /// A GGUF file in memory.
+    pub fn gguf_in_memory(
+        name: &str,
+        bytes: &'a [u8],
+        layout: I2sLayout,
+    ) -> Result<Files<'a>, LoadError> {
+        let gguf = GgufModel::from_bytes(name, bytes, layout)?;
+        Ok(Files::of_gguf(Path::new(name), gguf))
+    }
+
+    fn of_gguf(path: &Path, gguf: GgufModel<'a>) -> Files<'a> {
+        Files {
+            names: Names::in_file(path),
+            config: Vec::new(),
+            generation: None,
+            text: gguf.text.clone(),
+            weights: Vec::new(),
+            is_packed: false,
+            gguf: Some(gguf),
+        }
+    }
+
     pub fn names(&self) -> &Names {
         &self.names
     }
@@ -508,7 +534,8 @@ impl<'a> Files<'a> {
         }
     }
 
-    fn load(self, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
+    /// Loads the model.
+    pub fn load(self, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
         assert!(options.threads > 0, "a model needs at least one thread");
         let names = &self.names;
         let config = options.applied(self.configuration()?);

@@ -9,7 +9,7 @@
 //! * `tern.config.json`, `tern.generation_config.json`, `tern.tokenizer.json`: the model's files as they were, where it has them; in place of
 //!   the last one `tern.tokenizer.model` or `tern.vocabulary.json`, and `tern.chat_template.json` (`text.rs`);
 //! * norms and scales by the names of the checkpoint, as `f32`;
-//! * embedding and head, as bf16 or `f32`, and `tern.head_copy.*`, the copy of the head that bounds its logits;
+//! * embedding and head, as bf16, f16 or `f32` (blocks of GGUF's types as `f32`), and `tern.head_copy.*`, the copy of the head that bounds its logits;
 //! * ternary matrices by the names of the checkpoint, as bytes in the packing that the metadata names for each;
 //! * `tern.checksums`: of the header, and of each tensor in order.
 //!

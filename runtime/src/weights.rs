@@ -208,7 +208,7 @@ pub(crate) fn dense_tensor<'a>(
     Ok(tensor)
 }
 
-/// Embedding or head in memory: bf16 as it is, all other types as `f32`, which loses nothing.
+/// Embedding or head in memory, in the type that it has in the file.
 pub(crate) fn dense_matrix(
     checkpoint: &Checkpoint<'_>,
     config: &Config,
@@ -222,11 +222,7 @@ pub(crate) fn dense_matrix(
         None => {
             DenseMatrix::copy(tensor.floats(&[rows, cols])?, rows, cols, pages).map_err(no_memory)
         }
-        Some(blocks) => {
-            let fill = |row: usize, out: &mut [f32]| blocks.read_row_f32(row, out);
-            let matrix = DenseMatrix::fill(rows, cols, pages, fill).map_err(no_memory)?;
-            Ok(matrix?)
-        }
+        Some(blocks) => Ok(DenseMatrix::copy_blocks(blocks, pages).map_err(no_memory)??),
     }
 }
 

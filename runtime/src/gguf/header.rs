@@ -38,6 +38,8 @@ pub(super) struct Header {
     pub alignment: u64,
     pub entries: Entries,
     pub tensors: Vec<RawTensor>,
+    /// Bytes of all that, without the padding behind it.
+    pub len: usize,
     /// Where the tensors' bytes begin.
     pub data_start: u64,
 }
@@ -75,6 +77,7 @@ impl Header {
             alignment,
             entries,
             tensors,
+            len: cursor.position(),
             // A position in memory, and a power of two of at most 2^20.
             data_start: (cursor.position() as u64).next_multiple_of(alignment),
         })

@@ -74,6 +74,7 @@ use crate::error::shorten;
 
 pub use error::{GgufError, QuantizeError, WriteError};
 pub use metadata::Metadata;
+pub(crate) use tensor::Description;
 pub use tensor::{Survey, Tensor, Ternary};
 pub use types::{I2sLayout, Scales, TensorType};
 pub use value::{Array, FromValue, Value, ValueKind};
@@ -281,6 +282,14 @@ fn map(path: &Path) -> Result<WeightFile<'static>, GgufError> {
         file: path.display().to_string(),
         source,
     })
+}
+
+/// How long the front of a file is, keys and the list of tensors, and where the first tensor begins; `None` for what has no sound front. For
+/// fuzzers, which would else spend their time on weights.
+pub(crate) fn front(bytes: &[u8]) -> Option<(usize, usize)> {
+    let header = header::Header::parse("", bytes).ok()?;
+    let start = usize::try_from(header.data_start).ok()?;
+    (start <= bytes.len()).then_some((header.len, start))
 }
 
 fn metadata_of<'b>(file: &'b WeightFile<'_>, header: &'b header::Header) -> Metadata<'b> {

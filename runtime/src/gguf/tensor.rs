@@ -9,6 +9,7 @@ use crate::element::Element;
 use crate::error::shorten;
 
 /// What is known of a tensor.
+#[derive(Clone)]
 pub(super) struct Info {
     pub name: String,
     pub kind: TensorType,
@@ -28,6 +29,29 @@ pub struct Tensor<'a> {
     pub(super) file: &'a str,
     pub(super) info: &'a Info,
     pub(super) data: &'a [u8],
+}
+
+/// What a tensor is, without its bytes: for whoever keeps those elsewhere.
+#[derive(Clone)]
+pub(crate) struct Description {
+    file: String,
+    info: Info,
+}
+
+impl Description {
+    /// The tensor, over bytes that are a copy of its own.
+    ///
+    /// # Panics
+    ///
+    /// They are of another length.
+    pub fn over<'a>(&'a self, data: &'a [u8]) -> Tensor<'a> {
+        assert_eq!(data.len(), self.info.data.len());
+        Tensor {
+            file: &self.file,
+            info: &self.info,
+            data,
+        }
+    }
 }
 
 /// What all of a tensor's bytes say, for reports.
@@ -79,6 +103,14 @@ impl<'a> Tensor<'a> {
     /// The file that it lies in: a part of a split model.
     pub fn file(&self) -> &'a str {
         self.file
+    }
+
+    /// What it is, without its bytes.
+    pub(crate) fn describe(&self) -> Description {
+        Description {
+            file: self.file.to_owned(),
+            info: self.info.clone(),
+        }
     }
 
     /// Reads one row of any type as numbers, `cols` of them. Where a code 3 is legal it is twice the scale.

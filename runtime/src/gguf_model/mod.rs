@@ -56,6 +56,20 @@ impl GgufModel<'static> {
 }
 
 impl<'a> GgufModel<'a> {
+    /// [`GgufModel::open`] of a file that is in memory. `name` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`GgufModel::open`]; one of several files of a model is refused.
+    pub fn from_bytes(
+        name: &str,
+        bytes: &'a [u8],
+        layout: I2sLayout,
+    ) -> Result<GgufModel<'a>, GgufError> {
+        let options = GgufOptions { i2s_layout: layout };
+        GgufModel::new(Gguf::from_bytes_with(name, bytes, options)?, name)
+    }
+
     fn new(gguf: Gguf<'a>, file: &str) -> Result<GgufModel<'a>, GgufError> {
         let mut notes = Vec::new();
         let mut config = config::config(&gguf, &mut notes)?;

@@ -7,8 +7,10 @@ use tern_kernels::{Buffer, CodeBits, Isa, Pages, Planner};
 
 use super::*;
 use crate::checkpoint::Floats;
-use crate::element::Element;
+use crate::element::{Element, f32_to_bf16};
+use crate::gguf::{Gguf, Header, TensorType, quantize};
 use crate::head::HeadCopy;
+use crate::ops::half;
 use crate::random::Xoshiro256PlusPlus;
 use crate::sample::argmax;
 use crate::{Engine, HeadMode, LoadOptions, Logits, Model, Work};
@@ -16,15 +18,41 @@ use crate::{Engine, HeadMode, LoadOptions, Logits, Model, Work};
 type Rows = Vec<Vec<f32>>;
 
 fn head(rows: &[Vec<f32>]) -> DenseMatrix {
+    head_of(rows, Element::F32)
+}
+
+/// The head in elements of a type.
+fn head_of(rows: &[Vec<f32>], element: Element) -> DenseMatrix {
     let cols = rows[0].len();
-    let values = rows.iter().flatten();
-    let data: Vec<u8> = values.flat_map(|x| x.to_le_bytes()).collect();
+    let each = rows.iter().flatten().map(|x| match element {
+        Element::Bf16 => f32_to_bf16(*x).to_le_bytes().to_vec(),
+        Element::F16 => half::narrow(*x).to_le_bytes().to_vec(),
+        Element::F32 => x.to_le_bytes().to_vec(),
+    });
+    let data: Vec<u8> = each.flatten().collect();
     let tensor = Floats {
-        element: Element::F32,
+        element,
         data: &data,
         order: None,
     };
     DenseMatrix::copy(tensor, rows.len(), cols, Pages::Small).unwrap()
+}
+
+/// The head in blocks of a GGUF type.
+fn head_in_blocks(rows: &[Vec<f32>], kind: TensorType) -> DenseMatrix {
+    let mut header = Header::new();
+    let dims = [rows[0].len() as u64, rows.len() as u64];
+    header.tensor("output.weight", &dims, kind).unwrap();
+    let mut writer = header.begin(Vec::new()).unwrap();
+    for row in rows {
+        let mut bytes = Vec::new();
+        quantize::row(kind, row, &mut bytes).unwrap();
+        writer.put("output.weight", &bytes).unwrap();
+    }
+    let file = writer.finish().unwrap();
+    let gguf = Gguf::from_bytes("head", &file).unwrap();
+    let made = DenseMatrix::copy_blocks(gguf.tensor("output.weight").unwrap(), Pages::Small);
+    made.unwrap().unwrap()
 }
 
 /// What bounds are proven of.
@@ -89,10 +117,13 @@ fn by_bounds(
 
 /// Compares with the full head, and returns how many rows were scored; `None` where bounds do not help.
 fn check(rows: &[Vec<f32>], hidden: &[f32], keep: Keep) -> Option<u64> {
-    let head = head(rows);
-    let screen = Screen::exact(planes(&head, EXACT));
-    let (found, used) = by_bounds(&head, &screen, hidden, keep)?;
-    let full = full(&head, hidden);
+    check_head(&head(rows), hidden, keep)
+}
+
+fn check_head(head: &DenseMatrix, hidden: &[f32], keep: Keep) -> Option<u64> {
+    let screen = Screen::exact(planes(head, EXACT));
+    let (found, used) = by_bounds(head, &screen, hidden, keep)?;
+    let full = full(head, hidden);
     assert_eq!(argmax(&found), argmax(&full));
     let mut sorted: Vec<f32> = full.iter().copied().filter(|x| x.is_finite()).collect();
     sorted.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -121,6 +152,30 @@ fn the_largest_logits_are_those_of_the_full_head_to_the_bit() {
             best(&weights, &hidden);
             check(&weights, &hidden, Keep::Top(1 + rows / 10));
             check(&weights, &hidden, Keep::Within(seed as f32));
+        }
+    }
+}
+
+/// Heads that stay in memory as their files have them.
+#[test]
+fn a_head_of_any_form_is_screened_to_the_bit() {
+    let weights = random_rows(700, 256, 3);
+    let elements = [Element::Bf16, Element::F16].map(|element| head_of(&weights, element));
+    let kinds = [
+        TensorType::Q8_0,
+        TensorType::Q4_0,
+        TensorType::Q4K,
+        TensorType::Q6K,
+        TensorType::Tq2_0,
+    ];
+    let blocks = kinds.map(|kind| head_in_blocks(&weights, kind));
+    for head in elements.iter().chain(&blocks) {
+        for seed in 0..10 {
+            let hidden = random_hidden(256, seed);
+            for keep in [Keep::Top(1), Keep::Top(20), Keep::Within(3.0)] {
+                let scored = check_head(head, &hidden, keep).expect("finite");
+                assert!(scored < 700, "{scored} rows");
+            }
         }
     }
 }

@@ -125,8 +125,16 @@ pub fn pack(
 impl Source<'_> {
     /// Embedding and head, whose copy must be made before its sizes are known.
     fn make_dense(&mut self) -> Result<(), LoadError> {
-        let dense =
-            |name: &str| weights::dense_matrix(self.checkpoint, self.config, name, Pages::Huge);
+        // The container has no blocks.
+        let dense = |name: &str| {
+            let matrix = weights::dense_matrix(self.checkpoint, self.config, name, Pages::Huge)?;
+            match matrix.element() {
+                Some(_) => Ok(matrix),
+                None => matrix
+                    .widened(Pages::Huge)
+                    .map_err(|error| weights::pack_error(name, &error)),
+            }
+        };
         let embedding = dense("model.embed_tokens.weight")?;
         let head = match self.config.tied_head {
             true => None,
@@ -200,8 +208,9 @@ impl Source<'_> {
             entries.extend(matrix.as_ref().map(|matrix| Entry {
                 name: name.to_owned(),
                 dtype: match matrix.element() {
-                    Element::Bf16 => "BF16",
-                    _ => "F32",
+                    Some(Element::Bf16) => "BF16",
+                    Some(Element::F16) => "F16",
+                    Some(Element::F32) | None => "F32",
                 },
                 shape: vec![matrix.rows(), matrix.cols()],
                 bytes: matrix.data().len(),

@@ -1,23 +1,23 @@
 //! Damaged, foreign and malicious files: each check of the reader has one here, and its message.
 //!
 //! The same files lie in `tests/corpus/gguf`, where the fuzzer begins and where its findings are kept; `TERN_BLESS=1` writes them. Names
-//! that begin with `cve` have the shapes of known holes in other readers.
+//! that begin with `cve`, or with another project's name and a number, have the shapes of known holes in other readers. Whole models are in `models.rs`.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::raw::{Raw, string};
-use crate::walk;
+use crate::{models, walk};
 
-struct Case {
-    name: &'static str,
-    bytes: Vec<u8>,
+pub struct Case {
+    pub name: &'static str,
+    pub bytes: Vec<u8>,
     /// Words of the message; none for a file that opens.
-    says: &'static [&'static str],
+    pub says: &'static [&'static str],
 }
 
-fn case(name: &'static str, bytes: Vec<u8>, says: &'static [&'static str]) -> Case {
+pub fn case(name: &'static str, bytes: Vec<u8>, says: &'static [&'static str]) -> Case {
     Case { name, bytes, says }
 }
 
@@ -119,6 +119,26 @@ fn metadata() -> Vec<Case> {
             "key-not-utf8",
             Raw::new().key_bytes(b"\x02\0\0\0\0\0\0\0\xff\xfe\0\0\0\0\x01"),
             &["key 0 is empty or not UTF-8"],
+        ),
+        // Keys that were never read are freed with those that were.
+        raw(
+            "cve-2024-32878-keys-not-read",
+            Raw {
+                n_keys: Some(40),
+                ..Raw::new()
+                    .key("general.architecture", 8, &string("llama"))
+                    .key("a", 8, &(1u64 << 40).to_le_bytes())
+            }
+            .zeros(1024),
+            &["length of metadata key \"a\" is 1099511627776"],
+        ),
+        // A length that is negative where it is an offset to skip by.
+        raw(
+            "gguf-parser-go-20-seek-back",
+            Raw::new()
+                .key("a", 9, &array(0, 0u64.wrapping_sub(37), &[0; 8]))
+                .u32("b", 1),
+            &["length of metadata key \"a\" is 18446744073709551579"],
         ),
         raw(
             "key-twice",
@@ -312,6 +332,29 @@ fn tensors() -> Vec<Case> {
                 .tensor("y", &[1 << 61], 0, 1 << 63)
                 .zeros(32),
             &["more than can be"],
+        ),
+        // No sum of sizes overflows, but the sum of all and of what describes the tensors.
+        raw(
+            "cve-2026-27940-sum-of-all",
+            Raw::new()
+                .tensor("x", &[(1 << 62) - 64], 0, 0)
+                .tensor("y", &[8], 0, 0u64.wrapping_sub(256))
+                .zeros(64),
+            &["truncated", "tensor \"x\"", "18446744073709551456"],
+        ),
+        raw(
+            "cve-2026-27940-sum-of-two",
+            Raw::new()
+                .tensor("x", &[(1 << 61) - 64], 0, 0)
+                .tensor("y", &[(1 << 61) - 64], 0, (1 << 63) - 256)
+                .zeros(64),
+            &["truncated", "tensor \"x\"", "92233720368547"],
+        ),
+        // 2^64 + 8 weights.
+        raw(
+            "gguf-parser-go-20-weights-wrap",
+            one(&[3, 0x5555_5555_5555_5558], 0),
+            &["more weights than can be"],
         ),
         raw(
             "cve-2026-7482-dims-beyond-data",
@@ -540,7 +583,7 @@ fn every_check_has_its_message() {
 /// The files are those that are made here, and no other one makes the reader panic.
 #[test]
 fn the_corpus_is_replayed() {
-    for Case { name, bytes, .. } in cases() {
+    for Case { name, bytes, .. } in cases().into_iter().chain(models::cases()) {
         let path = folder().join(format!("{name}.gguf"));
         if std::env::var_os("TERN_BLESS").is_some() {
             fs::create_dir_all(folder()).unwrap();
@@ -557,11 +600,13 @@ fn the_corpus_is_replayed() {
     for entry in fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
         let bytes = fs::read(&path).unwrap();
-        let walked = catch_unwind(AssertUnwindSafe(|| walk::gguf(&bytes).is_ok()));
+        let walked = catch_unwind(AssertUnwindSafe(|| {
+            walk::gguf(&bytes).is_ok() && walk::model(&bytes).is_ok()
+        }));
         assert!(walked.is_ok(), "{}", path.display());
         replayed += 1;
     }
-    assert!(replayed >= cases().len());
+    assert!(replayed >= cases().len() + models::cases().len());
 }
 
 /// Every prefix of a sound file, and every byte of it changed in a few ways: errors or files, never a panic.

@@ -3,9 +3,13 @@
 mod corpus;
 mod files;
 mod formats;
+mod models;
 mod raw;
 mod safetensors;
 mod ternary;
+
+#[path = "../common/encode.rs"]
+mod encode;
 
 /// The fuzzer's own walk through a file.
 #[path = "../../fuzz/walk.rs"]
