@@ -3,12 +3,11 @@
 //! Both forms are read by what reads them otherwise, and compared on texts made of all tokens: what one of them cannot say is found here,
 //! whatever the reason, and not by whoever gets wrong tokens.
 
-use super::vocabulary::{CONTROL, NORMAL, UNUSED, USER_DEFINED};
 use crate::error::{TokenizerError, shorten};
+use crate::tokenizer::SPACE;
+use crate::tokenizer::kind::{CONTROL, NORMAL, UNUSED, USER_DEFINED};
 use crate::tokenizer::{END_OF_TURN, Tokenizer, Vocabulary};
 
-/// The character that stands for a space in SentencePiece's pieces.
-pub(super) const SPACE: char = '\u{2581}';
 /// Tokens in a row of a text.
 const RUN: usize = 16;
 /// Texts with what vocabularies often lack.

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::same_ids::{Lists, SPACE, is_added};
-use super::vocabulary::{BYTE, CONTROL, UNKNOWN};
+use super::same_ids::{Lists, is_added};
 use crate::error::shorten;
+use crate::tokenizer::SPACE;
+use crate::tokenizer::kind::{BYTE, CONTROL, UNKNOWN};
 use crate::tokenizer::{Tokenizer, Vocabulary};
 
 /// Longest piece that is taken apart, in bytes; the longest published ones have some 50.

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Value, json};
 
 use super::Source;
-use super::same_ids::{Lists, SPACE};
-use super::vocabulary::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
+use super::same_ids::Lists;
 use crate::error::shorten;
 use crate::json::Object;
+use crate::tokenizer::SPACE;
+use crate::tokenizer::kind::{BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED};
 use crate::tokenizer::{Tokenizer, Vocabulary, name_of_split};
 
 /// The lists, and notes.

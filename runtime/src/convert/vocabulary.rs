@@ -10,15 +10,8 @@ use crate::error::LoadError;
 use crate::gguf::{Header, WriteError};
 use crate::gguf_model::text::{ENDS, HUGGINGFACE, SPACE_AFTER_CONTROL, TEMPLATE};
 use crate::text::TokenizerFile;
+use crate::tokenizer::kind::UNUSED;
 use crate::tokenizer::{END_OF_TURN, Vocabulary};
-
-/// The numbers of `tokenizer.ggml.token_type`.
-pub(super) const NORMAL: i32 = 1;
-pub(super) const UNKNOWN: i32 = 2;
-pub(super) const CONTROL: i32 = 3;
-pub(super) const USER_DEFINED: i32 = 4;
-pub(super) const UNUSED: i32 = 5;
-pub(super) const BYTE: i32 = 6;
 
 /// Sets the keys of text; returns notes.
 pub(super) fn keys(source: &Source<'_>, header: &mut Header) -> Result<Vec<String>, ConvertError> {
@@ -64,22 +57,6 @@ pub(super) fn keys(source: &Source<'_>, header: &mut Header) -> Result<Vec<Strin
     Ok(notes)
 }
 
-/// The lists with a token for each row of the embedding, as llama.cpp wants them.
-fn padded(vocabulary: &Vocabulary, rows: usize) -> Vocabulary {
-    let mut padded = vocabulary.clone();
-    for id in padded.tokens.len()..rows {
-        padded.tokens.push(format!("[PAD{id}]"));
-        let lists = (padded.types.is_empty(), padded.scores.is_empty());
-        if !lists.0 {
-            padded.types.push(UNUSED);
-        }
-        if !lists.1 {
-            padded.scores.push(0.0);
-        }
-    }
-    padded
-}
-
 /// Gives ids that end a text or a turn the keys that other programs read, as far as there are some; returns those that have one.
 fn name_ends(vocabulary: &mut Vocabulary, ends: &[u32]) -> Vec<u32> {
     let is_known = |id: u32| {
@@ -106,6 +83,22 @@ fn name_ends(vocabulary: &mut Vocabulary, ends: &[u32]) -> Vec<u32> {
         }
     }
     named
+}
+
+/// The lists with a token for each row of the embedding, as llama.cpp wants them.
+fn padded(vocabulary: &Vocabulary, rows: usize) -> Vocabulary {
+    let mut padded = vocabulary.clone();
+    for id in padded.tokens.len()..rows {
+        padded.tokens.push(format!("[PAD{id}]"));
+        let lists = (padded.types.is_empty(), padded.scores.is_empty());
+        if !lists.0 {
+            padded.types.push(UNUSED);
+        }
+        if !lists.1 {
+            padded.scores.push(0.0);
+        }
+    }
+    padded
 }
 
 fn lists(vocabulary: &Vocabulary, header: &mut Header) -> Result<(), WriteError> {
@@ -184,21 +177,32 @@ pub(super) fn files(source: &Source<'_>) -> (Vec<File>, Vec<String>) {
         None => notes.push("the model has no tokenizer".to_owned()),
         Some((TokenizerFile::Json(json), _)) => files.push(("tokenizer.json", json.clone())),
         Some((TokenizerFile::Tiktoken(bytes), _)) => files.push(("tokenizer.model", bytes.clone())),
-        Some((TokenizerFile::Vocabulary(vocabulary), _)) => match tokenizer_json::write(vocabulary) {
-            Ok((json, more)) => {
-                files.push(("tokenizer.json", json));
-                notes.extend(more);
-            }
-            Err(reason) => match vocabulary.to_sentencepiece() {
-                Some(bytes) => {
-                    config = sentencepiece_config(vocabulary);
-                    files.push(("tokenizer.model", bytes));
+        Some((TokenizerFile::Vocabulary(vocabulary), _)) => {
+            let model = vocabulary.to_sentencepiece();
+            match (tokenizer_json::write(vocabulary), model.is_some()) {
+                // Where tokenizer.model says all of it, a tokenizer.json that says less is not needed.
+                (Ok((_, more)), true) if !more.is_empty() => {
+                    notes.push(format!(
+                        "the tokenizer is written as tokenizer.model alone: {}",
+                        more.join("; ")
+                    ));
                 }
-                None => notes.push(format!(
+                (Ok((json, more)), _) => {
+                    files.push(("tokenizer.json", json));
+                    notes.extend(more);
+                }
+                (Err(reason), true) => notes.push(format!(
+                    "the tokenizer is written as tokenizer.model alone: {reason}"
+                )),
+                (Err(reason), false) => notes.push(format!(
                     "the tokenizer is not carried over: {reason}; take tokenizer.json from the model that this one was made of"
                 )),
-            },
-        },
+            }
+            if let Some(bytes) = model {
+                config = sentencepiece_config(vocabulary);
+                files.push(("tokenizer.model", bytes));
+            }
+        }
     }
     let template = &text.template;
     let (corrected, note) = template.corrected();

@@ -12,7 +12,7 @@ use super::text::token_id;
 use super::{ACTIVATIONS_KEY, ROPE_KEY, VERSION_KEY, names};
 use crate::config::{
     Activation, ActivationScales, Architecture, Certainty, Config, EPSILON, MAX_COLS, Quantization,
-    RopeScaling, ScaleRule, WeightSource,
+    RopeScaling, ScaleRule, WeightSource, yarn_scale,
 };
 use crate::error::shorten;
 use crate::gguf::{Gguf, GgufError, Metadata, TensorType};
@@ -437,10 +437,7 @@ fn yarn(keys: &Keys<'_>, factor: f32, context: usize) -> Result<RopeScaling, Ggu
     if extrapolation.is_some_and(|found| found != 1.0 && found >= 0.0) {
         return Err(keys.wrong("rope.scaling.yarn_ext_factor", "1"));
     }
-    let usual = match factor <= 1.0 {
-        true => 1.0,
-        false => 0.1 * libm::log(f64::from(factor)) + 1.0,
-    };
+    let usual = yarn_scale(f64::from(factor), 1.0);
     let mut attention_factor = usual as f32;
     for key in ["rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor"] {
         // It multiplies the usual one.

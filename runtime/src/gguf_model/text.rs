@@ -72,7 +72,7 @@ fn template(metadata: Metadata<'_>) -> Result<(String, Option<&str>), GgufError>
 pub(super) fn ends(metadata: Metadata<'_>) -> Result<Vec<u32>, GgufError> {
     let mut ends = Vec::new();
     for name in ["eot_token_id", "eom_token_id"] {
-        ends.extend(metadata.get::<u32>(&format!("tokenizer.ggml.{name}"))?);
+        ends.extend(token_id(metadata, &format!("tokenizer.ggml.{name}"))?);
     }
     ends.extend(metadata.get::<Vec<u32>>(ENDS)?.unwrap_or_default());
     Ok(ends)

@@ -13,7 +13,7 @@ use super::merge::{Rank, Symbol, merge};
 use super::special::SpecialTokens;
 
 /// The character that stands for a space.
-pub(super) const SPACE: char = '\u{2581}';
+pub(crate) const SPACE: char = '\u{2581}';
 
 /// The encoder.
 pub(super) struct Spm {

@@ -22,7 +22,7 @@ pub(super) const MAX_TOKEN: usize = 1 << 13;
 
 /// What a token is for: the numbers of `tokenizer.ggml.token_type`.
 /// SentencePiece's numbers are the same.
-pub(super) mod kind {
+pub(crate) mod kind {
     pub const NORMAL: i32 = 1;
     pub const UNKNOWN: i32 = 2;
     pub const CONTROL: i32 = 3;
