@@ -489,10 +489,12 @@ fn an_id_below_zero_is_no_token() {
     let none = Change {
         drop: &[
             "tokenizer.ggml.eos_token_id",
+            "tokenizer.ggml.eot_token_id",
             "tokenizer.ggml.padding_token_id",
         ],
         id: &[
             ("tokenizer.ggml.eos_token_id", -1),
+            ("tokenizer.ggml.eot_token_id", -1),
             ("tokenizer.ggml.padding_token_id", -1),
         ],
         ..Change::default()
