@@ -24,16 +24,10 @@ const MAX_PIECE: usize = 1 << 10;
 /// Why no such file would give the ids of the lists.
 pub(super) fn write(vocabulary: &Vocabulary) -> Result<(Vec<u8>, Vec<String>), String> {
     let lists = Lists::new(vocabulary)?;
-    let mut root = lists.root()?;
+    let root = lists.root()?;
     let other = Tokenizer::parse(root.to_string().as_bytes(), "the new tokenizer.json");
     let other = other.map_err(|error| error.to_string())?;
-    let mut notes = lists.compare(&other)?;
-    if lists.is_composed() {
-        root["normalizer"] = json!({ "type": "NFC" });
-        notes.push(
-            "tokenizer.json composes characters (NFC) as the published one of this vocabulary does; the lists of a GGUF file cannot say so".to_owned(),
-        );
-    }
+    let notes = lists.compare(&other)?;
     Ok((root.to_string().into_bytes(), notes))
 }
 
@@ -99,6 +93,9 @@ impl Lists<'_> {
 
     /// Sets what belongs to byte-level encoding; returns the model without its tokens.
     fn byte_level(&self, root: &mut Value) -> Result<Value, String> {
+        if self.vocabulary.composes() {
+            root["normalizer"] = json!({ "type": "NFC" });
+        }
         let (pattern, ignore_merges) = self.vocabulary.huggingface_split()?;
         root["pre_tokenizer"] = json!({
             "type": "Sequence",
@@ -204,16 +201,6 @@ impl Lists<'_> {
         let id = id.filter(|&id| id < self.kinds.len());
         let id = id.or_else(|| self.kinds.iter().position(|&kind| kind == UNKNOWN))?;
         Some(&self.spelled[id])
-    }
-
-    /// Whether the published file of this vocabulary composes characters.
-    fn is_composed(&self) -> bool {
-        if self.is_pieces {
-            return false;
-        }
-        let tokens = &self.vocabulary.tokens;
-        let is_neox = tokens.starts_with(&["<|endoftext|>".to_owned(), "<|padding|>".to_owned()]);
-        is_neox || self.vocabulary.is_qwen()
     }
 }
 

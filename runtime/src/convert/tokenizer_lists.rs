@@ -55,8 +55,12 @@ pub(super) fn read(source: &Source<'_>, json: &[u8]) -> Result<(Vocabulary, Vec<
                 "other programs will not compose characters (NFC) before they look for tokens, as tokenizer.json does: the lists cannot say so"
                     .to_owned(),
             );
-            plain["normalizer"] = Value::Null;
         }
+        // As tern reads the lists.
+        plain["normalizer"] = match vocabulary.composes() {
+            true => json!({ "type": "NFC" }),
+            false => Value::Null,
+        };
     }
     set_ids(source, &root, &mut vocabulary);
     let other = Tokenizer::parse(plain.to_string().as_bytes(), "it");

@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+
 use super::merge::{Rank, Symbol, merge};
 use super::split::Split;
 
@@ -25,6 +27,8 @@ pub(super) struct Bpe {
     pub ids: HashMap<Box<[u8]>, u32>,
     /// Whether a word that is a token is taken without merging.
     pub ignore_merges: bool,
+    /// Whether characters are composed (NFC) before texts are cut.
+    pub composes: bool,
     /// The token of each byte.
     pub bytes: Box<[u32; 256]>,
 }
@@ -45,6 +49,14 @@ impl Bpe {
 
     /// Appends the ids of a text without special tokens.
     pub fn encode(&self, text: &str, out: &mut Vec<u32>) {
+        let composed: String;
+        let text = match self.composes && !is_nfc(text) {
+            true => {
+                composed = text.nfc().collect();
+                &composed
+            }
+            false => text,
+        };
         self.split
             .split(text, &mut |word| self.encode_word(word.as_bytes(), out));
     }

@@ -81,6 +81,7 @@ pub(super) fn parse(bytes: &[u8], file: &str) -> Result<Own, TokenizerError> {
         used: all,
         special: SpecialTokens::new(special, Vec::new()).map_err(refuse)?,
         encoder: Encoder::Bpe(Bpe {
+            composes: false,
             split: Split::Llama3,
             merges: Merges::ById,
             ids,

@@ -272,13 +272,18 @@ impl Vocabulary {
         Ok((pattern, pre.ignore_merges))
     }
 
-    /// Whether texts are cut as for Qwen 2 and its heirs, whose published tokenizers compose characters (NFC) before.
-    pub(crate) fn is_qwen(&self) -> bool {
+    /// Whether characters are composed (NFC) before texts are cut, as the published tokenizers of Qwen 2, its heirs and GPT-NeoX do. GGUF files
+    /// cannot say so.
+    pub(crate) fn composes(&self) -> bool {
+        let is_neox = self
+            .tokens
+            .starts_with(&["<|endoftext|>".to_owned(), "<|padding|>".to_owned()]);
         let named = self.pre.as_deref().unwrap_or_default();
         let is_named = matches!(named, "qwen2" | "qwen35");
         let is_silent = matches!(named, "" | "default");
-        let inferred = self.pre(&mut Vec::new());
-        is_named || (is_silent && inferred.is_ok_and(|pre| pre.split == Split::Qwen2))
+        let inferred = || self.pre(&mut Vec::new());
+        let is_inferred = is_silent && inferred().is_ok_and(|pre| pre.split == Split::Qwen2);
+        self.model == "gpt2" && (is_neox || is_named || is_inferred)
     }
 
     /// The encoder of gpt2, and whether texts begin with a token unless the file says otherwise.
@@ -320,6 +325,7 @@ impl Vocabulary {
             merges: Merges::Pairs(merges),
             ids,
             ignore_merges: pre.ignore_merges,
+            composes: self.composes(),
             bytes,
         };
         Ok((bpe, pre.add_bos))
