@@ -231,7 +231,7 @@ impl Config {
             Some(activation) => Config {
                 activation,
                 activation_reason: format!(
-                    "asked for; the file's is {}, from {}",
+                    "the user's word; the file's is {}, by {}",
                     self.activation.name(),
                     self.activation_reason
                 )

@@ -359,7 +359,7 @@ fn the_activation_is_decided_and_explained() {
     let forced = model(&files, Some(Activation::Relu2));
     let notes = forced.summary().notes;
     assert!(
-        notes[0].contains("relu2, is asked for; the file's is silu"),
+        notes[0].contains("relu2, is the user's word; the file's is silu"),
         "{notes:?}"
     );
     let silent = model(&files.clone().set("hidden_act", json!(null)), None);

@@ -42,5 +42,5 @@ fn tokenizers() {
 
 #[test]
 fn templates() {
-    replay("template", 16, fuzzing::template);
+    replay("template", 17, fuzzing::template);
 }

@@ -966,7 +966,14 @@ fn rotary_keys_are_those_of_llama_cpp() {
         .config()
         .rope_scaling
         .clone();
-    assert_eq!(found, RopeScaling::Factors(vec![2.0; 16]));
+    assert_eq!(
+        found,
+        RopeScaling::Factors {
+            factors: vec![2.0; 16]
+        }
+    );
+    // `inspect --json` writes it.
+    assert_eq!(serde_json::json!(found)["factors"][15], 2.0);
 }
 
 /// A GGUF file packs as a folder does.

@@ -166,7 +166,7 @@ fn attention(config: &Config) -> String {
             RopeScaling::Linear { factor } => format!(", linear scaling by {factor}"),
             RopeScaling::Llama3 { factor, .. } => format!(", llama3 scaling by {factor}"),
             RopeScaling::Yarn { factor, .. } => format!(", YaRN scaling by {factor}"),
-            RopeScaling::Factors(_) => ", a factor for each frequency".to_owned(),
+            RopeScaling::Factors { .. } => ", a factor for each frequency".to_owned(),
         }
     )
 }

@@ -114,7 +114,7 @@ impl RopeScaling {
                 "original_max_position_embeddings": original_context,
                 "truncate": truncate,
             }),
-            RopeScaling::Factors(factors) => json!({
+            RopeScaling::Factors { factors } => json!({
                 "rope_type": super::rope::FACTORS,
                 "factors": factors.iter().map(|&x| shortest(x)).collect::<Vec<_>>(),
             }),

@@ -59,7 +59,10 @@ pub enum RopeScaling {
     },
     /// Each frequency is divided by a number of its own, `head_dim / 2` of them: the form in which GGUF files have the scaling of Llama 3.1
     /// (`rope_freqs.weight`).
-    Factors(Vec<f32>),
+    Factors {
+        /// `head_dim / 2` of them.
+        factors: Vec<f32>,
+    },
 }
 
 /// The base of the frequencies and their scaling.
@@ -170,7 +173,7 @@ fn factors(root: &Object, rope: &Object) -> Result<RopeScaling, ConfigError> {
     let factors: Option<Vec<f32>> = list.iter().map(number).collect();
     let head_dim = root.size_or("head_dim", 2..=4096, 2 * list.len())?;
     match factors {
-        Some(factors) if 2 * factors.len() == head_dim => Ok(RopeScaling::Factors(factors)),
+        Some(factors) if 2 * factors.len() == head_dim => Ok(RopeScaling::Factors { factors }),
         _ => Err(wrong()),
     }
 }

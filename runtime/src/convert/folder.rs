@@ -116,7 +116,7 @@ pub(super) fn write(
         .map_err(std::io::IntoInnerError::into_error)?;
     file.sync_all()?;
     progress(bytes, bytes);
-    if let RopeScaling::Factors(_) = source.config.rope_scaling {
+    if let RopeScaling::Factors { .. } = source.config.rope_scaling {
         notes.push(
             "rotary scaling is written as a list of factors, which tern reads and transformers refuses: set rope_scaling in config.json to the model's own"
                 .to_owned(),

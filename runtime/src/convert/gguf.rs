@@ -124,7 +124,7 @@ fn entries(
     }
     if matches!(
         config.rope_scaling,
-        RopeScaling::Llama3 { .. } | RopeScaling::Factors(_)
+        RopeScaling::Llama3 { .. } | RopeScaling::Factors { .. }
     ) {
         let factors = Rope::factors(config.head_dim, config.rope_theta, &config.rope_scaling);
         let len = factors.len() as u64;

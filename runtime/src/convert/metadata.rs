@@ -75,7 +75,7 @@ fn rope_keys(config: &Config, name: &str, header: &mut Header) -> Result<(), Wri
     match &config.rope_scaling {
         RopeScaling::None => return Ok(()),
         // In a tensor.
-        RopeScaling::Factors(_) => return Ok(()),
+        RopeScaling::Factors { .. } => return Ok(()),
         RopeScaling::Llama3 { .. } => {}
         RopeScaling::Linear { factor } => {
             header.set(&key("type"), "linear")?;

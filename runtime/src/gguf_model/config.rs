@@ -412,7 +412,7 @@ fn scaling(
     }
     match factors.iter().all(|&factor| factor == 1.0) {
         true => Ok(RopeScaling::None),
-        false => Ok(RopeScaling::Factors(factors)),
+        false => Ok(RopeScaling::Factors { factors }),
     }
 }
 

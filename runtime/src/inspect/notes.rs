@@ -56,8 +56,8 @@ fn weights(config: &Config, matrices: &[Matrix]) -> Vec<String> {
     if quantization.activations == ActivationScales::Groups {
         let group = matrices.iter().map(|matrix| matrix.group).max();
         notes.push(format!(
-            "an approximation: the model was trained with float activations, as far as its files say, and is run with int8 ones, a scale for each {} of a \
-             position",
+            "activations are int8, a scale for each {} of a position: an approximation of the float ones that models are trained with whose files do not \
+             say otherwise",
             group.unwrap_or(0)
         ));
     }

@@ -26,7 +26,7 @@ impl Rope {
         let frequencies = match *scaling {
             RopeScaling::None => powers.map(|power| 1.0 / power).collect(),
             RopeScaling::Linear { factor } => powers.map(|power| 1.0 / power / factor).collect(),
-            RopeScaling::Factors(ref factors) => {
+            RopeScaling::Factors { ref factors } => {
                 let each = powers.zip(factors);
                 each.map(|(power, factor)| 1.0 / power / factor).collect()
             }
@@ -71,7 +71,7 @@ impl Rope {
 
     /// What each frequency is divided by under a scaling, `head_dim / 2` numbers: llama.cpp's form of it.
     pub fn factors(head_dim: usize, theta: f32, scaling: &RopeScaling) -> Vec<f32> {
-        if let RopeScaling::Factors(factors) = scaling {
+        if let RopeScaling::Factors { factors } = scaling {
             return factors.clone();
         }
         let plain = Rope::new(head_dim, theta, &RopeScaling::None).frequencies;
@@ -154,7 +154,7 @@ mod tests {
         let factors: Vec<f32> = plain.iter().zip(&scaled).map(|(p, s)| p / s).collect();
         assert_eq!((factors[0], factors[63]), (1.0, 8.0));
         assert!(factors.iter().any(|&f| f > 1.1 && f < 7.9));
-        let again = Rope::new(128, 500_000.0, &RopeScaling::Factors(factors)).frequencies;
+        let again = Rope::new(128, 500_000.0, &RopeScaling::Factors { factors }).frequencies;
         let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 2e-7 * b;
         assert!(again.iter().zip(&scaled).all(close));
     }
