@@ -296,6 +296,10 @@ fn shells_complete_every_command() {
         for word in ["chat", "perplexity", "system", "max-isa"] {
             assert!(script.contains(word), "{shell} has no {word}");
         }
+        // What is hidden is not offered: a child of the program's own.
+        let hidden = ["tern,prove)", "(prove)", "-a \"prove\"", "'prove'"];
+        let offered = hidden.iter().find(|word| script.contains(**word));
+        assert_eq!(offered, None, "{shell}");
     }
     world
         .run(&["completions", "cmd"])
