@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use serde_json::json;
 use tern_runtime::chat::{BUILTIN_TEMPLATES, ChatTemplate, Conversation, Reply};
-use tern_runtime::{ChatError, Finish, GenerateOptions, Model};
+use tern_runtime::{ChatError, Finish, GenerateOptions, Model, Tokenizer};
 use tern_tune::write_new;
 
 use crate::Ending;
@@ -20,7 +20,7 @@ use crate::files::read_text;
 use crate::interrupt::{Watch, while_shown};
 use crate::load::{Loaded, ModelName};
 use crate::output::{
-    BOLD, DIM, is_quiet, paint, plural, print, print_generated, print_json, remark, warn,
+    BOLD, DIM, answer, is_quiet, paint, plural, print, print_generated, print_json, remark, warn,
 };
 use crate::plan::Setup;
 
@@ -132,10 +132,13 @@ impl Session {
         json: JsonArg,
     ) -> anyhow::Result<Session> {
         let loaded = name.load(setup.for_sampling(&options.sampling))?;
-        loaded.model.tokenizer()?;
+        let tokenizer = loaded.model.tokenizer()?;
         let chosen = template.template(&loaded.model)?;
         for note in chosen.notes() {
             warn(note);
+        }
+        if template.template.is_some() {
+            warn_of_plain_text(&chosen, tokenizer);
         }
         let model = Arc::clone(&loaded.model);
         Ok(Session {
@@ -242,7 +245,7 @@ impl Session {
             Line::Message(message) => {
                 self.say(message).map_err(with_advice)?;
             }
-            Line::Help => remark(HELP),
+            Line::Help => answer(HELP),
             Line::Reset => {
                 self.conversation.reset();
                 remark("the conversation is forgotten");
@@ -266,6 +269,23 @@ impl Session {
             file.display()
         ));
         Ok(())
+    }
+}
+
+/// A template of another model writes control tokens that this one knows as a row of letters, and waits for one that never comes. Only of a
+/// template that the user chose: some models were trained with such words as text.
+fn warn_of_plain_text(template: &ChatTemplate, tokenizer: &Tokenizer) {
+    let plain = template.plain_control(tokenizer);
+    if !plain.is_empty() {
+        let (are, them) = match plain.len() {
+            1 => ("is no control token", "it is"),
+            _ => ("are no control tokens", "they are"),
+        };
+        warn(format_args!(
+            "{}: {} {are} of this model: {them} plain text to it, and its answers may not end; choose another --template",
+            template.file(),
+            plain.join(", ")
+        ));
     }
 }
 

@@ -1,11 +1,11 @@
 //! Models by what the user calls them: a folder, or the word for the bundled one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tern_kernels::Pages;
 use tern_runtime::{Engine, LoadOptions, Model, Summary, Tokenizer};
 
@@ -53,9 +53,37 @@ pub struct ModelArg {
     pub model: ModelName,
 }
 
+/// Refuses the word for the bundled model where a command needs files, `doing` something with them ("packed"), unless a model of the
+/// user's has that name.
+pub fn refuse_bundled(path: &Path, doing: &str) -> anyhow::Result<()> {
+    if path == Path::new(bundled::NAME) && !path.is_file() && !path.join("config.json").exists() {
+        bail!(
+            "{0}: the bundled model is part of the program and cannot be {doing}; its files are in tern's repository, in the folder {0}/model",
+            bundled::NAME
+        );
+    }
+    Ok(())
+}
+
+/// An error of doing something with the model at `path`, with the path where the error does not begin with it.
+pub fn naming(error: impl Into<anyhow::Error>, doing: &str, path: &Path) -> anyhow::Error {
+    let (error, path) = (error.into(), path.display().to_string());
+    match error.to_string().starts_with(&path) {
+        true => error.context(format!("cannot {doing} the model")),
+        false => error.context(format!("cannot {doing} {path}")),
+    }
+}
+
 impl ModelName {
-    /// Loads the model with a progress bar and starts its threads.
+    /// Loads the model with a progress bar, starts its threads, and says what a person should know about it.
     pub fn load(&self, setup: Setup) -> anyhow::Result<Loaded> {
+        let loaded = self.load_again(setup)?;
+        self.announce(&loaded.model);
+        Ok(loaded)
+    }
+
+    /// The same for a model that was loaded before, of which everything was said.
+    pub fn load_again(&self, setup: Setup) -> anyhow::Result<Loaded> {
         let start = Instant::now();
         let bar = Bar::bytes("loading");
         let progress = |progress: tern_runtime::Progress| bar.set(progress.done, progress.total);
@@ -78,6 +106,15 @@ impl ModelName {
         };
         drop(bar);
         let model = Arc::new(model.context("cannot load the model")?);
+        let engine = Engine::new(Arc::clone(&model))?;
+        Ok(Loaded {
+            model,
+            engine,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn announce(&self, model: &Model) {
         if model.converted() > 0 {
             remark(format_args!(
                 "{} matrices of {self} were packed for other kernels and had to be converted; `tern pack` packs the model's folder for these",
@@ -90,12 +127,6 @@ impl ModelName {
         for note in model.tokenizer().map(Tokenizer::notes).unwrap_or_default() {
             warn(format_args!("the tokenizer of {self}: {note}"));
         }
-        let engine = Engine::new(Arc::clone(&model))?;
-        Ok(Loaded {
-            model,
-            engine,
-            seconds: start.elapsed().as_secs_f64(),
-        })
     }
 
     /// Describes the model; of a folder only the configuration and the headers are read.

@@ -87,8 +87,13 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 /// A line on standard error that a person may like to know.
 pub fn remark(text: impl Display) {
     if !is_quiet() {
-        let _ = writeln!(anstream::stderr().lock(), "{text}");
+        answer(text);
     }
+}
+
+/// An answer to what a person asked for, on standard error and whatever is silenced: standard output has the model's words alone.
+pub fn answer(text: impl Display) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
 /// A line on standard error about something that is not as it should be, although the work goes on.

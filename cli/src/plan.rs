@@ -179,10 +179,19 @@ impl ProfileUse {
 impl EngineArgs {
     /// Reads the profile, says which, and makes the planner.
     pub fn setup(&self) -> anyhow::Result<Setup> {
+        self.setup_telling(ProfileUse::announce)
+    }
+
+    /// The same where it was said before which profile is used.
+    pub fn setup_again(&self) -> anyhow::Result<Setup> {
+        self.setup_telling(|_| ())
+    }
+
+    fn setup_telling(&self, tell: impl FnOnce(&ProfileUse)) -> anyhow::Result<Setup> {
         let cpu = self.isa.cpu();
         let all = self.threads.on(&cpu);
         let (profile, used) = find_profile(&self.profile.choice(), &cpu)?;
-        used.announce();
+        tell(&used);
         let shipped = match self.profile.choice() {
             ProfileChoice::None => None,
             _ => bundled_profile(&cpu),

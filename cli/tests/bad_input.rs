@@ -227,18 +227,68 @@ fn models_that_are_not_there() {
     let world = World::new();
     world.fails(
         &["run", "no-model", "-p", "x"],
-        &["no-model/config.json", "Hugging Face model folder"],
+        &[
+            "no-model: no such file or folder",
+            "Hugging Face model folder",
+        ],
     );
-    world.fails(&["inspect", "no-model"], &["no-model/config.json"]);
+    let gguf = "nope.gguf: no such file or folder; expected";
+    world.fails(&["run", "nope.gguf", "-p", "x"], &[gguf, "a GGUF file"]);
+    world.fails(&["inspect", "no-model"], &["no-model: no such"]);
+    let convert = ["convert", "no-model", "-o", "x.gguf", "--to", "gguf"];
+    let message = "error: cannot convert the model: no-model: no such";
+    world.fails(&convert, &[message]);
     world.fails(
         &["tune", "--model", "no-model", "--out", "x.toml"],
-        &["no-model/config.json"],
+        &["no-model: no such"],
     );
+    // A folder that is there lacks its files.
+    world.fails(&["inspect", "config"], &["config/config.json", "folder"]);
     world.fails(
         &["tune", "--shapes", "no-model", "--out", "x.toml"],
         &["no shapes named `no-model`", "bitnet-2b4t"],
     );
     world.fails(&["compare", "--shapes", "./no.toml"], &["./no.toml"]);
+}
+
+#[test]
+fn the_bundled_model_has_no_files() {
+    let world = World::new();
+    for (command, doing) in [
+        (&["pack", "demo", "-o", "x.tern"][..], "cannot be packed"),
+        (
+            &["convert", "demo", "-o", "x.gguf", "--to", "gguf"],
+            "cannot be converted",
+        ),
+    ] {
+        world.fails(command, &["demo: the bundled model", doing, "demo/model"]);
+    }
+}
+
+#[test]
+fn packed_models_that_are_none() {
+    let world = World::new();
+    world.model("model");
+    world.ok(&["pack", "model", "-o", "model.tern"]);
+    let bytes = fs::read(world.path("model.tern")).unwrap();
+    for len in [1000, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(world.path("short.tern"), &bytes[..len]).unwrap();
+        let parts = &["short.tern", "truncated", "pack the model again"];
+        world.fails(&["pack", "--check", "short.tern"], parts);
+        world.fails(&["run", "short.tern", "-p", "x"], parts);
+    }
+    let expected = "expected a packed model, as `tern pack` writes it";
+    fs::write(world.path("model.gguf"), b"GGUF\x03\0\0\0").unwrap();
+    let check = |model: &str, part: &str| {
+        world.fails(&["pack", "--check", model], &[model, part, expected]);
+    };
+    check("model.gguf", "is a GGUF file");
+    check("model", "a folder");
+    check("no.tern", "no such file");
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    fs::write(world.path("pointer.gguf"), pointer).unwrap();
+    let parts = &["pointer.gguf: a Git LFS pointer", "git lfs pull"];
+    world.fails(&["run", "pointer.gguf", "-p", "x"], parts);
 }
 
 #[test]

@@ -296,6 +296,10 @@ fn shells_complete_every_command() {
         for word in ["chat", "perplexity", "system", "max-isa"] {
             assert!(script.contains(word), "{shell} has no {word}");
         }
+        // What is hidden is not offered: a child of the program's own.
+        let hidden = ["tern,prove)", "(prove)", "-a \"prove\"", "'prove'"];
+        let offered = hidden.iter().find(|word| script.contains(**word));
+        assert_eq!(offered, None, "{shell}");
     }
     world
         .run(&["completions", "cmd"])
@@ -313,4 +317,35 @@ fn shells_complete_every_command() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+/// A template of another model: its control tokens are a row of letters to this one.
+#[test]
+fn control_tokens_that_the_model_does_not_have_are_warned_of() {
+    let world = world();
+    let warnings = |template: &[&str]| {
+        let arguments = [&["chat", "model", "-n", "2", "--quiet"], template].concat();
+        let talked = talk(&world, &arguments, "Hello\nMore\n/help\n");
+        assert_eq!(talked.code, Some(0), "{}", talked.err);
+        assert!(
+            talked.err.contains("/reset"),
+            "help is not a remark: {}",
+            talked.err
+        );
+        let lines = talked
+            .err
+            .lines()
+            .filter(|line| line.starts_with("warning:"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let found = warnings(&["--template", "chatml"]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("template chatml: <|im_start|>, <|im_end|> are no control tokens"));
+    let found = warnings(&["--template", "llama3"]);
+    let all = "<|start_header_id|>, <|end_header_id|>, <|eot_id|>";
+    assert!(found.len() == 1 && found[0].contains(all), "{found:?}");
+    // What a message or a template says between others is not the template's, and one without any is none.
+    std::fs::write(world.path("plain.jinja"), TEMPLATE).unwrap();
+    assert!(warnings(&["--template", "plain.jinja"]).is_empty());
+    assert!(warnings(&[]).is_empty());
 }

@@ -22,6 +22,14 @@ pub enum LoadError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// There is nothing of this name.
+    #[error("{path}: no such file or folder; expected {expected}")]
+    NotThere {
+        /// The path as given.
+        path: String,
+        /// What should be there.
+        expected: &'static str,
+    },
     /// A folder without `config.json` that holds GGUF files.
     #[error("{folder}: no config.json, but a GGUF file: name the file itself as the model, {file}")]
     GgufInFolder {
@@ -129,6 +137,12 @@ pub enum CheckpointError {
     /// The file is of another format, which tern does not read.
     #[error("{file}: this is a GGUF file under another's name; name the file itself as the model")]
     Gguf {
+        /// The file.
+        file: String,
+    },
+    /// The few lines that stand for a large file in a Git repository.
+    #[error("{file}: a Git LFS pointer, not the file itself: download it with `git lfs pull`")]
+    LfsPointer {
         /// The file.
         file: String,
     },

@@ -15,6 +15,9 @@ use crate::error::{CheckpointError, shorten};
 /// Longest header accepted, as in the format's own reader.
 const MAX_HEADER: u64 = 100_000_000;
 
+/// How the file begins that Git has in place of one that Git LFS keeps.
+const LFS_POINTER: &[u8] = b"version https";
+
 /// Finds truncation and foreign files with messages that say so. What it accepts may still be
 /// inconsistent; the format's own reader finds that.
 pub(crate) fn check(name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
@@ -34,6 +37,9 @@ pub(crate) fn check(name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
     if bytes.starts_with(b"GGUF") {
         return Err(CheckpointError::Gguf { file: file() });
     }
+    if bytes.starts_with(LFS_POINTER) {
+        return Err(CheckpointError::LfsPointer { file: file() });
+    }
     let Some((prefix, rest)) = bytes.split_first_chunk::<8>() else {
         return truncated("the header length".to_owned(), 8);
     };
@@ -42,7 +48,7 @@ pub(crate) fn check(name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
         return Err(CheckpointError::Magic {
             file: file(),
             found: format!("it begins with \"{}\"", shorten(text)),
-            expected: "an 8-byte header length and then \"{\" (a Git LFS pointer or an error page?)",
+            expected: "an 8-byte header length and then \"{\" (an error page?)",
         });
     }
     let header_len = u64::from_le_bytes(*prefix);

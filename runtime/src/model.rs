@@ -570,6 +570,13 @@ impl<'a> Files<'a> {
 }
 
 pub(crate) fn read_config(folder: &Path) -> Result<Vec<u8>, LoadError> {
+    // A name that stands for nothing may have been meant as any kind of model's.
+    if let Ok(false) = folder.try_exists() {
+        return Err(LoadError::NotThere {
+            path: folder.display().to_string(),
+            expected: "a Hugging Face model folder, a GGUF file, or a packed model, as `tern pack` writes it",
+        });
+    }
     let expected = "a Hugging Face model folder with config.json, model.safetensors and \
                     tokenizer.json";
     let config = folder.join("config.json");

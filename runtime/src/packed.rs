@@ -40,6 +40,10 @@ pub use write::{PackFileError, pack};
 const FORMAT: &str = "tern-packed";
 /// The version of what is described above. Another one is refused.
 const VERSION: &str = "1";
+/// What the user is asked for in place of a file that is none.
+const EXPECTED: &str = "a packed model, as `tern pack` writes it";
+/// The format's word is among the first bytes of the header, before the tensors: metadata comes first there, by its keys.
+const BEGINNING: usize = 256;
 /// Metadata keys: the format, its version, and before a tensor's name its packing.
 const FORMAT_KEY: &str = "format";
 const VERSION_KEY: &str = "version";
@@ -87,11 +91,12 @@ impl<'a> Packed<'a> {
     /// [`LoadError`] if it is not a packed model of this version, or is damaged.
     pub fn open(file: &'a WeightFile<'a>, is_mapped: bool) -> Result<Packed<'a>, LoadError> {
         let (name, bytes) = (file.name(), file.bytes());
-        header::check(name, bytes)?;
+        header::check(name, bytes).map_err(|error| remade(error, bytes))?;
         let damaged = |error: safetensors::SafeTensorError| CheckpointError::Header {
             file: name.to_owned(),
             reason: shorten(error),
         };
+        let damaged = |error| remade(damaged(error), bytes);
         let (len, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
         let none = HashMap::new();
@@ -275,6 +280,54 @@ impl<'a> Packed<'a> {
     }
 }
 
+/// What is wrong with the container of a file with these bytes: nobody can download a packed model again.
+fn remade(error: CheckpointError, bytes: &[u8]) -> LoadError {
+    let beginning = &bytes[..bytes.len().min(BEGINNING)];
+    let is_packed = beginning
+        .windows(FORMAT.len())
+        .any(|word| word == FORMAT.as_bytes());
+    let (file, reason) = match error {
+        CheckpointError::Truncated {
+            file,
+            found,
+            expected,
+            what,
+        } if is_packed => (
+            file,
+            format!("is truncated: it has {found} bytes, {what} needs {expected}"),
+        ),
+        CheckpointError::Header { file, reason } if is_packed => {
+            (file, format!("is damaged: its header: {reason}"))
+        }
+        error => return error.into(),
+    };
+    let reason = format!("{reason}; pack the model again with `tern pack`");
+    LoadError::Packed { file, reason }
+}
+
+/// Maps a file that should be a packed model.
+fn map(path: &Path) -> Result<WeightFile<'static>, LoadError> {
+    let name = || path.display().to_string();
+    let file = WeightFile::map_any(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => LoadError::NotThere {
+            path: name(),
+            expected: EXPECTED,
+        },
+        _ => LoadError::Read {
+            file: name(),
+            expected: EXPECTED,
+            source,
+        },
+    })?;
+    match file.bytes().starts_with(b"GGUF") {
+        false => Ok(file),
+        true => Err(LoadError::Packed {
+            file: name(),
+            reason: format!("is a GGUF file; expected {EXPECTED}"),
+        }),
+    }
+}
+
 /// What the parts of the head's copy mean: another name for each other way to make one.
 const HEAD_COPY_LAYOUT: &str = "planes_4_2";
 
@@ -292,7 +345,7 @@ pub(crate) fn head_copy_part(part: usize) -> String {
 ///
 /// [`LoadError`] names the first damage.
 pub fn check(path: &Path, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<bool, LoadError> {
-    let file = WeightFile::map(path)?;
+    let file = map(path)?;
     let packed = Packed::open(&file, true)?;
     let config = packed.part(CONFIG)?.unwrap_or_default();
     let config = crate::config::Config::parse(config, &format!("{}: {CONFIG}", file.name()))?;

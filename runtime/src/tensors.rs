@@ -53,11 +53,13 @@ pub(crate) fn check(
         unread.push(name);
     }
     Ok(unread.first().map(|first| {
-        format!(
-            "{} of the tensors change nothing and are not loaded, such as {}",
-            unread.len(),
-            shorten(first)
-        )
+        let first = shorten(first);
+        match unread.len() {
+            1 => format!("one of the tensors changes nothing and is not loaded: {first}"),
+            count => {
+                format!("{count} of the tensors change nothing and are not loaded, such as {first}")
+            }
+        }
     }))
 }
 

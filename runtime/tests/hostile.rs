@@ -308,7 +308,7 @@ fn foreign_weights_are_named() {
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
     says(
         &replace(pointer),
-        &["model.safetensors", "version https", "Git LFS"],
+        &["model.safetensors", "Git LFS pointer", "git lfs pull"],
     );
     says(&replace(b"<!DOCTYPE html><html></html>"), &["<!DOCTYPE"]);
     let gguf = b"GGUF\x03\0\0\0\x02\0\0\0\0\0\0\0{";
@@ -598,7 +598,7 @@ fn folders_with_missing_files_are_named() {
     let copy = |name: &str| fs::copy(folder(FIXTURE).join(name), temp.path().join(name)).unwrap();
     says(
         &load_error(&temp.path().join("nowhere")),
-        &["nowhere", "config.json", "folder"],
+        &["nowhere: no such file or folder", "model folder"],
     );
     says(
         &load_error(temp.path()),

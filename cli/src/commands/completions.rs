@@ -1,6 +1,6 @@
 //! `tern completions`: what a shell needs to complete commands and options.
 
-use clap::CommandFactory as _;
+use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::Ending;
@@ -25,7 +25,18 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "tern", &mut script);
+    clap_complete::generate(args.shell, &mut shown(&Cli::command()), "tern", &mut script);
     print(String::from_utf8(script)?)?;
     Ok(Ending::Done)
+}
+
+/// The command without the hidden ones, which clap's scripts for some shells would offer.
+fn shown(all: &Command) -> Command {
+    let shown = all
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    Command::new("tern")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(all.get_arguments())
+        .subcommands(shown)
 }

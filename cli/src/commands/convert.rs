@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context as _;
 use serde::Serialize;
 use tern_runtime::convert::{ConvertError, Converted, TernaryType, to_folder, to_gguf};
 use tern_tune::{NewDirectory, NewFile, check_writable};
@@ -11,14 +10,15 @@ use tern_tune::{NewDirectory, NewFile, check_writable};
 use crate::Ending;
 use crate::args::{I2sLayoutArg, JsonArg};
 use crate::interrupt::Watch;
+use crate::load::{naming, refuse_bundled};
 use crate::output::{bytes, print_json, remark, warn};
 use crate::progress::Bar;
 
 /// Converts a model between Hugging Face folders and GGUF files.
 ///
-/// Ternary weights stay what they are, to the bit: `gguf` takes for each matrix a type that holds it (I2_S, TQ2_0, or floats that are
+/// Ternary weights stay what they are, to the bit: `gguf` takes for each matrix a type that holds it (I2_S, IQ2_BN, TQ2_0, or floats that are
 /// ternary), and `gguf:i2_s` one scale for a matrix as f32. `gguf:tq1_0` and `gguf:tq2_0` have scales in f16: the nearest is stored and the largest
-/// difference is reported. llama.cpp reads the last two, bitnet.cpp and ik_llama.cpp I2_S, tern all. `hf` writes a folder: packed trits for models with int8
+/// difference is reported. llama.cpp reads the last two, bitnet.cpp and ik_llama.cpp I2_S, ik_llama.cpp IQ2_BN, tern all. `hf` writes a folder: packed trits for models with int8
 /// activations, floats for others. Embeddings and heads are copied as they are. The input is mapped and written front to back: a large
 /// model needs no more memory than a small one.
 #[derive(Debug, clap::Args)]
@@ -78,6 +78,7 @@ struct Report<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
+    refuse_bundled(&args.model, "converted")?;
     let watch = Watch::new();
     let bar = Bar::bytes("converting");
     let mut progress = |done, total| {
@@ -130,7 +131,7 @@ fn outcome(
         Err(ConvertError::Stopped) => Ok(None),
         converted => converted
             .map(Some)
-            .with_context(|| format!("cannot convert {}", model.display())),
+            .map_err(|error| naming(error, "convert", model)),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use tern_runtime::{Model, PackFileError, packed};
 use tern_tune::{NewFile, check_writable};
 
@@ -12,6 +11,7 @@ use crate::args::{
     ScalesArgs, ThreadsArg,
 };
 use crate::interrupt::Watch;
+use crate::load::{naming, refuse_bundled};
 use crate::output::{bytes, remark, warn};
 use crate::progress::Bar;
 
@@ -56,6 +56,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Ending> {
+    refuse_bundled(&args.model, "packed")?;
     match &args.out {
         Some(out) => pack(args, out),
         None => check(&args.model),
@@ -108,7 +109,7 @@ fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
             warn("stopped, nothing was written");
             return Ok(Ending::Interrupted);
         }
-        packed => packed.with_context(|| format!("cannot pack {}", args.model.display()))?,
+        packed => packed.map_err(|error| naming(error, "pack", &args.model))?,
     };
     file.finish()?;
     drop(bar);

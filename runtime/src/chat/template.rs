@@ -28,6 +28,10 @@ const MAX_JSON: usize = 16 << 20;
 /// The stack that a template is compiled and runs on. A megabyte of `1 + 1 + 1` is an expression of some hundred thousand levels, which
 /// are compiled and taken apart one in another. What is not used is not taken from the system.
 const STACK: usize = 256 << 20;
+/// Most words that are named as no control tokens.
+const MAX_NAMED: usize = 8;
+/// The longest word that looks like a control token, in bytes.
+const MAX_CONTROL: usize = 64;
 /// What errors and the environment call the template.
 const NAME: &str = "chat template";
 
@@ -76,6 +80,19 @@ pub enum TemplateError {
         /// What is wrong, and what was expected.
         reason: String,
     },
+}
+
+/// The parts of a text that are spelled as control tokens are by custom: `<|`, no space, `|>`.
+fn control_like(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("<|").filter_map(|(start, _)| {
+        let rest = &text[start..];
+        let end = 2 + rest[2..].find("|>")? + 2;
+        let inner = &rest[2..end - 2];
+        let is_word = !inner.is_empty()
+            && inner.len() <= MAX_CONTROL
+            && !inner.contains(|c: char| c.is_whitespace() || c.is_control() || c == '<');
+        is_word.then_some(&rest[..end])
+    })
 }
 
 /// A line of a template.
@@ -222,6 +239,27 @@ impl ChatTemplate {
             reason,
         })?;
         Ok(Prompt::new(&rendered?))
+    }
+
+    /// What the template writes that looks like a control token (`<|…|>`) and is none of this tokenizer, each once, in the order of a short
+    /// conversation; nothing where the template refuses that.
+    pub fn plain_control(&self, tokenizer: &Tokenizer) -> Vec<String> {
+        let messages = [
+            Message::new("user", "1"),
+            Message::new("assistant", "2"),
+            Message::new("user", "3"),
+        ];
+        let Ok(prompt) = self.render(tokenizer, &messages, true) else {
+            return Vec::new();
+        };
+        let mut plain: Vec<String> = Vec::new();
+        for token in control_like(prompt.text()) {
+            let is_known = plain.len() == MAX_NAMED || plain.iter().any(|plain| plain == token);
+            if !is_known && !tokenizer.is_control(token) {
+                plain.push(token.to_owned());
+            }
+        }
+        plain
     }
 
     /// An error of the engine with the line that it is about.

@@ -211,6 +211,12 @@ impl Tokenizer {
         }
     }
 
+    /// Whether a token as the file spells it is found in prompts as one, and not as the text that its letters are.
+    pub(crate) fn is_control(&self, token: &str) -> bool {
+        let ids = self.encode(token, false).unwrap_or_default();
+        self.id(token).is_some_and(|id| ids.contains(&id))
+    }
+
     /// Starts decoding token by token, without special tokens.
     pub fn stream(&self) -> DecodeStream<'_> {
         DecodeStream::new(self)
