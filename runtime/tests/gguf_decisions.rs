@@ -11,7 +11,7 @@ use common::{Expected, Setup, all_logits, bits, folder, prompts};
 use tern_runtime::config::{Activation, ActivationScales, ScaleRule};
 use tern_runtime::convert::{Converted, TernaryType, to_folder, to_gguf};
 use tern_runtime::gguf::{Gguf, Header, Tensor, TensorType, quantize};
-use tern_runtime::{Engine, Model, ReadOptions, inspect};
+use tern_runtime::{Engine, Model, ReadOptions, inspect, pack};
 
 /// Keys that only tern writes.
 const OWN: &str = "tern.";
@@ -392,7 +392,8 @@ fn to_file(source: &Path, reading: ReadOptions, to: &Path) -> Converted {
 
 fn keys(path: &Path) -> Vec<String> {
     let gguf = Gguf::open(path).unwrap();
-    let keys = gguf.metadata().iter().map(|(key, _)| key.to_owned());
+    let metadata = gguf.metadata();
+    let keys = metadata.iter().map(|(key, _)| key.to_owned());
     keys.collect()
 }
 
