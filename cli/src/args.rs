@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tern_kernels::{Cpu, Force, Isa, Pages};
 use tern_runtime::config::{Activation, ActivationScales, ScaleRule};
-use tern_runtime::{HeadMode, I2sLayout, KvType, Residence};
+use tern_runtime::{HeadMode, I2sLayout, KvType, ReadOptions, Residence};
 
 use crate::commands::{
     bench, chat, codegen, compare, completions, convert, cpu, demo, inspect, logits, pack,
@@ -218,6 +218,29 @@ impl ScalesArgs {
             WeightScales::Multiply => ScaleRule::Multiply,
             WeightScales::Divide => ScaleRule::Divide,
         })
+    }
+}
+
+/// How the model's files are read, for commands that write another file of it.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ReadArgs {
+    #[command(flatten)]
+    pub ffn_act: FfnActArg,
+    #[command(flatten)]
+    pub scales: ScalesArgs,
+    #[command(flatten)]
+    pub i2s_layout: I2sLayoutArg,
+}
+
+impl ReadArgs {
+    /// The library's word for it.
+    pub fn reading(self) -> ReadOptions {
+        ReadOptions {
+            activation: self.ffn_act.activation(),
+            activation_scales: self.scales.activations(),
+            weight_scales: self.scales.weights(),
+            i2s_layout: self.i2s_layout.layout(),
+        }
     }
 }
 

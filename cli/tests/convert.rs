@@ -79,3 +79,42 @@ fn what_a_file_does_not_say_is_warned_of() {
     assert_eq!(warnings(packed, &[]), "");
     assert_eq!(warnings(packed, &["--act-scales", "groups"]), "");
 }
+
+/// Commands that write another file of a model take the user's word as those that run it.
+#[test]
+fn what_the_user_says_is_written() {
+    let world = World::new();
+    let fixtures =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/fixtures/gguf");
+    let source = fixtures.join("bitnet-25.gguf");
+    let source = source.to_str().unwrap();
+    let [file, packed, out] = ["new.gguf", "new.tern", "logits"].map(|name| world.path(name));
+    let [file, packed, out] = [&file, &packed, &out].map(|path| path.to_str().unwrap());
+    let quiet = |arguments: &[&str]| {
+        let ran = world.run(&[arguments, &["--quiet"]].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        ran.err
+    };
+    let warnings = |model| quiet(&["logits", model, "--tokens", "1,2", "--out", out]);
+    let convert = ["convert", source, "-o", file, "--to", "gguf", "--force"];
+    assert!(quiet(&convert).contains("a guess"));
+    assert!(warnings(file).contains("a guess"));
+    let said = [
+        "--ffn-act",
+        "silu",
+        "--act-scales",
+        "token",
+        "--weight-scales",
+        "multiply",
+    ];
+    assert_eq!(quiet(&[&convert[..], &said].concat()), "");
+    assert_eq!(warnings(file), "");
+    assert_eq!(
+        quiet(&[&["pack", source, "-o", packed][..], &said].concat()),
+        ""
+    );
+    for model in [file, packed] {
+        let report = world.json(&["inspect", model, "--json"]);
+        assert_eq!(report["config"]["activation"], "silu", "{report}");
+    }
+}

@@ -155,7 +155,8 @@ pub(crate) fn inspect_files(
 ) -> Result<Summary, LoadError> {
     let (planner, threads, kv) = (&options.planner, options.threads, options.kv);
     let names = files.names();
-    let config = options.applied(files.configuration()?);
+    let reading = options.reading();
+    let config = reading.applied(files.configuration()?);
     let checkpoint = files.checkpoint()?;
     let packed = files.as_packed(true)?;
     match &packed {
@@ -191,7 +192,7 @@ pub(crate) fn inspect_files(
         matrices,
     );
     let mut notes = Vec::new();
-    let open = files.notes().filter(|note| !options.settles(note));
+    let open = files.notes().filter(|note| !reading.settles(note));
     notes.extend(open.map(|note| note.text));
     if packed.is_none() {
         notes.extend(tensors::check(&checkpoint, &config)?);

@@ -14,9 +14,10 @@ use crate::error::{LoadError, TokenizerError};
 use crate::gguf::I2sLayout;
 use crate::gguf_model::GgufModel;
 use crate::inspect;
-use crate::note::{Note, Setting};
+use crate::note::Note;
 use crate::ops::rope::Rope;
 use crate::packed::{self, Packed};
+use crate::read_options::ReadOptions;
 use crate::sequence::{Dimensions, KvType, Sequence};
 use crate::text::TextFiles;
 use crate::tokenizer::Tokenizer;
@@ -125,20 +126,14 @@ impl LoadOptions<'_> {
         }
     }
 
-    /// A model's configuration with what the user says of it.
-    pub(crate) fn applied(&self, config: Config) -> Config {
-        config
-            .with_activation(self.activation)
-            .with_scales(self.activation_scales, self.weight_scales)
-    }
-
-    /// Whether the user has said what a note leaves open.
-    pub(crate) fn settles(&self, note: &Note) -> bool {
-        note.settled_by.is_some_and(|setting| match setting {
-            Setting::Activation => self.activation.is_some(),
-            Setting::ActivationScales => self.activation_scales.is_some(),
-            Setting::WeightScales => self.weight_scales.is_some(),
-        })
+    /// How the model's files are read.
+    pub(crate) fn reading(&self) -> ReadOptions {
+        ReadOptions {
+            activation: self.activation,
+            activation_scales: self.activation_scales,
+            weight_scales: self.weight_scales,
+            i2s_layout: self.i2s_layout,
+        }
     }
 }
 
@@ -244,18 +239,18 @@ impl Model {
         )?))
     }
 
-    /// [`Model::warnings`] of a model that is not loaded, as [`pack`](crate::pack) reads it.
+    /// [`Model::warnings`] of a model that is not loaded, as [`pack`](crate::pack) reads it with the same options.
     ///
     /// # Errors
     ///
     /// As [`Model::load`], as far as it does not look at weights.
     pub fn warnings_without_loading(
         path: &Path,
-        layout: I2sLayout,
+        reading: ReadOptions,
     ) -> Result<Vec<String>, LoadError> {
-        let files = Files::open(path, layout)?;
-        let config = files.configuration()?;
-        Ok(files.warnings(&config).map(|note| note.text).collect())
+        let files = Files::open(path, reading.i2s_layout)?;
+        let config = reading.applied(files.configuration()?);
+        Ok(files.open_warnings(&config, reading).collect())
     }
 
     /// Matrices of a packed model that were converted, because the plan wants another packing than the file has. Packing the model again
@@ -512,6 +507,17 @@ impl<'a> Files<'a> {
         all.filter(|note| note.is_warning)
     }
 
+    /// The text of those that the user has not settled.
+    pub fn open_warnings(
+        &self,
+        config: &Config,
+        reading: ReadOptions,
+    ) -> impl Iterator<Item = String> {
+        let open = self.warnings(config);
+        let open = open.filter(move |note| !reading.settles(note));
+        open.map(|note| note.text)
+    }
+
     /// `generation_config.json`.
     pub fn generation(&self) -> Option<&[u8]> {
         self.generation.as_deref()
@@ -538,9 +544,9 @@ impl<'a> Files<'a> {
     pub fn load(self, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
         assert!(options.threads > 0, "a model needs at least one thread");
         let names = &self.names;
-        let config = options.applied(self.configuration()?);
-        let open = self.warnings(&config).filter(|note| !options.settles(note));
-        let warnings = open.map(|note| note.text).collect();
+        let reading = options.reading();
+        let config = reading.applied(self.configuration()?);
+        let warnings = self.open_warnings(&config, reading).collect();
         let tokenizer = self.text.tokenizer(config.vocab_size)?;
         let generation = self.generation.as_deref();
         let generation = generation.map(|json| (json, &names.generation[..]));

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tern_kernels::{Cpu, Force, Granularity, Planner};
 use tern_runtime::config::{Activation, ActivationScales, WeightSource};
 use tern_runtime::{
-    Engine, I2sLayout, KvType, LoadOptions, Model, ModelBytes, Residence, ScalesFound, inspect,
+    Engine, KvType, LoadOptions, Model, ModelBytes, ReadOptions, Residence, ScalesFound, inspect,
     pack, packed,
 };
 
@@ -258,7 +258,7 @@ fn packed_models_are_their_folders_to_the_bit() {
         let mut file = fs::File::create(&path).unwrap();
         pack(
             &folder(name),
-            I2sLayout::default(),
+            ReadOptions::default(),
             &planner(),
             2,
             &mut file,

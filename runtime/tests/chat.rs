@@ -545,7 +545,7 @@ fn a_packed_model_keeps_tokenizer_and_template() {
     let mut out = fs::File::create(&packed).unwrap();
     tern_runtime::pack(
         copy.path(),
-        tern_runtime::I2sLayout::default(),
+        tern_runtime::ReadOptions::default(),
         &setup().planner,
         1,
         &mut out,

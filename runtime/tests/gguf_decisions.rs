@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use common::{Expected, Setup, all_logits, bits, folder, prompts};
 use tern_runtime::config::{Activation, ActivationScales, ScaleRule};
-use tern_runtime::convert::{TernaryType, to_folder, to_gguf};
+use tern_runtime::convert::{Converted, TernaryType, to_folder, to_gguf};
 use tern_runtime::gguf::{Gguf, Header, Tensor, TensorType, quantize};
-use tern_runtime::{Engine, I2sLayout, Model, inspect};
+use tern_runtime::{Engine, Model, ReadOptions, inspect, pack};
 
 /// Keys that only tern writes.
 const OWN: &str = "tern.";
@@ -49,8 +49,11 @@ fn is_matrix(name: &str) -> bool {
 fn converted(fixture: &str, to: &Path) -> PathBuf {
     let mut bytes = Vec::new();
     let kind = TernaryType::Exact;
-    let layout = I2sLayout::default();
-    to_gguf(&folder(fixture), layout, kind, &mut bytes, &mut |_, _| true).unwrap();
+    let reading = ReadOptions::default();
+    to_gguf(&folder(fixture), reading, kind, &mut bytes, &mut |_, _| {
+        true
+    })
+    .unwrap();
     let file = to.join("own.gguf");
     fs::write(&file, bytes).unwrap();
     file
@@ -239,6 +242,13 @@ fn how_activations_are_rounded_is_found_in_the_scales() {
     assert!(model.warnings().is_empty(), "{:?}", model.warnings());
 }
 
+fn pack_file(source: &Path, reading: ReadOptions, to: &Path) -> Result<u64, String> {
+    let mut file = fs::File::create(to).unwrap();
+    let planner = Setup::default().options().planner;
+    let packed = pack(source, reading, &planner, 1, &mut file, &mut |_, _| true);
+    packed.map_err(|error| error.to_string())
+}
+
 /// Folders and packed models too, whatever their scales are.
 #[test]
 fn activations_are_rounded_as_the_user_says() {
@@ -251,18 +261,7 @@ fn activations_are_rounded_as_the_user_says() {
         "bitnet-tiny-packed",
         "architectures/qwen3-groups",
     ] {
-        let mut file = fs::File::create(&packed).unwrap();
-        let options = Setup::default().options();
-        tern_runtime::pack(
-            &folder(fixture),
-            I2sLayout::default(),
-            &options.planner,
-            1,
-            &mut file,
-            &mut |_, _| true,
-        )
-        .unwrap();
-        drop(file);
+        pack_file(&folder(fixture), ReadOptions::default(), &packed).unwrap();
         let both = [ActivationScales::Token, ActivationScales::Groups].map(|scales| {
             let found = logits(&folder(fixture), by(scales), &tokens);
             let of_packed = logits(&packed, by(scales), &tokens);
@@ -371,17 +370,173 @@ fn inverted_scales_divide_where_the_user_says_so() {
     assert!(right < 1e-3 && wrong > 0.1, "{right} {wrong}");
 }
 
-/// What was guessed would stand in the new file as a fact.
+/// What was guessed stands in config.json as a fact.
 #[test]
 fn convert_says_what_it_guessed() {
     let temporary = tempfile::tempdir().unwrap();
     let to = temporary.path().join("folder");
     fs::create_dir(&to).unwrap();
     let source = folder("gguf").join("bitnet-25.gguf");
-    let layout = I2sLayout::default();
-    let converted = to_folder(&source, layout, &to, &mut |_, _| true).unwrap();
+    let reading = ReadOptions::default();
+    let converted = to_folder(&source, reading, &to, &mut |_, _| true).unwrap();
     let notes = converted.notes.join("\n");
     says(&notes, &["a guess", "relu2", "--ffn-act silu"]);
+}
+
+fn to_file(source: &Path, reading: ReadOptions, to: &Path) -> Converted {
+    let (mut bytes, kind) = (Vec::new(), TernaryType::Exact);
+    let converted = to_gguf(source, reading, kind, &mut bytes, &mut |_, _| true).unwrap();
+    fs::write(to, bytes).unwrap();
+    converted
+}
+
+fn keys(path: &Path) -> Vec<String> {
+    let gguf = Gguf::open(path).unwrap();
+    let metadata = gguf.metadata();
+    let keys = metadata.iter().map(|(key, _)| key.to_owned());
+    keys.collect()
+}
+
+/// Each file has one guess. It is one again in the file that is made of it, or a fact where the user says so.
+#[test]
+fn convert_keeps_guesses_open_and_states_what_the_user_says() {
+    let temporary = tempfile::tempdir().unwrap();
+    let to = temporary.path().join("new.gguf");
+    let tokens = [1, 5, 2, 80, 3, 13, 4, 77, 42];
+    let silu = ReadOptions {
+        activation: Some(Activation::Silu),
+        ..ReadOptions::default()
+    };
+    let groups = ReadOptions {
+        activation_scales: Some(ActivationScales::Groups),
+        ..ReadOptions::default()
+    };
+    for (file, key, said) in [
+        ("bitnet-25.gguf", "hidden_activation", silu),
+        ("qwen3.gguf", "tern.activation_scales", groups),
+    ] {
+        let source = folder("gguf").join(file);
+        let has_key = || keys(&to).iter().any(|found| found.ends_with(key));
+        let guess = model(&source, Setup::default()).warnings().to_vec();
+        let converted = to_file(&source, ReadOptions::default(), &to);
+        assert_eq!(converted.notes[..1], guess, "{file}");
+        assert!(!has_key(), "{file}");
+        let again = model(&to, Setup::default());
+        assert_eq!(again.warnings().len(), 1, "{file}");
+        says(&again.warnings()[0], &["a guess"]);
+        let guessed = logits(&source, Setup::default(), &tokens);
+        let found = logits(&to, Setup::default(), &tokens);
+        assert_eq!(bits(&found), bits(&guessed), "{file}");
+
+        let setup = || Setup {
+            activation: said.activation,
+            activation_scales: said.activation_scales,
+            ..Setup::default()
+        };
+        let converted = to_file(&source, said, &to);
+        let notes = converted.notes.join("\n");
+        assert!(!notes.contains("a guess"), "{file}: {notes}");
+        assert!(has_key(), "{file}");
+        let stated = model(&to, Setup::default());
+        assert!(stated.warnings().is_empty(), "{:?}", stated.warnings());
+        let expected = logits(&source, setup(), &tokens);
+        let found = logits(&to, Setup::default(), &tokens);
+        assert_eq!(bits(&found), bits(&expected), "{file}");
+        assert_ne!(bits(&found), bits(&guessed), "{file}");
+
+        let packed = temporary.path().join("model.tern");
+        pack_file(&source, said, &packed).unwrap();
+        let found = logits(&packed, Setup::default(), &tokens);
+        assert_eq!(bits(&found), bits(&expected), "{file}, packed");
+    }
+}
+
+/// The user's word about weight scales goes into every kind of file.
+#[test]
+fn dividing_scales_are_written_as_the_user_says() {
+    let temporary = tempfile::tempdir().unwrap();
+    let own = converted("bitnet-tiny-packed", temporary.path());
+    let tokens = [1, 5, 2, 80, 3, 13, 4, 77, 42];
+    let change = Change {
+        drop: &[OWN],
+        kind: Some(|_| TensorType::F32),
+        is_inverse: true,
+        ..Change::default()
+    };
+    let source = changed(&own, change);
+    let reading = ReadOptions {
+        weight_scales: Some(ScaleRule::Divide),
+        ..ReadOptions::default()
+    };
+    let divide = Setup {
+        weight_scales: reading.weight_scales,
+        ..Setup::default()
+    };
+    let expected = bits(&logits(&source, divide, &tokens));
+    let [file, packed, to] =
+        ["new.gguf", "model.tern", "folder"].map(|name| temporary.path().join(name));
+    to_file(&source, reading, &file);
+    pack_file(&source, reading, &packed).unwrap();
+    fs::create_dir(&to).unwrap();
+    to_folder(&source, reading, &to, &mut |_, _| true).unwrap();
+    for path in [file, packed, to] {
+        let found = logits(&path, Setup::default(), &tokens);
+        assert_eq!(bits(&found), expected, "{}", path.display());
+    }
+}
+
+/// A configuration that cannot say it would be another model.
+#[test]
+fn scales_that_no_configuration_says_are_not_packed() {
+    let temporary = tempfile::tempdir().unwrap();
+    let reading = ReadOptions {
+        activation_scales: Some(ActivationScales::Groups),
+        ..ReadOptions::default()
+    };
+    for fixture in ["bitnet-tiny-packed", "llama-bitnet-tiny"] {
+        let packed = temporary.path().join("model.tern");
+        let error = pack_file(&folder(fixture), reading, &packed).unwrap_err();
+        says(&error, &[fixture, "--act-scales"]);
+    }
+    let source = folder("bitnet-tiny-packed");
+    let error = to_folder(&source, reading, temporary.path(), &mut |_, _| true);
+    says(&error.unwrap_err().to_string(), &["--act-scales"]);
+}
+
+/// Where scales divide and matrices are floats the divisors are in the file, and where they cannot be the report says what is rounded.
+#[test]
+fn scales_that_divide_stay_as_they_are_in_floats_too() {
+    let temporary = tempfile::tempdir().unwrap();
+    let to = temporary.path().join("new.gguf");
+    let tokens = [1, 5, 2, 80, 3, 13, 4, 77, 42];
+    for fixture in ["architectures/llama-scaled", "architectures/qwen3-packed"] {
+        let converted = to_file(&folder(fixture), ReadOptions::default(), &to);
+        assert!(
+            converted.matrices.iter().any(|(kind, _)| kind == "F32"),
+            "{fixture}: {:?}",
+            converted.matrices
+        );
+        assert_eq!(converted.largest_scale_error, 0.0, "{fixture}");
+        let expected = logits(&folder(fixture), Setup::default(), &tokens);
+        let found = logits(&to, Setup::default(), &tokens);
+        assert_eq!(bits(&found), bits(&expected), "{fixture}");
+    }
+    // By groups nothing divides, and tern inverts the scales of a folder, too.
+    let groups = ReadOptions {
+        activation_scales: Some(ActivationScales::Groups),
+        ..ReadOptions::default()
+    };
+    let source = folder("architectures/llama-scaled");
+    let converted = to_file(&source, groups, &to);
+    let error = converted.largest_scale_error;
+    assert!(error > 0.0 && error < 1e-7, "{error}");
+    says(
+        &converted.notes.join("\n"),
+        &["scales that divide", "inverse", &format!("{error:.1e}")],
+    );
+    let expected = logits(&source, by(ActivationScales::Groups), &tokens);
+    let found = logits(&to, Setup::default(), &tokens);
+    assert_eq!(bits(&found), bits(&expected));
 }
 
 /// In any layer, in norms and in the embedding.

@@ -13,7 +13,7 @@ use tern_kernels::Granularity;
 use tern_runtime::config::{Activation, ActivationScales, Config, RopeScaling, WeightSource};
 use tern_runtime::convert::{Converted, TernaryType, to_folder, to_gguf};
 use tern_runtime::gguf::{Gguf, Header, TensorType, Writer, quantize};
-use tern_runtime::{Engine, I2sLayout, Model, inspect};
+use tern_runtime::{Engine, Model, ReadOptions, inspect};
 
 /// Every model with one scale for a matrix, and those with several.
 const ARCHITECTURES: [&str; 5] = [
@@ -42,9 +42,13 @@ const TOKENS: [u32; 9] = [1, 5, 2, 80, 3, 13, 4, 77, 42];
 
 fn convert(from: &Path, kind: TernaryType, to: &Path) -> Result<Converted, String> {
     let mut bytes = Vec::new();
-    let converted = to_gguf(from, I2sLayout::default(), kind, &mut bytes, &mut |_, _| {
-        true
-    });
+    let converted = to_gguf(
+        from,
+        ReadOptions::default(),
+        kind,
+        &mut bytes,
+        &mut |_, _| true,
+    );
     let converted = converted.map_err(|error| error.to_string())?;
     assert_eq!(converted.bytes, bytes.len() as u64);
     fs::write(to, bytes).unwrap();
@@ -53,7 +57,7 @@ fn convert(from: &Path, kind: TernaryType, to: &Path) -> Result<Converted, Strin
 
 fn to_hf(from: &Path, to: &Path) -> Result<Converted, String> {
     fs::create_dir(to).unwrap();
-    to_folder(from, I2sLayout::default(), to, &mut |_, _| true).map_err(|error| error.to_string())
+    to_folder(from, ReadOptions::default(), to, &mut |_, _| true).map_err(|error| error.to_string())
 }
 
 /// Models with a norm before every linear layer, which no GGUF architecture has.
@@ -370,7 +374,7 @@ fn types_that_cannot_hold_a_model_say_which_can() {
     let mut out = Vec::new();
     let stopped = to_gguf(
         &folder("bitnet-tiny-packed"),
-        I2sLayout::default(),
+        ReadOptions::default(),
         TernaryType::Exact,
         &mut out,
         &mut |_, _| false,
@@ -984,10 +988,10 @@ fn a_gguf_file_can_be_packed() {
     for (name, ..) in FOREIGN {
         let mut file = fs::File::create(&path).unwrap();
         let options = Setup::default().options();
-        let layout = I2sLayout::default();
+        let reading = ReadOptions::default();
         tern_runtime::pack(
             &foreign(name),
-            layout,
+            reading,
             &options.planner,
             1,
             &mut file,

@@ -11,7 +11,7 @@ use common::{Setup, folder};
 use serde_json::{Value, json};
 use tern_runtime::convert::{TernaryType, to_folder, to_gguf};
 use tern_runtime::gguf::{Gguf, Header};
-use tern_runtime::{I2sLayout, Model, Tokenizer, Vocabulary};
+use tern_runtime::{Model, ReadOptions, Tokenizer, Vocabulary};
 
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
@@ -84,7 +84,7 @@ impl File {
     fn into_hf(self) -> Folder {
         let to = self.temporary.path().join("folder");
         fs::create_dir(&to).unwrap();
-        let converted = to_folder(&self.path(), I2sLayout::default(), &to, &mut |_, _| true);
+        let converted = to_folder(&self.path(), ReadOptions::default(), &to, &mut |_, _| true);
         // That the activation is a guess is known of these files.
         let mut notes = converted.unwrap().notes;
         notes.retain(|note| !note.starts_with("a guess: the feed-forward activation"));
@@ -372,10 +372,10 @@ fn gguf_with(source: &Path, json: &Value, files: &[(&str, Value)], to: &Path) ->
         fs::write(folder.join(name), json.to_string()).unwrap();
     }
     let mut bytes = Vec::new();
-    let layout = I2sLayout::default();
+    let reading = ReadOptions::default();
     let converted = to_gguf(
         &folder,
-        layout,
+        reading,
         TernaryType::Exact,
         &mut bytes,
         &mut |_, _| true,
@@ -518,7 +518,7 @@ fn every_id_that_ends_a_turn_is_carried_along() {
     assert_eq!(model.stop_ids(), expected);
     let back = temporary.path().join("back");
     fs::create_dir(&back).unwrap();
-    to_folder(&file, I2sLayout::default(), &back, &mut |_, _| true).unwrap();
+    to_folder(&file, ReadOptions::default(), &back, &mut |_, _| true).unwrap();
     assert_eq!(load(&back).stop_ids(), expected);
     // Without tern's key, and without the whole tokenizer, three are left for others, and known names.
     let lists = lists_of(&file).unwrap();
@@ -585,10 +585,10 @@ fn a_template_that_is_known_to_be_wrong_is_not_handed_on() {
     });
     let to = file.path().with_file_name("again.gguf");
     let mut bytes = Vec::new();
-    let layout = I2sLayout::default();
+    let reading = ReadOptions::default();
     let again = to_gguf(
         &file.path(),
-        layout,
+        reading,
         TernaryType::Exact,
         &mut bytes,
         &mut |_, _| true,

@@ -22,7 +22,9 @@ use tern_kernels::Granularity;
 use tern_runtime::config::ActivationScales;
 use tern_runtime::convert::{TernaryType, to_gguf};
 use tern_runtime::gguf::{Gguf, Header, Scales, Tensor, TensorType, quantize};
-use tern_runtime::{Engine, HeadMode, I2sLayout, LoadOptions, Logits, Model, Work, inspect, pack};
+use tern_runtime::{
+    Engine, HeadMode, I2sLayout, LoadOptions, Logits, Model, ReadOptions, Work, inspect, pack,
+};
 
 const I2_S: TensorType = TensorType::I2s(I2sLayout::Planes32);
 
@@ -49,8 +51,8 @@ fn logits(file: &[u8], tokens: &[u32]) -> Vec<f32> {
 /// A folder as the file that `tern convert` makes of it: keys, order of rows, names.
 fn converted(folder: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let (layout, kind) = (I2sLayout::default(), TernaryType::Exact);
-    to_gguf(folder, layout, kind, &mut bytes, &mut |_, _| true).unwrap();
+    let (reading, kind) = (ReadOptions::default(), TernaryType::Exact);
+    to_gguf(folder, reading, kind, &mut bytes, &mut |_, _| true).unwrap();
     bytes
 }
 
@@ -460,10 +462,15 @@ fn embeddings_stay_in_their_type() {
         // Packed models have no blocks, and are the same all the same.
         let packed = temporary.path().join("model.tern");
         let mut out = fs::File::create(&packed).unwrap();
-        let layout = I2sLayout::default();
-        pack(&path, layout, &options.planner, 1, &mut out, &mut |_, _| {
-            true
-        })
+        let reading = ReadOptions::default();
+        pack(
+            &path,
+            reading,
+            &options.planner,
+            1,
+            &mut out,
+            &mut |_, _| true,
+        )
         .unwrap();
         drop(out);
         let found = logits_of(Model::load(&packed, &options).unwrap(), &TOKENS);

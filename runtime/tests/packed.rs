@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tern_kernels::{Cpu, Force, Planner};
 use tern_runtime::{
-    Engine, I2sLayout, LoadOptions, Logits, Model, PackFileError, Residence, Work, inspect, pack,
+    Engine, LoadOptions, Logits, Model, PackFileError, ReadOptions, Residence, Work, inspect, pack,
     packed,
 };
 
@@ -26,7 +26,7 @@ fn packed_in(folder: &Path, fixture: &str, kernel: Option<&str>) -> PathBuf {
     let source = common::folder(fixture);
     let size = pack(
         &source,
-        I2sLayout::default(),
+        ReadOptions::default(),
         &planner(kernel),
         2,
         &mut file,
@@ -113,7 +113,7 @@ fn a_packed_model_is_not_packed_again_and_stops_when_it_is_told() {
     let mut out = Vec::new();
     let again = pack(
         &path,
-        I2sLayout::default(),
+        ReadOptions::default(),
         &planner(None),
         1,
         &mut out,
@@ -123,7 +123,7 @@ fn a_packed_model_is_not_packed_again_and_stops_when_it_is_told() {
     assert!(again.to_string().contains("packed already"), "{again}");
     let stopped = pack(
         &common::folder(fixture),
-        I2sLayout::default(),
+        ReadOptions::default(),
         &planner(None),
         1,
         &mut out,

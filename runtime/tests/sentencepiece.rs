@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{Setup, folder};
 use serde_json::{Value, json};
 use tern_runtime::convert::{TernaryType, to_folder, to_gguf};
-use tern_runtime::{I2sLayout, Model, inspect};
+use tern_runtime::{Model, ReadOptions, inspect};
 
 /// A model with rows enough.
 const FIXTURE: &str = "llama-bitnet-tiny";
@@ -48,10 +48,10 @@ fn folders_give_the_ids_of_transformers() {
         let made = make(&case["files"]);
         let gguf = made.path().join("model.gguf");
         let mut bytes = Vec::new();
-        let layout = I2sLayout::default();
+        let reading = ReadOptions::default();
         let converted = to_gguf(
             made.path(),
-            layout,
+            reading,
             TernaryType::Exact,
             &mut bytes,
             &mut |_, _| true,
@@ -60,7 +60,7 @@ fn folders_give_the_ids_of_transformers() {
         fs::write(&gguf, bytes).unwrap();
         let again = made.path().join("again");
         fs::create_dir(&again).unwrap();
-        to_folder(&gguf, layout, &again, &mut |_, _| true).unwrap();
+        to_folder(&gguf, reading, &again, &mut |_, _| true).unwrap();
         for path in [made.path(), &gguf, &again] {
             let model = load(path).unwrap();
             for case in case["cases"].as_array().unwrap() {

@@ -8,7 +8,7 @@ use tern_runtime::convert::{ConvertError, Converted, TernaryType, to_folder, to_
 use tern_tune::{NewDirectory, NewFile, check_writable};
 
 use crate::Ending;
-use crate::args::{I2sLayoutArg, JsonArg};
+use crate::args::{JsonArg, ReadArgs};
 use crate::interrupt::Watch;
 use crate::load::{naming, refuse_bundled};
 use crate::output::{bytes, print_json, remark, warn};
@@ -18,15 +18,19 @@ use crate::progress::Bar;
 ///
 /// Ternary weights stay what they are, to the bit: `gguf` takes for each matrix a type that holds it (I2_S, IQ2_BN, TQ2_0, or floats that are
 /// ternary), and `gguf:i2_s` one scale for a matrix as f32. `gguf:tq1_0` and `gguf:tq2_0` have scales in f16: the nearest is stored and the largest
-/// difference is reported. llama.cpp reads the last two, bitnet.cpp and ik_llama.cpp I2_S, ik_llama.cpp IQ2_BN, tern all. `hf` writes a folder: packed trits for models with int8
+/// difference is reported, as where scales that divide become their inverse. llama.cpp reads the last two, bitnet.cpp and ik_llama.cpp I2_S,
+/// ik_llama.cpp IQ2_BN, tern all. `hf` writes a folder: packed trits for models with int8
 /// activations, floats for others. Embeddings and heads are copied as they are. The input is mapped and written front to back: a large
 /// model needs no more memory than a small one.
+///
+/// What the input does not say is a guess that a GGUF file leaves open and a folder states; --ffn-act, --act-scales and --weight-scales say it, and
+/// what is written states that.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tern convert ./bitnet-b1.58-2B-4T -o 2b.gguf --to gguf:i2_s
   tern convert ./Llama3-8B-1.58 -o llama3.gguf --to gguf:tq2_0
-  tern convert ggml-model-i2_s.gguf -o ./2b --to hf
+  tern convert ggml-model-i2_s.gguf -o ./2b --to hf --ffn-act relu2
   tern convert iq2_bn.gguf -o i2_s.gguf --to gguf:i2_s --json")]
 pub struct Args {
     /// Model folder as published on Hugging Face, or a GGUF file (of a split model the first)
@@ -42,7 +46,7 @@ pub struct Args {
     #[arg(long = "force")]
     overwrite: bool,
     #[command(flatten)]
-    i2s_layout: I2sLayoutArg,
+    read: ReadArgs,
     #[command(flatten)]
     json: JsonArg,
 }
@@ -149,7 +153,7 @@ fn file(
     }
     check_writable(out)?;
     let mut file = NewFile::create(out)?;
-    let converted = to_gguf(model, args.i2s_layout.layout(), kind, &mut file, progress);
+    let converted = to_gguf(model, args.read.reading(), kind, &mut file, progress);
     let converted = outcome(model, converted)?;
     if converted.is_some() {
         file.finish()?;
@@ -162,8 +166,8 @@ fn folder(
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> anyhow::Result<Option<Converted>> {
     let folder = NewDirectory::create(&args.out)?;
-    let layout = args.i2s_layout.layout();
-    let converted = to_folder(&args.model, layout, &folder.file(""), progress);
+    let reading = args.read.reading();
+    let converted = to_folder(&args.model, reading, &folder.file(""), progress);
     let converted = outcome(&args.model, converted)?;
     if converted.is_some() {
         folder.finish()?;

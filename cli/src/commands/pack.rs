@@ -7,8 +7,7 @@ use tern_tune::{NewFile, check_writable};
 
 use crate::Ending;
 use crate::args::{
-    EngineArgs, FfnActArg, HeadArg, I2sLayoutArg, IsaArg, KernelArg, KvArg, LoadArg, ProfileArg,
-    ScalesArgs, ThreadsArg,
+    EngineArgs, HeadArg, IsaArg, KernelArg, KvArg, LoadArg, ProfileArg, ReadArgs, ThreadsArg,
 };
 use crate::interrupt::Watch;
 use crate::load::{naming, refuse_bundled};
@@ -22,7 +21,8 @@ use crate::progress::Bar;
 /// tokenizer too and stands for the folder in every command. Where memory has no room for it the weights stay in the file (--load).
 ///
 /// The file is a cache for one machine: keep the folder. Another profile or another CPU may want other packings; then a packed
-/// model is converted while it is loaded, with the same results, and is to be packed again. A damaged one is refused.
+/// model is converted while it is loaded, with the same results, and is to be packed again. A damaged one is refused. It states what --ffn-act,
+/// --act-scales and --weight-scales say of the model.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -51,7 +51,7 @@ pub struct Args {
     #[command(flatten)]
     isa: IsaArg,
     #[command(flatten)]
-    i2s_layout: I2sLayoutArg,
+    read: ReadArgs,
 }
 
 /// Runs the command.
@@ -79,13 +79,14 @@ fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
         head: HeadArg::default(),
         load: LoadArg::default(),
         kv: KvArg::default(),
-        ffn_act: FfnActArg::default(),
-        scales: ScalesArgs::default(),
-        i2s_layout: args.i2s_layout,
+        ffn_act: args.read.ffn_act,
+        scales: args.read.scales,
+        i2s_layout: args.read.i2s_layout,
     }
     .setup()?;
+    let reading = args.read.reading();
     // The packed file says as a fact what is a guess here.
-    for warning in Model::warnings_without_loading(&args.model, setup.i2s_layout)? {
+    for warning in Model::warnings_without_loading(&args.model, reading)? {
         warn(format_args!("{}: {warning}", args.model.display()));
     }
     let watch = Watch::new();
@@ -97,7 +98,7 @@ fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
     };
     let packed = packed::pack(
         &args.model,
-        setup.i2s_layout,
+        reading,
         &setup.planner,
         setup.threads,
         &mut file,

@@ -37,12 +37,10 @@ impl Config {
         root
     }
 
-    /// Without one the weights are floats that are ternary.
+    /// Without one the weights are floats that are ternary, and activations have scales by groups.
     fn quantization_json(&self) -> Option<Value> {
         let quantization = &self.quantization;
-        let is_exact = quantization.weights == WeightSource::Exact
-            || quantization.activations == ActivationScales::Groups;
-        if is_exact {
+        if quantization.activations == ActivationScales::Groups {
             return None;
         }
         let rows = [

@@ -170,6 +170,18 @@ fn config(source: &Source<'_>, is_packed: bool) -> Result<Value, ConvertError> {
     // Other programs know no token by its name alone.
     config.eos_token_ids = source.ends();
     let mut json = config.to_json();
+    let name = "config.json";
+    let read = Config::parse(json.to_string().as_bytes(), name);
+    let (wanted, read) = (config.quantization, read.map(|read| read.quantization));
+    let is_same = read.is_ok_and(|read| {
+        read.activations == wanted.activations && read.linear_norm_eps == wanted.linear_norm_eps
+    });
+    if source.reading.activation_scales.is_some() && !is_same {
+        return Err(ConvertError::unsupported(
+            "this way to round activations",
+            "no config.json of the model's class says it: convert without --act-scales and give it where the model is run, or `--to gguf`",
+        ));
+    }
     if let (Value::Object(map), Some(bos)) = (&mut json, source.bos_id()) {
         map.insert("bos_token_id".to_owned(), json!(bos));
     }

@@ -57,6 +57,7 @@ pub(super) fn write(
     writer.finish()?;
     progress(total, total);
     let largest_scale_error = matrices.iter().map(|m| m.scale_error).fold(0.0, f64::max);
+    notes.extend(rounded_inverses(source, &matrices));
     let is_plain = |matrix: &&Matrix| {
         let kind = matrix.kind;
         matches!(kind, TensorType::F16 | TensorType::Bf16 | TensorType::F32)
@@ -80,6 +81,19 @@ pub(super) fn write(
         matrices: count(matrices.iter().map(|matrix| matrix.kind.to_string())),
         largest_scale_error,
         notes,
+    })
+}
+
+/// A note where scales divide in the source and their inverse is all that the file has of them.
+fn rounded_inverses(source: &Source<'_>, matrices: &[Matrix]) -> Option<String> {
+    let is_lost = source.config.quantization.scale == ScaleRule::Divide
+        && source.divisors(matrices).is_none();
+    let errors = matrices.iter().map(|matrix| matrix.scale_error);
+    let error = errors.fold(0.0, f64::max);
+    (is_lost && error > 0.0).then(|| {
+        format!(
+            "scales that divide are stored as their inverse, which multiplies, rounded by {error:.1e} of themselves at most"
+        )
     })
 }
 
@@ -237,10 +251,10 @@ impl Source<'_> {
         Ok(written + bytes.len() as u64)
     }
 
-    /// What each matrix's sums are divided by, where all of them are stored so that others read the inverse.
+    /// What each matrix's sums are divided by, where scales divide; others read the inverse, which is rounded. Not where f16 rounds that once
+    /// more: then tern should compute with what the file's type says, as others do.
     pub(super) fn divisors(&self, matrices: &[Matrix]) -> Option<Vec<f32>> {
-        let has_exact_scale = |kind| kind == I2_S || kind == TensorType::Iq2Bn;
-        let are_exact = matrices.iter().all(|matrix| has_exact_scale(matrix.kind));
+        let are_exact = matrices.iter().all(|matrix| matrix.scale_error == 0.0);
         match self.config.quantization.scale {
             ScaleRule::Divide if are_exact => matrices.iter().map(|m| m.divisor).collect(),
             _ => None,

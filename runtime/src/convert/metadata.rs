@@ -5,6 +5,7 @@ use super::{ConvertError, Source, vocabulary};
 use crate::config::{Activation, ActivationScales, Architecture, Config, RopeScaling, yarn_scale};
 use crate::gguf::{Header, TensorType, WriteError};
 use crate::gguf_model::{ACTIVATIONS_KEY, DIVISORS_KEY, ROPE_KEY, VERSION_KEY};
+use crate::note::Setting;
 
 /// What other programs call the architecture. They decide the activation by it.
 fn architecture(config: &Config) -> &'static str {
@@ -34,13 +35,20 @@ pub(super) fn keys(
         header.set("general.file_type", file_type)?;
     }
     model_keys(config, name, header)?;
+    // A guess is left out, so that the new file is guessed at and warned of as the old one; its architecture's name leads to the same activation.
+    if !source.is_guess(Setting::Activation) {
+        let key = format!("{name}.hidden_activation");
+        header.set(&key, config.activation.name())?;
+    }
     rope_keys(config, name, header)?;
     header.set(VERSION_KEY, env!("CARGO_PKG_VERSION"))?;
     let activations = match config.quantization.activations {
         ActivationScales::Token => "token",
         ActivationScales::Groups => "groups",
     };
-    header.set(ACTIVATIONS_KEY, activations)?;
+    if !source.is_guess(Setting::ActivationScales) {
+        header.set(ACTIVATIONS_KEY, activations)?;
+    }
     if let Some(divisors) = source.divisors(matrices) {
         header.set(DIVISORS_KEY, &divisors[..])?;
     }
@@ -64,9 +72,7 @@ fn model_keys(config: &Config, name: &str, header: &mut Header) -> Result<(), Wr
     number("rope.dimension_count", config.head_dim)?;
     let eps = format!("{name}.attention.layer_norm_rms_epsilon");
     header.set(&eps, config.rms_norm_eps)?;
-    header.set(&format!("{name}.rope.freq_base"), config.rope_theta)?;
-    let key = format!("{name}.hidden_activation");
-    header.set(&key, config.activation.name())
+    header.set(&format!("{name}.rope.freq_base"), config.rope_theta)
 }
 
 fn rope_keys(config: &Config, name: &str, header: &mut Header) -> Result<(), WriteError> {

@@ -26,6 +26,8 @@ use crate::element::Element;
 use crate::error::LoadError;
 use crate::gguf::{I2sLayout, QuantizeError, TensorType, WriteError, quantize};
 use crate::model::Files;
+use crate::note::Setting;
+use crate::read_options::ReadOptions;
 use crate::weights;
 
 /// The type of ternary matrices in a GGUF file.
@@ -57,10 +59,10 @@ pub struct Converted {
 }
 
 impl Converted {
-    /// With what was guessed of the input, or looks wrong in it: the output says it as a fact.
+    /// With what was guessed of the input, or looks wrong in it. A folder says it as a fact, in a GGUF file it is a guess again.
     fn with_guesses(mut self, source: &Source<'_>) -> Converted {
-        let warnings = source.files.warnings(&source.config);
-        self.notes.splice(0..0, warnings.map(|note| note.text));
+        let open = source.files.open_warnings(&source.config, source.reading);
+        self.notes.splice(0..0, open);
         self
     }
 }
@@ -108,38 +110,40 @@ impl ConvertError {
 /// How far it has come: bytes written, and bytes that will be; returns false to stop.
 pub type OnProgress<'a> = &'a mut dyn FnMut(u64, u64) -> bool;
 
-/// Writes the model in `path`, a folder or a GGUF file, as a GGUF file. Whoever calls makes sure that an incomplete file is not left behind.
+/// Writes the model in `path`, a folder or a GGUF file, as a GGUF file. What `reading` says of it the new file states; what is a guess it leaves
+/// open, so that it is one again. Whoever calls makes sure that an incomplete file is not left behind.
 ///
 /// # Errors
 ///
 /// [`ConvertError`] names what the type cannot hold, and which can.
 pub fn to_gguf(
     path: &Path,
-    layout: I2sLayout,
+    reading: ReadOptions,
     kind: TernaryType,
     out: &mut dyn Write,
     progress: OnProgress<'_>,
 ) -> Result<Converted, ConvertError> {
-    let files = open(path, layout)?;
-    let source = Source::new(&files)?;
+    let files = open(path, reading.i2s_layout)?;
+    let source = Source::new(&files, reading)?;
     let converted = gguf::write(&source, kind, out, progress)?;
     Ok(converted.with_guesses(&source))
 }
 
-/// Writes the model in `path`, a GGUF file or a folder, into `folder`, which exists, as Hugging Face publishes models. Whoever calls makes sure
-/// that an incomplete folder is not left behind.
+/// Writes the model in `path`, a GGUF file or a folder, into `folder`, which exists, as Hugging Face publishes models. `config.json`
+/// states what `reading` says of it, and what is guessed too, which the notes tell. Whoever calls makes sure that an incomplete folder is not left
+/// behind.
 ///
 /// # Errors
 ///
 /// [`ConvertError`].
 pub fn to_folder(
     path: &Path,
-    layout: I2sLayout,
+    reading: ReadOptions,
     folder: &Path,
     progress: OnProgress<'_>,
 ) -> Result<Converted, ConvertError> {
-    let files = open(path, layout)?;
-    let source = Source::new(&files)?;
+    let files = open(path, reading.i2s_layout)?;
+    let source = Source::new(&files, reading)?;
     let converted = folder::write(&source, folder, progress)?;
     Ok(converted.with_guesses(&source))
 }
@@ -161,18 +165,27 @@ fn open(path: &Path, layout: I2sLayout) -> Result<Files<'static>, LoadError> {
 struct Source<'a> {
     files: &'a Files<'a>,
     checkpoint: Checkpoint<'a>,
+    /// As the user has it.
     config: Config,
+    reading: ReadOptions,
 }
 
 impl<'a> Source<'a> {
-    fn new(files: &'a Files<'a>) -> Result<Source<'a>, LoadError> {
+    fn new(files: &'a Files<'a>, reading: ReadOptions) -> Result<Source<'a>, LoadError> {
         let source = Source {
             files,
             checkpoint: files.checkpoint()?,
-            config: files.configuration()?,
+            config: reading.applied(files.configuration()?),
+            reading,
         };
         weights::check(&source.checkpoint, &source.config)?;
         Ok(source)
+    }
+
+    /// Whether something was taken for want of a word in the files, and the user has not said it either.
+    fn is_guess(&self, setting: Setting) -> bool {
+        let mut open = self.files.warnings(&self.config);
+        open.any(|note| note.settled_by == Some(setting) && !self.reading.settles(&note))
     }
 }
 

@@ -16,11 +16,12 @@ pub(super) struct Matrix {
     pub shape: Shape,
     /// What it is in a GGUF file.
     pub kind: TensorType,
-    /// The stored scale, where it divides.
+    /// The stored scale, where it divides, is one for the matrix, and activations have one for a position.
     pub divisor: Option<f32>,
     /// Its scales, which multiply.
     pub scales: WeightScales,
-    /// The largest difference between a scale and what `kind` stores, as a part of it.
+    /// The largest difference between a scale and what `kind` stores, as a part of it; of scales that divide and have no `divisor` that to the
+    /// exact inverse.
     pub scale_error: f64,
 }
 
@@ -52,12 +53,16 @@ impl Source<'_> {
         wanted: TernaryType,
     ) -> Result<Matrix, ConvertError> {
         let stored = ternary::ternary(&self.checkpoint, &self.config, &name, shape)?.scales;
-        let divisor = match (self.config.quantization.scale, &stored) {
-            (ScaleRule::Divide, WeightScales::Matrix(divisor)) => Some(*divisor),
+        let rule = self.config.quantization.scale;
+        let is_by_token = self.config.quantization.activations == ActivationScales::Token;
+        let divisor = match (rule, &stored) {
+            // All weights are zero, and what they are divided by is the same.
+            (ScaleRule::Divide, WeightScales::Matrix(0.0)) if is_by_token => Some(1.0),
+            (ScaleRule::Divide, WeightScales::Matrix(divisor)) if is_by_token => Some(*divisor),
             _ => None,
         };
-        let scales = match self.config.quantization.scale {
-            ScaleRule::Multiply => stored,
+        let (scales, inverse_error) = match rule {
+            ScaleRule::Multiply => (stored, 0.0),
             ScaleRule::Divide => inverse(stored),
         };
         let kind = self.kind(&name, shape, &scales, wanted)?;
@@ -69,6 +74,11 @@ impl Source<'_> {
                 (f64::from(stored) - f64::from(scale)).abs() / f64::from(scale)
             });
         let scale_error = errors.fold(0.0, f64::max);
+        // The last bit of the inverse is beside the point where f16 rounds it anyway.
+        let scale_error = match divisor {
+            Some(_) => scale_error,
+            None => scale_error.max(inverse_error),
+        };
         Ok(Matrix {
             name,
             shape,
@@ -200,10 +210,16 @@ pub(super) fn group(scales: &WeightScales, cols: usize) -> usize {
     }
 }
 
-fn inverse(scales: WeightScales) -> WeightScales {
-    match scales {
-        // Those of groups always multiply.
-        WeightScales::Groups { .. } => scales,
-        _ => scales.map(|scale| 1.0 / scale),
-    }
+/// What multiplies where scales divide, and how far it is at most from the exact inverse, as a part of it. A scale of zero, of weights that
+/// are all zero, stays.
+fn inverse(scales: WeightScales) -> (WeightScales, f64) {
+    let of = |scale: f32| match scale {
+        0.0 => 0.0,
+        scale => 1.0 / scale,
+    };
+    let errors = values(&scales)
+        .filter(|&scale| scale != 0.0)
+        .map(|scale| (f64::from(of(scale)) * f64::from(scale) - 1.0).abs());
+    let error = errors.fold(0.0, f64::max);
+    (scales.map(of), error)
 }

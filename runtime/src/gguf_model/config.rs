@@ -347,7 +347,9 @@ fn activations(
         gguf.tensors()
             .filter(|tensor| names::is_matrix(tensor.name()))
     };
-    if matrices().all(|tensor| matches!(tensor.kind(), TensorType::I2s(_))) {
+    // tern leaves the key out where it converted a guess, which its choice of I2_S does not confirm.
+    let is_ours = keys.metadata.value(VERSION_KEY).is_some();
+    if !is_ours && matrices().all(|tensor| matches!(tensor.kind(), TensorType::I2s(_))) {
         notes.push(Note::fact(
             "the file does not say how activations are rounded: with one int8 scale for a position, as models in I2_S were trained",
         ));

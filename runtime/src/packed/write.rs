@@ -15,10 +15,10 @@ use crate::config::Config;
 use crate::dense::DenseMatrix;
 use crate::element::Element;
 use crate::error::LoadError;
-use crate::gguf::I2sLayout;
 use crate::head::HeadCopy;
 use crate::header;
 use crate::model::{Files, HeadMode};
+use crate::read_options::ReadOptions;
 use crate::ternary::{PROJECTIONS, choose, groups, ternary, trits};
 use crate::weights::{self, layer_norms, layer_shapes, norm_tensor};
 
@@ -66,6 +66,8 @@ enum Content {
 struct Source<'a> {
     files: &'a Files<'a>,
     config: &'a Config,
+    /// The same as a file.
+    json: Vec<u8>,
     checkpoint: &'a Checkpoint<'a>,
     planner: &'a Planner,
     threads: usize,
@@ -74,7 +76,7 @@ struct Source<'a> {
     copy: Option<HeadCopy>,
 }
 
-/// Packs the model in folder or GGUF file `path` (whose I2_S lies in `layout`), as `planner` plans for `threads` threads, and writes it to `out`. Returns its bytes.
+/// Packs the model in folder or GGUF file `path`, read as `reading` says, which the packed one then states, as `planner` plans for `threads` threads, and writes it to `out`. Returns its bytes.
 ///
 /// `progress` is told how many bytes are written and how many there will be; it returns false to stop. Whoever calls makes sure that an
 /// incomplete file is not left behind.
@@ -84,14 +86,14 @@ struct Source<'a> {
 /// [`PackFileError`].
 pub fn pack(
     path: &Path,
-    layout: I2sLayout,
+    reading: ReadOptions,
     planner: &Planner,
     threads: usize,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<u64, PackFileError> {
-    let files = Files::open(path, layout)?;
-    let config = files.configuration()?;
+    let files = Files::open(path, reading.i2s_layout)?;
+    let config = reading.applied(files.configuration()?);
     let checkpoint = files.checkpoint()?;
     if files.is_packed() {
         return Err(LoadError::Packed {
@@ -100,10 +102,15 @@ pub fn pack(
         }
         .into());
     }
+    let json = match reading.changes_config() {
+        true => config_json(&files, &config)?,
+        false => files.config().into_owned(),
+    };
     let total = weights::check(&checkpoint, &config)?;
     let mut source = Source {
         files: &files,
         config: &config,
+        json,
         checkpoint: &checkpoint,
         planner,
         threads,
@@ -120,6 +127,36 @@ pub fn pack(
     source.make_dense()?;
     let entries = source.entries(&mut go_on)?;
     source.write(entries, out, progress)
+}
+
+/// `config.json` where the user has something otherwise than the model's own, of which everything else is kept.
+fn config_json(files: &Files<'_>, config: &Config) -> Result<Vec<u8>, LoadError> {
+    let own: Option<Value> = serde_json::from_slice(&files.config()).ok();
+    let mut json = match own {
+        Some(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    json.remove("quantization_config");
+    if let Value::Object(map) = config.to_json() {
+        json.extend(map);
+    }
+    let json = Value::Object(json).to_string().into_bytes();
+    let read = Config::parse(&json, &files.names().config);
+    let is_same = read.is_ok_and(|read| {
+        let (read, wanted) = (read.quantization, config.quantization);
+        read.activations == wanted.activations
+            && read.scale == wanted.scale
+            && read.linear_norm_eps == wanted.linear_norm_eps
+    });
+    match is_same {
+        true => Ok(json),
+        false => Err(LoadError::Packed {
+            file: files.names().model.clone(),
+            reason: "cannot be packed with these scales, which no config.json of its class says; pack it without --act-scales and \
+                     --weight-scales, and give them where the packed model is run"
+                .to_owned(),
+        }),
+    }
 }
 
 impl Source<'_> {
@@ -155,7 +192,7 @@ impl Source<'_> {
         let mut entries = Vec::new();
         let names = self.files.names();
         let own = [
-            (CONFIG, Some(self.files.config().into_owned())),
+            (CONFIG, Some(self.json.clone())),
             (GENERATION, self.files.generation().map(<[u8]>::to_vec)),
         ];
         for (name, bytes) in own {
