@@ -6,7 +6,7 @@
 mod notes;
 mod survey;
 
-pub(crate) use notes::activation as activation_note;
+pub(crate) use notes::{activation as activation_note, rounding as rounding_note};
 
 use std::path::Path;
 

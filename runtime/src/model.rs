@@ -503,7 +503,8 @@ impl<'a> Files<'a> {
 
     /// All notes that are worth a warning where the model is used with this configuration.
     pub fn warnings(&self, config: &Config) -> impl Iterator<Item = Note> {
-        let all = self.notes().chain(inspect::activation_note(config));
+        let notes = self.notes().chain(inspect::activation_note(config));
+        let all = notes.chain(inspect::rounding_note(config));
         all.filter(|note| note.is_warning)
     }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use tern_kernels::{Choice, Planner, Shape, WeightScales};
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::config::{ACTIVATION_GROUP, ActivationScales, Config, WeightSource};
+use crate::config::{ACTIVATION_GROUP, ActivationScales, Config, ScaleRule, WeightSource};
 use crate::error::{CheckpointError, LoadError};
 use crate::exact::{coarsest, find_scales};
 use crate::gguf::TensorType;
@@ -56,7 +56,7 @@ pub(crate) fn ternary<'a>(
                 Trits::Q4(..) => q4_scales(&tensor, &trits, shape)?,
                 _ => find_scales(&tensor, tensor.floats(&[shape.rows, shape.cols])?, shape)?,
             };
-            (trits, whole_scales(checkpoint, name, scales)?)
+            (trits, whole_scales(checkpoint, config, name, scales)?)
         }
     };
     Ok(Ternary {
@@ -115,10 +115,13 @@ fn q4_scales(
 /// The scales with what stands beside the matrix: a factor in a tensor of its own, or instead of all a number that divides.
 fn whole_scales(
     checkpoint: &Checkpoint<'_>,
+    config: &Config,
     name: &str,
     scales: WeightScales,
 ) -> Result<WeightScales, LoadError> {
-    if let Some(divisor) = checkpoint.divisor(name) {
+    // Not where the user says that scales multiply: those of the file's own types do.
+    let divides = config.quantization.scale == ScaleRule::Divide;
+    if let Some(divisor) = checkpoint.divisor(name).filter(|_| divides) {
         return Ok(WeightScales::Matrix(divisor));
     }
     let factor = format!("{name}.weight_scale");

@@ -27,6 +27,8 @@ struct Change<'a> {
     /// Keys that begin so are left out.
     drop: &'a [&'a str],
     text: &'a [(&'a str, &'a str)],
+    /// The list of tokens.
+    tokens: &'a [&'a str],
     id: &'a [(&'a str, i32)],
     /// Rows of the embedding, which are zeros then.
     rows: Option<usize>,
@@ -79,6 +81,9 @@ fn changed(source: &Path, change: Change<'_>) -> PathBuf {
     }
     for (key, value) in change.id {
         header.set(key, *value).unwrap();
+    }
+    if !change.tokens.is_empty() {
+        header.set("tokenizer.ggml.tokens", change.tokens).unwrap();
     }
     let kind_of = |tensor: &Tensor<'_>| match change.kind {
         Some(kind) if is_matrix(tensor.name()) => kind(tensor),
@@ -313,8 +318,9 @@ fn the_activation_follows_the_vocabulary() {
         let (activation, notes) = found(name, 32_002, &[]);
         assert_eq!(activation, Activation::Silu, "{name}");
         assert!(!notes.contains("a guess"), "{notes}");
-        let (activation, _) = found(name, 97, &[("tokenizer.ggml.model", "llama")]);
+        let (activation, notes) = found(name, 97, &[("tokenizer.ggml.model", "llama")]);
         assert_eq!(activation, Activation::Silu, "{name}");
+        says(&notes, &["a guess", "--ffn-act relu2"]);
         // Another vocabulary: the name is all there is, and may be wrong.
         let (activation, notes) = found(name, 97, &[]);
         let (expected, other) = match name {
@@ -343,6 +349,55 @@ fn scales_that_may_be_inverted_are_warned_of() {
     says(&notes("bitnet", &[OWN]), &[doubt, "--weight-scales divide"]);
     assert!(!notes("bitnet", &[]).contains(doubt));
     assert!(!notes("bitnet-b1.58", &[OWN]).contains(doubt));
+    // Converted it is as doubtful as before, until the user says something.
+    let doubtful = Change {
+        name: Some("bitnet"),
+        drop: &[OWN],
+        rows: Some(128_256),
+        ..Change::default()
+    };
+    let (source, to) = (changed(&own, doubtful), temporary.path().join("to.gguf"));
+    to_file(&source, ReadOptions::default(), &to);
+    says(&look(&to).1, &[doubt, "--weight-scales divide"]);
+    let said = ReadOptions {
+        weight_scales: Some(ScaleRule::Multiply),
+        ..ReadOptions::default()
+    };
+    to_file(&source, said, &to);
+    assert!(!look(&to).1.contains(doubt));
+}
+
+/// The scales that divide stand beside those of the file's types, which multiply.
+#[test]
+fn scales_multiply_where_the_user_says_so() {
+    let temporary = tempfile::tempdir().unwrap();
+    let own = converted("architectures/llama-scaled", temporary.path());
+    assert!(keys(&own).iter().any(|key| key == "tern.weight_divisors"));
+    let tokens = [1, 5, 2, 80, 3, 13, 4, 77, 42];
+    let multiply = Setup {
+        weight_scales: Some(ScaleRule::Multiply),
+        ..Setup::default()
+    };
+    let expected = logits(&own, Setup::default(), &tokens);
+    let found = distance(&logits(&own, multiply, &tokens), &expected);
+    assert!(found < 1e-3, "{found}");
+}
+
+/// TriLM was trained with float activations in all sizes, also those with one scale for a matrix.
+#[test]
+fn the_vocabulary_of_trilm_says_how_activations_are_rounded() {
+    let temporary = tempfile::tempdir().unwrap();
+    let own = converted("llama-bitnet-tiny", temporary.path());
+    let foreign = Change {
+        drop: &[OWN, "tokenizer."],
+        text: &[("tokenizer.ggml.model", "gpt2")],
+        tokens: &["<|endoftext|>", "<|padding|>", "!"],
+        ..Change::default()
+    };
+    let (config, notes) = look(&changed(&own, foreign));
+    assert_eq!(config.quantization.activations, ActivationScales::Groups);
+    says(&notes, &["TriLM"]);
+    assert!(!notes.contains("a guess: the file"), "{notes}");
 }
 
 #[test]

@@ -121,7 +121,12 @@ fn files_that_do_not_fit_are_refused_by_name() {
         ),
         (
             json!({ "added_tokens.json": { "<x>": 4_000_000_000_u32 } }),
-            "has the id 4000000000, but there are only 480",
+            "has the id 4000000000, but there are only 481",
+        ),
+        // Each of them leaves out no more than may be, all together do.
+        (
+            json!({ "added_tokens.json": { "<x>": 4_000, "<y>": 8_000, "<z>": 12_000 } }),
+            "has the id 8000, but there are only 483",
         ),
         (
             json!({ "added_tokens.json": { "<x>": 512 } }),

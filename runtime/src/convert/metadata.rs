@@ -4,7 +4,7 @@ use super::plan::{I2_S, Matrix};
 use super::{ConvertError, Source, vocabulary};
 use crate::config::{Activation, ActivationScales, Architecture, Config, RopeScaling, yarn_scale};
 use crate::gguf::{Header, TensorType, WriteError};
-use crate::gguf_model::{ACTIVATIONS_KEY, DIVISORS_KEY, ROPE_KEY, VERSION_KEY};
+use crate::gguf_model::{ACTIVATIONS_KEY, DIVISORS_KEY, DOUBT_KEY, ROPE_KEY, VERSION_KEY};
 use crate::note::Setting;
 
 /// What other programs call the architecture. They decide the activation by it.
@@ -48,6 +48,9 @@ pub(super) fn keys(
     };
     if !source.is_guess(Setting::ActivationScales) {
         header.set(ACTIVATIONS_KEY, activations)?;
+    }
+    if source.is_guess(Setting::WeightScales) {
+        header.set(DOUBT_KEY, true)?;
     }
     if let Some(divisors) = source.divisors(matrices) {
         header.set(DIVISORS_KEY, &divisors[..])?;

@@ -15,7 +15,7 @@ use crate::tokenizer::kind::{BYTE, CONTROL, UNKNOWN};
 use crate::tokenizer::{Tokenizer, Vocabulary};
 
 /// Longest piece that is taken apart, in bytes; the longest published ones have some 50.
-const MAX_PIECE: usize = 1 << 10;
+const MAX_PIECE: usize = 256;
 
 /// The file, and notes.
 ///

@@ -178,7 +178,9 @@ pub(super) fn files(source: &Source<'_>) -> (Vec<File>, Vec<String>) {
         Some((TokenizerFile::Json(json), _)) => files.push(("tokenizer.json", json.clone())),
         Some((TokenizerFile::Tiktoken(bytes), _)) => files.push(("tokenizer.model", bytes.clone())),
         Some((TokenizerFile::Vocabulary(vocabulary), _)) => {
+            // Not what its reader would refuse.
             let model = vocabulary.to_sentencepiece();
+            let model = model.filter(|bytes| Vocabulary::from_sentencepiece(bytes, "it").is_ok());
             match (tokenizer_json::write(vocabulary), model.is_some()) {
                 // Where tokenizer.model says all of it, a tokenizer.json that says less is not needed.
                 (Ok((_, more)), true) if !more.is_empty() => {

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use super::scales::has_one_scale;
 use super::text::token_id;
-use super::{ACTIVATIONS_KEY, ROPE_KEY, VERSION_KEY, names};
+use super::{ACTIVATIONS_KEY, DOUBT_KEY, ROPE_KEY, VERSION_KEY, names};
 use crate::config::{
     Activation, ActivationScales, Architecture, Certainty, Config, EPSILON, MAX_COLS, Quantization,
     RopeScaling, ScaleRule, WeightSource, yarn_scale,
@@ -17,6 +17,7 @@ use crate::config::{
 use crate::error::shorten;
 use crate::gguf::{Gguf, GgufError, Metadata, TensorType};
 use crate::note::{Note, Setting};
+use crate::tokenizer::is_neox;
 
 /// Rows of the embedding of BitNet b1.58 2B4T, which some programs convert under the name of an older architecture, and lose its activation.
 pub(crate) const VOCABULARY_OF_2B4T: usize = 128_256;
@@ -297,10 +298,13 @@ fn activation(
         let reason = "what BitNet b1.58 2B4T has, whose vocabulary this is".into();
         return Ok((Activation::Relu2, reason, Certainty::Known));
     }
-    let tokenizer: Option<&str> = keys.metadata.get("tokenizer.ggml.model")?;
-    if vocab_size == VOCABULARY_OF_FIRST || tokenizer == Some("llama") {
+    if vocab_size == VOCABULARY_OF_FIRST {
         let reason = "what the first BitNet b1.58 models have, whose vocabulary this is".into();
         return Ok((Activation::Silu, reason, Certainty::Known));
+    }
+    if keys.metadata.get("tokenizer.ggml.model")? == Some("llama") {
+        let reason = "what the first BitNet b1.58 models have, whose kind of tokenizer this is";
+        return Ok((Activation::Silu, reason.into(), Certainty::Guessed));
     }
     let activation = match name {
         "bitnet" => Activation::Silu,
@@ -315,8 +319,10 @@ fn activation(
 /// calls its architecture "bitnet".
 fn inverted_scales(keys: &Keys<'_>, vocab_size: usize) -> Option<Note> {
     let is_ours = keys.metadata.value(VERSION_KEY).is_some();
-    let is_in_doubt = keys.name == "bitnet" && vocab_size == VOCABULARY_OF_2B4T && !is_ours;
-    is_in_doubt.then(|| Note {
+    let is_theirs = keys.name == "bitnet" && vocab_size == VOCABULARY_OF_2B4T && !is_ours;
+    // What tern converted without a word of the user's is no surer.
+    let is_kept = keys.metadata.value(DOUBT_KEY).is_some();
+    (is_theirs || is_kept).then(|| Note {
         settled_by: Some(Setting::WeightScales),
         ..Note::suspicious(
             "BitNet b1.58 2B4T as \"bitnet\", whose scales llama.cpp's converter inverts; if it writes nonsense: --weight-scales divide",
@@ -342,6 +348,13 @@ fn activations(
     }
     if architecture == Architecture::BitNet {
         return Ok(ActivationScales::Token);
+    }
+    let tokens = keys.metadata.get::<Vec<&str>>("tokenizer.ggml.tokens")?;
+    if tokens.is_some_and(|tokens| is_neox(tokens.into_iter())) {
+        notes.push(Note::fact(
+            "the file does not say how activations are rounded: by groups, as TriLM, whose vocabulary this is, was trained with float ones",
+        ));
+        return Ok(ActivationScales::Groups);
     }
     let matrices = || {
         gguf.tensors()

@@ -28,6 +28,9 @@ pub(crate) const ACTIVATIONS_KEY: &str = "tern.activation_scales";
 /// inverse, which is all that other programs read, is rounded.
 pub(crate) const DIVISORS_KEY: &str = "tern.weight_divisors";
 
+/// tern's own key: its scales may be the inverse ones, as in the file that it was converted from.
+pub(crate) const DOUBT_KEY: &str = "tern.weight_scales_in_doubt";
+
 /// tern's own key: the rotary scaling as `config.json` spells it, where other keys and tensors say only what comes of it.
 pub(crate) const ROPE_KEY: &str = "tern.rope_scaling";
 /// tern's own key: the version that wrote the file.

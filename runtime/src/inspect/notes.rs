@@ -50,6 +50,17 @@ pub(crate) fn activation(config: &Config) -> Option<Note> {
     }
 }
 
+/// What is guessed of how activations are rounded where a folder's weights are floats that do not say it.
+pub(crate) fn rounding(config: &Config) -> Option<Note> {
+    let is_guess = config.quantization.weights == WeightSource::Exact;
+    is_guess.then(|| {
+        Note::guess(
+            "config.json does not say how activations are rounded: int8 scales by groups, close to float ones; else --act-scales token",
+            Setting::ActivationScales,
+        )
+    })
+}
+
 fn weights(config: &Config, matrices: &[Matrix]) -> Vec<String> {
     let quantization = &config.quantization;
     let mut notes = Vec::new();

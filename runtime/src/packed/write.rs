@@ -142,21 +142,25 @@ fn config_json(files: &Files<'_>, config: &Config) -> Result<Vec<u8>, LoadError>
     }
     let json = Value::Object(json).to_string().into_bytes();
     let read = Config::parse(&json, &files.names().config);
-    let is_same = read.is_ok_and(|read| {
+    let is_same = read.map(|read| {
         let (read, wanted) = (read.quantization, config.quantization);
         read.activations == wanted.activations
             && read.scale == wanted.scale
             && read.linear_norm_eps == wanted.linear_norm_eps
     });
-    match is_same {
-        true => Ok(json),
-        false => Err(LoadError::Packed {
-            file: files.names().model.clone(),
-            reason: "cannot be packed with these scales, which no config.json of its class says; pack it without --act-scales and \
-                     --weight-scales, and give them where the packed model is run"
-                .to_owned(),
-        }),
-    }
+    let detail = match is_same {
+        Ok(true) => return Ok(json),
+        Ok(false) => String::new(),
+        Err(error) => format!(" ({error})"),
+    };
+    let reason = format!(
+        "cannot be packed with these scales, which no config.json of its class says{detail}; pack it without --act-scales and --weight-scales, \
+         and give them where the packed model is run"
+    );
+    Err(LoadError::Packed {
+        file: files.names().model.clone(),
+        reason,
+    })
 }
 
 impl Source<'_> {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::vocabulary::{Vocabulary, kind};
 use crate::error::shorten;
 
-/// Most ids that may be left out before an added token. Real files leave out none, or a few that round a size up.
+/// Most ids that may be left out before added tokens. Real files leave out none, or a few that round a size up.
 const MAX_GAP: usize = 1 << 12;
 
 /// The files' objects; empty where there is no file.
@@ -97,11 +97,14 @@ impl Beside {
     ///
     /// What cannot be, and what to do.
     pub fn add_to(&self, vocabulary: &mut Vocabulary) -> Result<(), String> {
-        for (id, (token, is_special)) in self.tokens()? {
+        let added = self.tokens()?;
+        // For all gaps together: else each token could bring some more.
+        let known = vocabulary.tokens.len() + added.len();
+        for (id, (token, is_special)) in added {
             let count = vocabulary.tokens.len();
-            if id > count + MAX_GAP {
+            if id > known + MAX_GAP {
                 return Err(format!(
-                    "its added token \"{}\" has the id {id}, but there are only {count} tokens before it; the files beside it belong to another \
+                    "its added token \"{}\" has the id {id}, but there are only {known} tokens; the files beside it belong to another \
                      model",
                     shorten(token)
                 ));

@@ -32,7 +32,7 @@ pub use huggingface::tokenizer_panic_is_contained;
 pub(crate) use spm::SPACE;
 pub use stream::DecodeStream;
 pub use vocabulary::Vocabulary;
-pub(crate) use vocabulary::kind;
+pub(crate) use vocabulary::{is_neox, kind};
 
 /// Tokens that end a turn or a text in the models tern runs. Some models name one of them in no
 /// configuration file.

@@ -16,6 +16,9 @@ use super::split::Split;
 use super::vocabulary::{MAX_TOKEN, Vocabulary, kind};
 use crate::error::{TokenizerError, shorten};
 
+/// Longest token of which merges are made, in bytes.
+const MAX_MERGED: usize = 256;
+
 /// Special tokens after the ordinary ones.
 const SPECIAL: u32 = 256;
 /// Of them: begin of text, end of text, end of turn.
@@ -114,6 +117,16 @@ pub(super) fn vocabulary(bytes: &[u8], file: &str) -> Result<Vocabulary, Tokeniz
     };
     let mut merges = Vec::new();
     for token in ordinary {
+        // Published ones have 128 bytes at most; each way to cut one makes a merge.
+        if token.len() > MAX_MERGED {
+            return Err(TokenizerError::Lists {
+                file: file.to_owned(),
+                reason: format!(
+                    "it has a token of {} bytes, and those of more than {MAX_MERGED} are not taken apart into merges",
+                    token.len()
+                ),
+            });
+        }
         let cut = |at| {
             let (left, right) = token.split_at(at);
             Some((*ids.get(left)?, *ids.get(right)?, at))

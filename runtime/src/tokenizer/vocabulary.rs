@@ -31,6 +31,11 @@ pub(crate) mod kind {
     pub const BYTE: i32 = 6;
 }
 
+/// Whether tokens are those of GPT-NeoX, which TriLM has too.
+pub(crate) fn is_neox<'t>(tokens: impl Iterator<Item = &'t str>) -> bool {
+    tokens.take(2).eq(["<|endoftext|>", "<|padding|>"])
+}
+
 /// The keys `tokenizer.ggml.*` of a GGUF file, without the prefix. What a file does not have stays empty or `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Vocabulary {
@@ -275,9 +280,7 @@ impl Vocabulary {
     /// Whether characters are composed (NFC) before texts are cut, as the published tokenizers of Qwen 2, its heirs and GPT-NeoX do. GGUF files
     /// cannot say so.
     pub(crate) fn composes(&self) -> bool {
-        let is_neox = self
-            .tokens
-            .starts_with(&["<|endoftext|>".to_owned(), "<|padding|>".to_owned()]);
+        let is_neox = is_neox(self.tokens.iter().map(String::as_str));
         let named = self.pre.as_deref().unwrap_or_default();
         let is_named = matches!(named, "qwen2" | "qwen35");
         let is_silent = matches!(named, "" | "default");
