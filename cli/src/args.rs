@@ -104,16 +104,12 @@ pub struct EngineArgs {
     #[command(flatten)]
     pub kv: KvArg,
     #[command(flatten)]
-    pub ffn_act: FfnActArg,
-    #[command(flatten)]
-    pub scales: ScalesArgs,
-    #[command(flatten)]
-    pub i2s_layout: I2sLayoutArg,
+    pub read: ReadArgs,
 }
 
 /// `--i2s-layout`.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct I2sLayoutArg {
+struct I2sLayoutArg {
     /// How the weights of type I2_S lie in a GGUF file, which the file does not tell: `128x32` as in all published ones; `64x16` by
     /// bitnet.cpp's quantizer on ARM; `rows4` or `sequential` by other builds of it [default: 128x32]
     #[arg(long = "i2s-layout", value_name = "LAYOUT")]
@@ -122,7 +118,7 @@ pub struct I2sLayoutArg {
 
 impl I2sLayoutArg {
     /// The library's word for it.
-    pub fn layout(self) -> I2sLayout {
+    fn layout(self) -> I2sLayout {
         self.i2s_layout.unwrap_or_default()
     }
 }
@@ -157,7 +153,7 @@ impl LoadArg {
 
 /// `--ffn-act`.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct FfnActArg {
+struct FfnActArg {
     /// The feed-forward activation, where the model's files name a wrong one or none (`tern inspect` says what was taken, and why)
     #[arg(long = "ffn-act", value_name = "NAME", value_enum)]
     ffn_act: Option<FfnAct>,
@@ -171,7 +167,7 @@ enum FfnAct {
 
 impl FfnActArg {
     /// The library's word for it.
-    pub fn activation(self) -> Option<Activation> {
+    fn activation(self) -> Option<Activation> {
         self.ffn_act.map(|act| match act {
             FfnAct::Relu2 => Activation::Relu2,
             FfnAct::Silu => Activation::Silu,
@@ -181,7 +177,7 @@ impl FfnActArg {
 
 /// `--act-scales` and `--weight-scales`.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct ScalesArgs {
+struct ScalesArgs {
     /// How activations become int8: with one scale for a `token`, as models with int8 activations are trained, or one for each of its `groups`
     /// of 128, close to the floats that others are trained with. GGUF files do not say which (`tern inspect` shows what was taken)
     #[arg(long = "act-scales", value_name = "FOR", value_enum)]
@@ -205,7 +201,7 @@ enum WeightScales {
 
 impl ScalesArgs {
     /// The library's word for those of activations.
-    pub fn activations(self) -> Option<ActivationScales> {
+    fn activations(self) -> Option<ActivationScales> {
         self.activations.map(|scales| match scales {
             ActScales::Token => ActivationScales::Token,
             ActScales::Groups => ActivationScales::Groups,
@@ -213,7 +209,7 @@ impl ScalesArgs {
     }
 
     /// The library's word for what those of weights do.
-    pub fn weights(self) -> Option<ScaleRule> {
+    fn weights(self) -> Option<ScaleRule> {
         self.weights.map(|scales| match scales {
             WeightScales::Multiply => ScaleRule::Multiply,
             WeightScales::Divide => ScaleRule::Divide,
@@ -221,15 +217,15 @@ impl ScalesArgs {
     }
 }
 
-/// How the model's files are read, for commands that write another file of it.
+/// How the model's files are read, where they are silent or wrong.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct ReadArgs {
     #[command(flatten)]
-    pub ffn_act: FfnActArg,
+    ffn_act: FfnActArg,
     #[command(flatten)]
-    pub scales: ScalesArgs,
+    scales: ScalesArgs,
     #[command(flatten)]
-    pub i2s_layout: I2sLayoutArg,
+    i2s_layout: I2sLayoutArg,
 }
 
 impl ReadArgs {

@@ -94,10 +94,7 @@ impl ModelName {
             head: setup.head,
             residence: setup.residence,
             kv: setup.kv,
-            activation: setup.activation,
-            activation_scales: setup.activation_scales,
-            weight_scales: setup.weight_scales,
-            i2s_layout: setup.i2s_layout,
+            reading: setup.reading,
             progress: Some(&progress),
         };
         let model = match self {
@@ -134,10 +131,7 @@ impl ModelName {
         let options = LoadOptions {
             threads: setup.threads,
             kv: setup.kv,
-            activation: setup.activation,
-            activation_scales: setup.activation_scales,
-            weight_scales: setup.weight_scales,
-            i2s_layout: setup.i2s_layout,
+            reading: setup.reading,
             ..LoadOptions::new(setup.planner)
         };
         let summary = match self {

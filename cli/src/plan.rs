@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 use tern_kernels::{Cpu, Loaded, Planner, Profile, ProfileError};
-use tern_runtime::config::{Activation, ActivationScales, ScaleRule};
-use tern_runtime::{HeadMode, I2sLayout, KvType, Logits, Residence, Sampling};
+use tern_runtime::{HeadMode, KvType, Logits, ReadOptions, Residence, Sampling};
 
 use crate::args::{EngineArgs, ProfileChoice};
 use crate::bundled;
@@ -29,14 +28,8 @@ pub struct Setup {
     pub residence: Residence,
     /// How keys and values are kept.
     pub kv: KvType,
-    /// The feed-forward activation, if not the file's.
-    pub activation: Option<Activation>,
-    /// How many activations share a scale, if not as the file says or lets guess.
-    pub activation_scales: Option<ActivationScales>,
-    /// What weight scales do, if not what the file's should.
-    pub weight_scales: Option<ScaleRule>,
-    /// How the trits of I2_S lie.
-    pub i2s_layout: I2sLayout,
+    /// What the user says of the model's files.
+    pub reading: ReadOptions,
 }
 
 /// Who chose the number of threads.
@@ -210,10 +203,7 @@ impl EngineArgs {
             head: self.head.mode(),
             residence: self.load.residence(),
             kv: self.kv.or_f16(),
-            activation: self.ffn_act.activation(),
-            activation_scales: self.scales.activations(),
-            weight_scales: self.scales.weights(),
-            i2s_layout: self.i2s_layout.layout(),
+            reading: self.read.reading(),
         })
     }
 }

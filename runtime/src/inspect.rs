@@ -145,7 +145,7 @@ pub struct Matrix {
 ///
 /// [`LoadError`] if the configuration or the header of a weight file is unsound.
 pub fn inspect(path: &Path, options: &LoadOptions<'_>) -> Result<Summary, LoadError> {
-    inspect_files(&Files::open(path, options.i2s_layout)?, options)
+    inspect_files(&Files::open(path, options.reading.i2s_layout)?, options)
 }
 
 /// [`inspect`] of files that are open.
@@ -155,7 +155,7 @@ pub(crate) fn inspect_files(
 ) -> Result<Summary, LoadError> {
     let (planner, threads, kv) = (&options.planner, options.threads, options.kv);
     let names = files.names();
-    let reading = options.reading();
+    let reading = options.reading;
     let config = reading.applied(files.configuration()?);
     let checkpoint = files.checkpoint()?;
     let packed = files.as_packed(true)?;

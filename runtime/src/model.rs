@@ -9,7 +9,7 @@ use tern_kernels::{Pages, Planner, Shape, available_memory};
 
 use crate::chat::{ChatTemplate, TemplateError, TemplateSource};
 use crate::checkpoint::{Checkpoint, WeightFile, map_folder, read_file};
-use crate::config::{Activation, ActivationScales, Config, ScaleRule};
+use crate::config::Config;
 use crate::error::{LoadError, TokenizerError};
 use crate::gguf::I2sLayout;
 use crate::gguf_model::GgufModel;
@@ -40,14 +40,8 @@ pub struct LoadOptions<'a> {
     pub residence: Residence,
     /// How sequences hold keys and values.
     pub kv: KvType,
-    /// The function of the feed-forward gate, where the file's is wrong or missing.
-    pub activation: Option<Activation>,
-    /// How many activations share a scale, where the model's files do not say, or wrongly.
-    pub activation_scales: Option<ActivationScales>,
-    /// What weight scales do to sums, where the file has the inverse of those that it should have.
-    pub weight_scales: Option<ScaleRule>,
-    /// How the trits of I2_S lie in a GGUF file, which nothing in it tells.
-    pub i2s_layout: I2sLayout,
+    /// What the user says of the files.
+    pub reading: ReadOptions,
     /// Called as weights are packed.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
@@ -118,21 +112,8 @@ impl LoadOptions<'_> {
             head: HeadMode::default(),
             residence: Residence::default(),
             kv: KvType::default(),
-            activation: None,
-            activation_scales: None,
-            weight_scales: None,
-            i2s_layout: I2sLayout::default(),
+            reading: ReadOptions::default(),
             progress: None,
-        }
-    }
-
-    /// How the model's files are read.
-    pub(crate) fn reading(&self) -> ReadOptions {
-        ReadOptions {
-            activation: self.activation,
-            activation_scales: self.activation_scales,
-            weight_scales: self.weight_scales,
-            i2s_layout: self.i2s_layout,
         }
     }
 }
@@ -177,7 +158,7 @@ impl Model {
     ///
     /// [`LoadError`] names the file, what was found and what was expected.
     pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
-        Files::open(path, options.i2s_layout)?.load(options)
+        Files::open(path, options.reading.i2s_layout)?.load(options)
     }
 
     /// Loads a model from memory.
@@ -211,7 +192,7 @@ impl Model {
         bytes: &[u8],
         options: &LoadOptions<'_>,
     ) -> Result<Model, LoadError> {
-        Files::gguf_in_memory(name, bytes, options.i2s_layout)?.load(options)
+        Files::gguf_in_memory(name, bytes, options.reading.i2s_layout)?.load(options)
     }
 
     /// The ternary matrices of a layer, for tuning; of a folder only `config.json` is read.
@@ -545,7 +526,7 @@ impl<'a> Files<'a> {
     pub fn load(self, options: &LoadOptions<'_>) -> Result<Model, LoadError> {
         assert!(options.threads > 0, "a model needs at least one thread");
         let names = &self.names;
-        let reading = options.reading();
+        let reading = options.reading;
         let config = reading.applied(self.configuration()?);
         let warnings = self.open_warnings(&config, reading).collect();
         let tokenizer = self.text.tokenizer(config.vocab_size)?;

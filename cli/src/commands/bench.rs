@@ -17,8 +17,8 @@ use tern_tune::{Random, Spread, bandwidth, check_writable, dot_peak, write_atomi
 
 use crate::Ending;
 use crate::args::{
-    EngineArgs, FfnActArg, HeadArg, I2sLayoutArg, IsaArg, KernelArg, KvArg, LoadArg, Numbers,
-    ProfileArg, ScalesArgs, ThreadsArg, thread_counts, usage_error,
+    EngineArgs, HeadArg, IsaArg, KernelArg, KvArg, LoadArg, Numbers, ProfileArg, ReadArgs,
+    ThreadsArg, thread_counts, usage_error,
 };
 use crate::interrupt::Watch;
 use crate::load::{Loaded, ModelArg};
@@ -98,11 +98,7 @@ pub struct Args {
     #[command(flatten)]
     kv: KvArg,
     #[command(flatten)]
-    ffn_act: FfnActArg,
-    #[command(flatten)]
-    scales: ScalesArgs,
-    #[command(flatten)]
-    i2s_layout: I2sLayoutArg,
+    read: ReadArgs,
 }
 
 /// The result of one test with one number of threads. Names that llama-bench has too mean the same.
@@ -184,9 +180,7 @@ pub fn run(args: &Args) -> anyhow::Result<Ending> {
             head: args.head,
             load: args.load,
             kv: args.kv,
-            ffn_act: args.ffn_act,
-            scales: args.scales,
-            i2s_layout: args.i2s_layout,
+            read: args.read,
         };
         // What is to be said of profile and model is the same for all.
         let mut loaded = match index {

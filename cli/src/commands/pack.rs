@@ -79,12 +79,10 @@ fn pack(args: &Args, out: &Path) -> anyhow::Result<Ending> {
         head: HeadArg::default(),
         load: LoadArg::default(),
         kv: KvArg::default(),
-        ffn_act: args.read.ffn_act,
-        scales: args.read.scales,
-        i2s_layout: args.read.i2s_layout,
+        read: args.read,
     }
     .setup()?;
-    let reading = args.read.reading();
+    let reading = setup.reading;
     // The packed file says as a fact what is a guess here.
     for warning in Model::warnings_without_loading(&args.model, reading)? {
         warn(format_args!("{}: {warning}", args.model.display()));

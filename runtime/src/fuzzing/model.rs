@@ -14,6 +14,7 @@ use crate::error::LoadError;
 use crate::gguf::{self, I2sLayout};
 use crate::inspect::inspect_files;
 use crate::model::{Files, LoadOptions, Model};
+use crate::read_options::ReadOptions;
 use crate::weights::{self, layer_shapes};
 
 /// Weights of the largest model that is run.
@@ -81,7 +82,10 @@ fn options(i2s_layout: I2sLayout) -> LoadOptions<'static> {
     LoadOptions {
         threads: 1,
         pages: Pages::Small,
-        i2s_layout,
+        reading: ReadOptions {
+            i2s_layout,
+            ..ReadOptions::default()
+        },
         ..LoadOptions::new(planner)
     }
 }

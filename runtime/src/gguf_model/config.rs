@@ -15,7 +15,7 @@ use crate::config::{
     RopeScaling, ScaleRule, WeightSource, yarn_scale,
 };
 use crate::error::shorten;
-use crate::gguf::{Gguf, GgufError, Metadata, TensorType};
+use crate::gguf::{Array, FromValue as _, Gguf, GgufError, Metadata, TensorType, Value};
 use crate::note::{Note, Setting};
 use crate::tokenizer::is_neox;
 
@@ -349,8 +349,13 @@ fn activations(
     if architecture == Architecture::BitNet {
         return Ok(ActivationScales::Token);
     }
-    let tokens = keys.metadata.get::<Vec<&str>>("tokenizer.ggml.tokens")?;
-    if tokens.is_some_and(|tokens| is_neox(tokens.into_iter())) {
+    // Two tokens tell: the list is read where the tokenizer is made.
+    let tokens = match keys.metadata.value("tokenizer.ggml.tokens") {
+        Some(Value::Array(tokens)) => Some(tokens),
+        _ => None,
+    };
+    let tokens = tokens.into_iter().flat_map(Array::iter);
+    if is_neox(tokens.map_while(<&str>::from_value)) {
         notes.push(Note::fact(
             "the file does not say how activations are rounded: by groups, as TriLM, whose vocabulary this is, was trained with float ones",
         ));

@@ -54,10 +54,12 @@ impl Setup {
             head: tern_runtime::HeadMode::Exact,
             residence: tern_runtime::Residence::Auto,
             kv: self.kv,
-            activation: self.activation,
-            activation_scales: self.activation_scales,
-            weight_scales: self.weight_scales,
-            i2s_layout: tern_runtime::I2sLayout::default(),
+            reading: tern_runtime::ReadOptions {
+                activation: self.activation,
+                activation_scales: self.activation_scales,
+                weight_scales: self.weight_scales,
+                ..tern_runtime::ReadOptions::default()
+            },
             progress: None,
         }
     }

@@ -149,10 +149,7 @@ impl Demo<'_> {
                 head: tern_runtime::HeadMode::Exact,
                 residence: tern_runtime::Residence::Auto,
                 kv: self.args.engine.kv.or_f16(),
-                activation: None,
-                activation_scales: None,
-                weight_scales: None,
-                i2s_layout: tern_runtime::I2sLayout::default(),
+                reading: tern_runtime::ReadOptions::default(),
             };
             let loaded = ModelName::Demo.load(setup)?;
             let prompt = loaded.model.tokenizer()?.encode(PROMPT, true)?;
