@@ -64,7 +64,7 @@ impl UnpackSpec {
 
     /// Bytes of one step of a panel.
     pub fn panel_step_bytes(&self) -> usize {
-        self.lanes() * self.code.step_bytes()
+        self.lanes() / self.code.rows_in_byte() * self.code.step_bytes()
     }
 
     /// Steps after which a whole number of quads is done: four for five columns a step, one where four divides the columns.

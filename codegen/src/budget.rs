@@ -102,7 +102,7 @@ impl Digits {
                 per_step: 1,
                 byte_max: 127,
             }),
-            Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::W3 => None,
+            Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::R5 | Code::W3 => None,
         }
     }
 
@@ -231,6 +231,12 @@ fn decoded_step(code: Code, products: usize) -> usize {
     let steps = dots.map(|(scale, dots)| dots * products * (2 << scale) * 128);
     steps.max().unwrap_or(0)
 }
+
+/// Sums of a panel in a kernel of code R5: one for each of the rows that share a byte.
+pub const ROWS_SUMS: usize = 5;
+
+/// Largest size of what one step adds to a sum of code R5: four products of what the first two rows are worth and an activation.
+const ROWS_STEP: usize = 4 * (2 * 84 + 2 * 28) * 128;
 
 /// Largest sizes that one step adds to each accumulator of a mad kernel: most negative and most positive.
 ///
@@ -366,6 +372,7 @@ pub fn block_max(spec: &KernelSpec) -> usize {
         }
         // The sums are scaled down before they are added, and their total is no larger.
         (None, Code::D3 | Code::D5 | Code::M5) => i32::MAX as usize / decoded_step(spec.code, 4),
+        (None, Code::R5) => i32::MAX as usize / ROWS_STEP,
         // Every window ends in the rows themselves.
         (None, Code::W3) => i32::MAX as usize / W3_STEP,
         (None, _) => {
@@ -492,6 +499,9 @@ pub fn registers(spec: &KernelSpec) -> usize {
             let tables = (64 + 16 + 32) / spec.isa.vector_bytes();
             spec.panels * DECODED_SCALES.len() + 5 + 3 + tables + 4
         }
+        // The sums of each panel; a run of activations, three tables, a mask; the codes or their rest, what the first two rows are
+        // worth, and two values that were looked up.
+        (Family::Decode, Code::R5) => spec.panels * ROWS_SUMS + 1 + 3 + 1 + 4,
         // Three sums a panel, five activations, four table vectors, three masks; codes, two decoded bytes and a field of them.
         (Family::Decode, _) => spec.panels * DECODED_SCALES.len() + 5 + 4 + 3 + 4,
         // Byte sums and two bit planes a panel (the 16-bit sums wait in memory for eight columns), two digits, a condition.
@@ -564,6 +574,8 @@ fn registers_of_batch(spec: &KernelSpec) -> usize {
             let shared = if spec.isa.registers() == 16 { 4 } else { 7 + 3 };
             panels * (batch * (DECODED_SCALES.len() + narrow) + 3) + shared + 1 + narrow
         }
+        // The five values of each panel; three tables, a mask; a run of activations.
+        (Family::Decode, Code::R5) => panels * (batch + 1) * ROWS_SUMS + 3 + 1 + 1,
         // Two decoded bytes and a field of them a panel; four table vectors, three masks; a run of activations.
         (Family::Decode, _) => panels * (batch * DECODED_SCALES.len() + 3) + 4 + 3 + 1,
         // Byte sums, and two codes a panel; four tables, a mask, a value that was looked up.
@@ -647,6 +659,8 @@ pub fn operations(spec: &KernelSpec) -> f64 {
             let sums = 5.0 * (1.0 + narrow) + narrow * 6.0 / spec.window as f64;
             15.0 + 5.0 + batch * sums
         }
+        // A shift, three lookups, a difference and a mask; five products.
+        (_, Family::Decode, Code::R5) => 6.0 + batch * 5.0,
         // A shift and two lookups; a mask and a product for each of five trits.
         (_, Family::Decode, _) => 3.0 + 5.0 * (1.0 + batch),
         // A mask and a shift; for each group and digit a lookup and an addition.

@@ -104,7 +104,7 @@ pub fn explain(spec: &KernelSpec) -> Result<Explanation, String> {
     let weights_per_step = spec.panels * spec.lanes() * spec.code.step_cols();
     let operations = operations(spec)?;
     let operand_bytes = skeleton::operand_step_bytes(spec);
-    let bits_per_weight = 8.0 * spec.code.step_bytes() as f64 / spec.code.step_cols() as f64;
+    let bits_per_weight = spec.code.bits_per_weight();
     Ok(Explanation {
         id: spec.id(),
         title: skeleton::title(spec),

@@ -199,6 +199,7 @@ impl Isa {
                 (Family::Lut, Code::T7),
                 (Family::Decode, Code::D3),
                 (Family::Decode, Code::D5),
+                (Family::Decode, Code::R5),
             ],
             Isa::Neon => &[
                 (Family::Lut, Code::T2),

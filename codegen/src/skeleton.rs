@@ -15,6 +15,7 @@ mod mixed;
 mod operand;
 mod portable;
 mod read;
+mod rows;
 mod unpack;
 
 use proc_macro2::{Ident, Literal, TokenStream};
@@ -145,6 +146,7 @@ fn skeleton<'a>(spec: &'a KernelSpec, words: &'a dyn Vocabulary) -> Box<dyn Skel
         Family::Lut => Box::new(lut::Lut { spec, words }),
         Family::Bitserial => Box::new(bitserial::Bitserial { spec, words }),
         Family::Decode if spec.code == Code::M5 => Box::new(mixed::Mixed { spec, words }),
+        Family::Decode if spec.code == Code::R5 => Box::new(rows::Rows { spec, words }),
         Family::Decode => Box::new(decode::Decode { spec, words }),
         Family::Mad => Box::new(mad::Mad { spec, words }),
         Family::Addsub => Box::new(addsub::Addsub { spec, words }),
@@ -437,6 +439,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
         (_, Family::Lut) => "lut.rs",
         (_, Family::Bitserial) => "bitserial.rs",
         (_, Family::Decode) if spec.code == Code::M5 => "mixed.rs",
+        (_, Family::Decode) if spec.code == Code::R5 => "rows.rs",
         (_, Family::Decode) => "decode.rs",
         (_, Family::Mad) => "mad.rs",
         (_, Family::Addsub) => "addsub.rs",
@@ -448,7 +451,7 @@ fn docs(spec: &KernelSpec) -> TokenStream {
         spec.lanes(),
         spec.code.step_cols(),
         spec.panel_step_bytes(),
-        8.0 * spec.code.step_bytes() as f64 / spec.code.step_cols() as f64,
+        spec.code.bits_per_weight(),
     );
     let numbers = match spec.isa {
         Isa::Scalar => " Sums are `i32` throughout.".to_owned(),
@@ -512,6 +515,7 @@ pub fn title(spec: &KernelSpec) -> String {
         (Family::Decode, Code::M5) => {
             "five trits decoded by small constant tables, multiply-add".into()
         }
+        (Family::Decode, Code::R5) => "five rows a byte, multiply-add without masks".into(),
         (Family::Decode, _) => "five trits decoded by constant tables, multiply-add".into(),
         (Family::Mad, _) => match spec.variant {
             Some(variant) => format!("two-bit multiply-add, {}", variant.name()),

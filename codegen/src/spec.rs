@@ -88,6 +88,8 @@ pub enum Code {
     D5,
     /// Five trits a byte as a number of mixed digits, for smaller constant tables.
     M5,
+    /// One column of five rows a byte: the numbers of `M5`.
+    R5,
     /// Two bit planes.
     Planes,
     /// Two trits in a nibble.
@@ -110,11 +112,12 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 13] = [
+    pub const ALL: [Code; 14] = [
         Code::B2,
         Code::D3,
         Code::D5,
         Code::M5,
+        Code::R5,
         Code::Planes,
         Code::T2,
         Code::T3,
@@ -133,6 +136,7 @@ impl Code {
             Code::D3 => "d3",
             Code::D5 => "d5",
             Code::M5 => "m5",
+            Code::R5 => "r5",
             Code::Planes => "planes",
             Code::T2 => "t2",
             Code::T3 => "t3",
@@ -152,6 +156,7 @@ impl Code {
             Code::D3 => "D3",
             Code::D5 => "D5",
             Code::M5 => "M5",
+            Code::R5 => "R5",
             Code::Planes => "Planes",
             Code::T2 => "T2",
             Code::T3 => "T3",
@@ -175,14 +180,27 @@ impl Code {
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
-            Code::T2 | Code::S4 => 4,
+            Code::R5 | Code::T2 | Code::S4 => 4,
         }
     }
 
-    /// Bytes in a step, for each row.
+    /// Rows whose trits of a column share a byte.
+    pub const fn rows_in_byte(self) -> usize {
+        match self {
+            Code::R5 => 5,
+            _ => 1,
+        }
+    }
+
+    /// Stored bits a weight, padding excluded.
+    pub fn bits_per_weight(self) -> f64 {
+        8.0 * self.step_bytes() as f64 / (self.step_cols() * self.rows_in_byte()) as f64
+    }
+
+    /// Bytes in a step, for each row or, where rows share bytes, for as many as share them.
     pub const fn step_bytes(self) -> usize {
         match self {
-            Code::B2 | Code::D5 | Code::M5 => 4,
+            Code::B2 | Code::D5 | Code::M5 | Code::R5 => 4,
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
             Code::T3 | Code::P3 | Code::F3 => 5,
@@ -452,7 +470,7 @@ impl KernelSpec {
 
     /// Bytes of one step of one panel.
     pub fn panel_step_bytes(&self) -> usize {
-        self.lanes() * self.code.step_bytes()
+        self.lanes() / self.code.rows_in_byte() * self.code.step_bytes()
     }
 
     /// Checks everything that can be wrong with a spec.
@@ -576,6 +594,8 @@ pub fn lanes(isa: Isa, code: Code) -> usize {
         _ if isa == Isa::Scalar => 8,
         // A 32-bit lane holds four bytes of one row.
         Code::B2 | Code::D3 | Code::D5 | Code::M5 => isa.vector_bytes() / 4,
+        // Of five rows.
+        Code::R5 => isa.vector_bytes() / 4 * code.rows_in_byte(),
         Code::W3 => isa.vector_bytes() / 2,
         _ => isa.vector_bytes(),
     }

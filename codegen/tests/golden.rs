@@ -164,6 +164,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ),
     (
         "avx512vbmi",
+        "family = 'decode'\ncode = 'r5'",
+        "gemv_decode_r5__avx512vbmi_p1k12",
+    ),
+    (
+        "avx512vbmi",
         "family = 'decode'\ncode = 'd3'",
         "gemv_decode_d3__avx512vbmi_p1k12",
     ),
@@ -314,6 +319,11 @@ const KERNELS: &[(&str, &str, &str)] = &[
     ),
     (
         "avx512vbmi",
+        "family = 'decode'\ncode = 'r5'\nbatch = [1, 2]",
+        "gemv_decode_r5__avx512vbmi_p1k12n2",
+    ),
+    (
+        "avx512vbmi",
         "family = 'decode'\ncode = 'd3'\nbatch = [1, 2]",
         "gemv_decode_d3__avx512vbmi_p1k12n2",
     ),
@@ -416,6 +426,11 @@ const BATCHED: &[(&str, &str, &str)] = &[
         "avx512vbmi",
         "[[unpack]]\ncode = ['d3']",
         "unpack_d3__avx512vbmi",
+    ),
+    (
+        "avx512vbmi",
+        "[[unpack]]\ncode = ['r5']",
+        "unpack_r5__avx512vbmi",
     ),
     (
         "avx512vbmi",

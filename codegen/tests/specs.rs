@@ -286,7 +286,7 @@ fn ids_are_distinct_and_named_after_their_parts() {
         let built = |spec: &&KernelSpec| spec.isa.arch().is_none_or(|of| of == arch);
         let kernels = set.specs().iter().filter(built).count();
         assert!(
-            kernels <= 160,
+            kernels <= 170,
             "{kernels} kernels for {arch}: the build time is bounded"
         );
     }

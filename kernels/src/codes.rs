@@ -2,6 +2,8 @@
 //!
 //! The generated kernels and tables assume exactly what stands here; the tests hold both against the reference.
 
+use std::ops::Range;
+
 use crate::packing::{Code, Packing};
 
 /// Balanced ternary number of a group, lowest digit first: `sum of trit[i] * 3^i`.
@@ -84,6 +86,20 @@ fn mixed_trits(code: u8) -> [i8; 5] {
     [a, b, c, d, e]
 }
 
+/// What a trit of each of the five rows is worth in a byte of [`Code::R5`]: the places of [`mixed_code`].
+const ROW_WORTH: [u8; 5] = [84, 28, 9, 3, 1];
+
+/// `u = t + 1` of row `place` of the five in a byte of [`Code::R5`]; 3 where the byte is no code.
+fn shared_digit(byte: u8, place: usize) -> u8 {
+    // The last three trits are less than the 28 that the second one is worth, and 27 is no number of theirs.
+    let within = match place {
+        0 => byte,
+        1 => byte % 84,
+        _ => (2..place).fold(byte % 28, |rest, before| rest % ROW_WORTH[before]),
+    };
+    within / ROW_WORTH[place]
+}
+
 /// Stores the step of one row. `trits.len()` is the code's `step_cols`; `put(i, byte)` sets byte `i` of the row's step.
 fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
     match code {
@@ -114,6 +130,7 @@ fn encode_row(code: Code, trits: &[i8], mut put: impl FnMut(usize, u8)) {
                 put(j, byte([0, 4, 8, 12, 16].map(|column| trits[column + j])));
             }
         }
+        Code::R5 => unreachable!("its rows share bytes: see `encode`"),
         Code::Planes => {
             let bits = |sign: i8| {
                 trits
@@ -218,6 +235,7 @@ fn decode_row(code: Code, trits: &mut [i8], get: impl Fn(usize) -> u8) {
                 }
             }
         }
+        Code::R5 => unreachable!("its rows share bytes: see `decode`"),
         Code::Planes => {
             for (col, t) in trits.iter_mut().enumerate() {
                 let bit = |byte: u8| (byte >> (7 - col) & 1) as i8;
@@ -296,8 +314,24 @@ fn position(packing: &Packing, lane: usize, i: usize) -> usize {
     }
 }
 
-/// Stores one step of one row of a panel into `step` (the panel's `panel_step_bytes` bytes).
+/// Where a row's trits are in a panel step of [`Code::R5`]: its bytes, and its place among the five rows that share them.
+fn shared_bytes(packing: &Packing, row: usize) -> (Range<usize>, usize) {
+    let apart = packing.lanes / packing.code.rows_in_byte();
+    let first = row % apart * packing.code.step_bytes();
+    (first..first + packing.code.step_bytes(), row / apart)
+}
+
+/// Stores one step of one row of a panel into `step` (the panel's `panel_step_bytes` bytes), and changes no other row. What was there
+/// before is a step of the packing, or zero bytes.
 pub(crate) fn encode(packing: &Packing, row: usize, trits: &[i8], step: &mut [u8]) {
+    if packing.code == Code::R5 {
+        let (bytes, place) = shared_bytes(packing, row);
+        for (byte, &t) in step[bytes].iter_mut().zip(trits) {
+            let others = *byte - ROW_WORTH[place] * shared_digit(*byte, place);
+            *byte = others + ROW_WORTH[place] * (t + 1) as u8;
+        }
+        return;
+    }
     let lane = packing.lane_of(row);
     encode_row(packing.code, trits, |i, byte| {
         step[position(packing, lane, i)] = byte
@@ -306,6 +340,13 @@ pub(crate) fn encode(packing: &Packing, row: usize, trits: &[i8], step: &mut [u8
 
 /// Restores one step of one row of a panel from `step`.
 pub(crate) fn decode(packing: &Packing, row: usize, trits: &mut [i8], step: &[u8]) {
+    if packing.code == Code::R5 {
+        let (bytes, place) = shared_bytes(packing, row);
+        for (t, &byte) in trits.iter_mut().zip(&step[bytes]) {
+            *t = shared_digit(byte, place) as i8 - 1;
+        }
+        return;
+    }
     let lane = packing.lane_of(row);
     decode_row(packing.code, trits, |i| step[position(packing, lane, i)]);
 }
@@ -320,7 +361,11 @@ mod tests {
             let cols = code.step_cols();
             let packing = Packing {
                 code,
-                lanes: if code == Code::Trits { 1 } else { 8 },
+                lanes: if code == Code::Trits {
+                    1
+                } else {
+                    8 * code.rows_in_byte()
+                },
                 panels: 1,
                 block: 1,
                 group: 0,
@@ -342,6 +387,43 @@ mod tests {
                     assert_eq!(trits, back, "{}", code.name());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn rows_that_share_bytes_keep_theirs() {
+        let packing: Packing = "r5_l40_p1_k1".parse().unwrap();
+        let trits = |row: usize| [0, 1, 2, 3].map(|col| ((row * 7 + col * col) % 3) as i8 - 1);
+        let mut step = vec![0; packing.panel_step_bytes()];
+        // Twice, in another order: what was there before does not matter.
+        for row in (0..40).chain((0..40).rev()) {
+            encode(&packing, (row * 11) % 40, &trits(row + 5), &mut step);
+        }
+        for row in 0..40 {
+            encode(&packing, row, &trits(row), &mut step);
+        }
+        for row in 0..40 {
+            let mut back = [9; 4];
+            decode(&packing, row, &mut back, &step);
+            assert_eq!(back, trits(row), "row {row}");
+            // The byte is the mixed number of the five rows.
+            let five = [0, 8, 16, 24, 32].map(|place| trits(row % 8 + place)[1]);
+            assert_eq!(step[row % 8 * 4 + 1], mixed_code(five));
+        }
+        // Bytes that are no codes are seen by one of the rows.
+        for byte in 0..=u8::MAX {
+            let digits = [0, 1, 2, 3, 4].map(|place| shared_digit(byte, place));
+            let is_code = digits.iter().all(|&u| u < 3);
+            let codes = (0..243).map(|n| {
+                let mut trits = [0; 5];
+                super::digits(n - 121, &mut trits);
+                mixed_code(trits)
+            });
+            assert_eq!(
+                is_code,
+                codes.into_iter().any(|code| code == byte),
+                "{byte}"
+            );
         }
     }
 

@@ -51,6 +51,13 @@ pub enum Code {
     /// 28 is the smallest multiple of four that is no less than the 27 values of three trits. So the upper six bits of a byte tell its
     /// first two trits: a lookup of 64 entries finds those, one of 16 what they are worth, and one of 32 the trits of the rest.
     M5,
+    /// One column of five rows a byte, four columns in four bytes of five rows: the numbers of [`Code::M5`], whose trits are those of
+    /// rows that lie a fifth of the panel apart. 1.6 bits a weight.
+    ///
+    /// All five trits of a byte meet the same activation. So a dot product of the byte itself, or of any number made from it that is a sum of
+    /// multiples of the `u`, is that sum of multiples of the five rows' dot products: five different ones give all five rows, and no
+    /// trit has to be masked out of its byte.
+    R5,
     /// Two bit planes, 8 columns in 2 bytes a row: a byte of "plus" bits, then a byte of "minus" bits, the first column in
     /// the highest bit.
     Planes,
@@ -86,12 +93,13 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 14] = [
+    pub const ALL: [Code; 15] = [
         Code::Trits,
         Code::B2,
         Code::D3,
         Code::D5,
         Code::M5,
+        Code::R5,
         Code::Planes,
         Code::T2,
         Code::T3,
@@ -111,6 +119,7 @@ impl Code {
             Code::D3 => "d3",
             Code::D5 => "d5",
             Code::M5 => "m5",
+            Code::R5 => "r5",
             Code::Planes => "planes",
             Code::T2 => "t2",
             Code::T3 => "t3",
@@ -135,15 +144,23 @@ impl Code {
             Code::T5 => 5,
             Code::T7 => 28,
             Code::W3 => 9,
-            Code::T2 | Code::S4 => 4,
+            Code::R5 | Code::T2 | Code::S4 => 4,
         }
     }
 
-    /// Bytes in a step, for each row.
+    /// Rows whose trits of a column share a byte.
+    pub const fn rows_in_byte(self) -> usize {
+        match self {
+            Code::R5 => 5,
+            _ => 1,
+        }
+    }
+
+    /// Bytes in a step, for each row or, where rows share bytes, for as many as share them.
     pub const fn step_bytes(self) -> usize {
         match self {
             Code::Trits | Code::T2 | Code::T5 | Code::S4 => 1,
-            Code::B2 | Code::D5 | Code::M5 => 4,
+            Code::B2 | Code::D5 | Code::M5 | Code::R5 => 4,
             Code::D3 => 8,
             Code::Planes | Code::W3 => 2,
             Code::T3 | Code::P3 | Code::F3 => 5,
@@ -154,7 +171,7 @@ impl Code {
     /// Rows whose sums share a 32-bit lane: four where a kernel adds bytes, two where it adds words.
     const fn rows_in_32_bits(self) -> usize {
         match self {
-            Code::Trits | Code::B2 | Code::D3 | Code::D5 | Code::M5 => 1,
+            Code::Trits | Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::R5 => 1,
             Code::W3 => 2,
             Code::Planes
             | Code::T2
@@ -169,7 +186,7 @@ impl Code {
 
     /// Stored bits a weight, padding excluded.
     pub fn bits_per_weight(self) -> f64 {
-        8.0 * self.step_bytes() as f64 / self.step_cols() as f64
+        8.0 * self.step_bytes() as f64 / (self.step_cols() * self.rows_in_byte()) as f64
     }
 }
 
@@ -178,7 +195,7 @@ impl Code {
 pub struct Packing {
     /// How trits become bits.
     pub code: Code,
-    /// Rows that one vector covers.
+    /// Rows that one vector covers: the rows of a panel.
     pub lanes: usize,
     /// Panels interleaved in a strip.
     pub panels: usize,
@@ -198,7 +215,7 @@ impl Packing {
         group: 0,
     };
 
-    /// Whether its numbers make sense: all of them above zero and within reason, and the rows of a panel in whole 32-bit lanes.
+    /// Whether its numbers make sense: all of them above zero and within reason, and the rows of a panel in whole 32-bit lanes and bytes.
     pub const fn is_valid(&self) -> bool {
         let Packing {
             code,
@@ -207,7 +224,8 @@ impl Packing {
             block,
             group,
         } = *self;
-        let whole = lanes.is_multiple_of(code.rows_in_32_bits());
+        let whole = lanes.is_multiple_of(code.rows_in_32_bits())
+            && lanes.is_multiple_of(code.rows_in_byte());
         let counts = lanes > 0 && panels > 0 && block > 0;
         let whole_group = group == 0 || group.div_ceil(code.step_cols()) == block;
         let sizes = lanes <= 1 << 12 && panels <= 1 << 8 && block <= 1 << 24;
@@ -256,7 +274,7 @@ impl Packing {
 
     /// Bytes of one step of one panel.
     pub const fn panel_step_bytes(&self) -> usize {
-        self.lanes * self.code.step_bytes()
+        self.lanes / self.code.rows_in_byte() * self.code.step_bytes()
     }
 
     /// Panels that cover `rows` rows, the last one padded with zero rows.
@@ -395,6 +413,7 @@ mod tests {
             "t5_l64_p4_k27_g128",
             "t5_l64_p4_k26_g128_g128",
             "t5_l10_p1_k1",
+            "r5_l64_p1_k1",
         ] {
             assert!(bad.parse::<Packing>().is_err(), "{bad}");
         }

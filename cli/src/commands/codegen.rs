@@ -220,7 +220,7 @@ struct Listed {
 
 /// Stored bits a weight of a code.
 fn bits(code: Code) -> f64 {
-    8.0 * code.step_bytes() as f64 / code.step_cols() as f64
+    code.bits_per_weight()
 }
 
 impl Listed {

@@ -40,6 +40,8 @@ pub fn instructions(spec: &KernelSpec) -> &'static [&'static str] {
         (Isa::Avx512vbmi, Family::Decode, Code::D3) => &["vpmultishiftqb", "vpermb", "vpdpbusd"],
         // Constant tables in four registers, and what they are decoded for.
         (Isa::Avx512vbmi, Family::Decode, Code::D5) => &["vpermi2b|vpermt2b", "vpdpbusd"],
+        // One-vector tables, and no mask but one.
+        (Isa::Avx512vbmi, Family::Decode, Code::R5) => &["vpermb", "vpdpbusd"],
         _ => &[],
     }
 }
@@ -54,7 +56,7 @@ pub fn unpack_instructions(spec: &UnpackSpec) -> &'static [&'static str] {
         }
         (Isa::Avx512bw, Code::W3) => &["vpermw"],
         (Isa::Avx512vbmi, Code::T5) => &["vpermi2b|vpermt2b", "vgf2p8affineqb"],
-        (Isa::Avx512vbmi, Code::T7) => &["vpermb"],
+        (Isa::Avx512vbmi, Code::T7 | Code::R5) => &["vpermb"],
         (Isa::Avx512vbmi, Code::D3) => &["vpmultishiftqb", "vpermb"],
         (Isa::Avx512vbmi, Code::D5) => &["vpermi2b|vpermt2b"],
         (Isa::Avx2, Code::B2 | Code::Planes | Code::S4) => &["vpsrlw", "vpand"],

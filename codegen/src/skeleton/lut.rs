@@ -46,7 +46,14 @@ impl Skeleton for Lut<'_> {
             Code::F3 => self.step_f3(panels),
             Code::T5 => self.step_t5(panels),
             Code::T7 => self.step_t7(panels),
-            Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::Planes | Code::W3 | Code::S4 => {
+            Code::B2
+            | Code::D3
+            | Code::D5
+            | Code::M5
+            | Code::R5
+            | Code::Planes
+            | Code::W3
+            | Code::S4 => {
                 unreachable!("not a code of this skeleton")
             }
         }

@@ -17,7 +17,7 @@ pub fn step_bytes(spec: &KernelSpec) -> usize {
         (Isa::Scalar, Code::T5) => 256 * 2,
         (Isa::Scalar, Code::Planes) => 8,
         // The activations as they are.
-        (_, Code::B2 | Code::D3 | Code::D5 | Code::M5) => spec.code.step_cols(),
+        (_, Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::R5) => spec.code.step_cols(),
         // Two digits of each column, four times: one 32-bit lane.
         (_, Code::Planes) => 8 * 2 * 4,
         // Two groups of 16 low and 16 high digits.
@@ -45,7 +45,7 @@ pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
     );
     let (cols, bytes) = (number(spec.code.step_cols()), number(step_bytes(spec)));
     let body = match (spec.isa, spec.code) {
-        (_, Code::B2 | Code::D3 | Code::D5 | Code::M5) | (Isa::Scalar, Code::Planes) => {
+        (_, Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::R5) | (Isa::Scalar, Code::Planes) => {
             quote!(out.copy_from_slice(step);)
         }
         (_, Code::Planes) => planes(),
@@ -58,7 +58,9 @@ pub fn build(spec: &KernelSpec, name: &str) -> TokenStream {
         (_, code) => mirrored(code),
     };
     let cast = match (spec.isa, spec.code) {
-        (_, Code::B2 | Code::D3 | Code::D5 | Code::M5) | (Isa::Scalar, Code::Planes) => quote!(u8),
+        (_, Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::R5) | (Isa::Scalar, Code::Planes) => {
+            quote!(u8)
+        }
         _ => quote!(i8),
     };
     let safety = comment(

@@ -10,7 +10,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use super::decode::Decode;
-use super::{Skeleton as _, at, comment, features, ident, mixed, number, strided};
+use super::{Skeleton as _, at, comment, features, ident, mixed, number, rows, strided};
 use crate::batched::UnpackSpec;
 use crate::budget::DECODED_SCALES;
 use crate::isa::Vocabulary;
@@ -93,7 +93,7 @@ pub fn unpack_statements(spec: &UnpackSpec) -> Option<TokenStream> {
         quote!(#(#calls)*)
     };
     let called = match spec.code {
-        Code::B2 | Code::D3 | Code::D5 | Code::M5 => TokenStream::new(),
+        Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::R5 => TokenStream::new(),
         Code::T5 => {
             let (trits, columns) = (skeleton.trits_t5(), skeleton.transpose());
             [repeated(trits, period), repeated(columns, quads)]
@@ -130,11 +130,14 @@ impl Unpack<'_> {
             1 => "A step makes".to_owned(),
             period => format!("{period} steps make"),
         };
+        let quads = match spec.period() * spec.code.step_cols() / 4 {
+            1 => "a quad".to_owned(),
+            quads => format!("{quads} quads"),
+        };
         let numbers = format!(
-            " Panels of {lanes} rows, {} columns in {} bytes a step. {steps} {} quads of columns.",
+            " Panels of {lanes} rows, {} columns in {} bytes a step. {steps} {quads} of columns.",
             spec.code.step_cols(),
             spec.panel_step_bytes(),
-            spec.period() * spec.code.step_cols() / 4,
         );
         quote! {
             #[doc = #title]
@@ -158,6 +161,7 @@ impl Unpack<'_> {
                     (mixed::tables(self.words), mixed::table_vectors(self.words));
                 return quote!(#tables #vectors);
             }
+            Code::R5 => return rows::trit_tables(self.words),
             Code::Planes | Code::S4 => (TokenStream::new(), self.transpose()),
             Code::W3 => {
                 let (table, trits) = (self.table_w3(), self.trits_w3());
@@ -324,6 +328,7 @@ impl Unpack<'_> {
             Code::D3 => return self.step_d3(),
             Code::D5 => return self.step_d5(),
             Code::M5 => return self.step_m5(),
+            Code::R5 => return self.step_r5(),
             _ => {}
         }
         let cols = self.spec.code.step_cols();
@@ -336,7 +341,7 @@ impl Unpack<'_> {
             Code::Planes => self.step_planes(),
             Code::T2 => self.step_t2(),
             Code::F3 => self.step_f3(),
-            Code::B2 | Code::D3 | Code::D5 | Code::M5 => unreachable!("returned above"),
+            Code::B2 | Code::D3 | Code::D5 | Code::M5 | Code::R5 => unreachable!("returned above"),
         });
         let quads = (0..self.spec.period() * cols / 4).map(|quad| {
             let columns = (0..4).map(|i| column(4 * quad + i));
@@ -507,6 +512,24 @@ impl Unpack<'_> {
             let codes = #codes;
             #decoded
             #(#quads)*
+        }
+    }
+
+    /// Four columns of five rows a byte: trit `i` of a byte is that of fifth `i` of the panel's rows.
+    fn step_r5(&self) -> TokenStream {
+        let w = self.words;
+        let (codes, fields) = (w.load(quote!(weights)), rows::trit_fields(w));
+        let stores = rows::TRIT_FIELDS.into_iter().enumerate();
+        let stores = stores.map(|(fifth, (name, shift))| {
+            let name = format_ident!("{name}");
+            let rows = self.field(quote!(#name), shift);
+            let store = w.store(at("out", fifth * self.spec.isa.vector_bytes()), rows);
+            quote!(#store;)
+        });
+        quote! {
+            let codes = #codes;
+            #fields
+            #(#stores)*
         }
     }
 

@@ -1,6 +1,6 @@
 /// `unpack_s4__avx2`: code s4 into the dot-product layout on avx2.
 ///
-/// Panels of 32 rows, 4 columns in 32 bytes a step. A step makes 1 quads of columns.
+/// Panels of 32 rows, 4 columns in 32 bytes a step. A step makes a quad of columns.
 /// Emitted by `codegen/src/skeleton/unpack.rs`. Change that file, not this text.
 ///
 /// # Safety

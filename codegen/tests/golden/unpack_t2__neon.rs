@@ -1,6 +1,6 @@
 /// `unpack_t2__neon`: code t2 into the dot-product layout on neon.
 ///
-/// Panels of 16 rows, 4 columns in 16 bytes a step. A step makes 1 quads of columns.
+/// Panels of 16 rows, 4 columns in 16 bytes a step. A step makes a quad of columns.
 /// Emitted by `codegen/src/skeleton/unpack.rs`. Change that file, not this text.
 ///
 /// # Safety
