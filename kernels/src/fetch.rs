@@ -3,9 +3,9 @@
 /// Bytes that one request brings: a cache line, of most CPUs.
 const LINE: usize = 64;
 
-/// Asks the CPU to bring `bytes` near, into the second-level cache. Nothing else depends on it.
+/// Asks the CPU to bring `bytes` near, into the second-level cache, because they will be used soon. Nothing else depends on it.
 #[inline]
-pub(crate) fn fetch(bytes: &[u8]) {
+pub fn fetch(bytes: &[u8]) {
     for line in bytes.chunks(LINE) {
         fetch_line(line.as_ptr());
     }

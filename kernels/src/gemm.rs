@@ -23,6 +23,7 @@ use crate::codes;
 use crate::contract::{GemmArgs, UnpackArgs};
 use crate::gemv::Gemv;
 use crate::memory::{Buffer, MemoryError, Pages};
+use crate::operand::sum;
 use crate::pack::{Layout, PackedMatrix};
 use crate::packing::Packing;
 use crate::plan::GemmChoice;
@@ -145,7 +146,7 @@ impl BatchRow<'_> {
                 *out = q as u8;
             }
         }
-        *self.correction = -q.iter().map(|&q| i32::from(q)).sum::<i32>();
+        *self.correction = -sum(q);
     }
 }
 

@@ -64,6 +64,7 @@ pub mod team;
 pub use codebook::{CodeBits, Codebook, DigitVector};
 pub use cpu::{Caches, Cpu, Isa};
 pub use epilogue::{Granularity, ScaleRule, ScalesError, WeightScales};
+pub use fetch::fetch;
 pub use gemm::{Batch, BatchRow, Gemm, GemmPart, Scratch};
 pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Stage, Tables, Tile};
 pub use generated::CONFIGS;

@@ -147,13 +147,20 @@ impl Deref for Buffer {
     }
 }
 
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.offset..][..self.len]
     }
 }
 
-/// Weights that nobody changes any more: in memory of their own, or in a file that stays mapped because it does not fit memory.
+/// Weights that nobody changes any more: in memory of their own, or in a file that stays mapped because it does not fit memory, or in a
+/// buffer with others.
 pub enum Storage {
     /// Memory of their own.
     Own(Buffer),
@@ -161,18 +168,88 @@ pub enum Storage {
     Shared(Shared),
 }
 
+impl Storage {
+    /// Moves what has memory of its own together into one buffer, if any of it is too small for huge pages by itself.
+    ///
+    /// The keys of an attention with few key heads are a tenth of a huge page. On small pages, which end every 64 cache lines, they came from
+    /// memory at 18 GB/s on Zen 4 where their layer's other matrices reached 29.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`] if there is no memory for the new buffer; then nothing has moved.
+    pub fn gather(parts: &mut [&mut Storage]) -> Result<(), MemoryError> {
+        let own = |part: &Storage| match part {
+            Storage::Own(buffer) => Some((buffer.len(), buffer.pages())),
+            Storage::Shared(_) => None,
+        };
+        let sizes: Option<Vec<(usize, Pages)>> = parts.iter().map(|part| own(part)).collect();
+        let Some(sizes) = sizes else { return Ok(()) };
+        let all_wanted = sizes.iter().all(|&(_, pages)| pages == Pages::Huge);
+        let is_small = |&(len, _): &(usize, Pages)| huge_len(len) == 0;
+        let places = sizes.iter().scan(0usize, |end, &(len, _)| {
+            let start = *end;
+            *end = start.checked_add(len)?.checked_next_multiple_of(LINE)?;
+            Some(start..start + len)
+        });
+        let places: Vec<Range<usize>> = places.collect();
+        let all = places.last().map_or(0, |last| last.end);
+        // Fewer where their end overflowed.
+        let fits = places.len() == parts.len() && huge_len(all) > 0;
+        if !fits || !all_wanted || !sizes.iter().any(is_small) {
+            return Ok(());
+        }
+        let mut buffer = Buffer::zeroed(all, Pages::Huge)?;
+        for (part, place) in parts.iter().zip(&places) {
+            buffer[place.clone()].copy_from_slice(part);
+        }
+        let pages = buffer.pages();
+        let whole: Arc<Buffer> = Arc::new(buffer);
+        for (part, range) in parts.iter_mut().zip(places) {
+            let whole = whole.clone();
+            **part = Storage::Shared(Shared {
+                whole,
+                range,
+                pages,
+            });
+        }
+        Ok(())
+    }
+
+    /// Bytes of the memory that they lie in, what belongs to others excepted.
+    pub fn capacity(&self) -> usize {
+        match self {
+            Storage::Own(buffer) => buffer.capacity(),
+            Storage::Shared(shared) => shared.len(),
+        }
+    }
+
+    /// The pages that their memory was asked for on; those of a file are small.
+    pub fn pages(&self) -> Pages {
+        match self {
+            Storage::Own(buffer) => buffer.pages(),
+            Storage::Shared(shared) => shared.pages,
+        }
+    }
+}
+
 /// A part of bytes that live as long as anybody uses them.
 #[derive(Clone)]
 pub struct Shared {
     whole: Arc<dyn AsRef<[u8]> + Send + Sync>,
     range: Range<usize>,
+    pages: Pages,
 }
 
 impl Shared {
-    /// Bytes `range` of `whole`; `None` if it has no such bytes.
+    /// Bytes `range` of `whole`, a file for example, on small pages; `None` if it has no such bytes.
     pub fn new(whole: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Shared> {
         (*whole).as_ref().get(range.clone())?;
-        Some(Shared { whole, range })
+        let pages = Pages::Small;
+        Some(Shared {
+            whole,
+            range,
+            pages,
+        })
     }
 }
 
@@ -300,6 +377,43 @@ mod tests {
         assert!(Shared::new(whole.clone(), 2..5).is_none());
         let backwards = Range { start: 3, end: 2 };
         assert!(Shared::new(whole, backwards).is_none());
+    }
+
+    #[test]
+    #[cfg(not(target_family = "wasm"))]
+    fn what_is_too_small_for_huge_pages_shares_one() {
+        let filled = |len: usize, byte: u8, pages: Pages| {
+            let mut buffer = Buffer::zeroed(len, pages).unwrap();
+            buffer.fill(byte);
+            Storage::Own(buffer)
+        };
+        let gathered = |lens: [usize; 3], pages: Pages| {
+            let mut parts = [1, 2, 3].map(|i| filled(lens[i - 1], i as u8, pages));
+            let mut borrowed: Vec<&mut Storage> = parts.iter_mut().collect();
+            Storage::gather(&mut borrowed).unwrap();
+            for (i, part) in parts.iter().enumerate() {
+                assert!(part.iter().all(|&byte| usize::from(byte) == i + 1));
+                assert_eq!((part.len(), part.pages()), (lens[i], pages));
+                assert_eq!(part.as_ptr().align_offset(LINE), 0);
+            }
+            parts.iter().all(|part| matches!(part, Storage::Shared(_)))
+        };
+        let half = HUGE_PAGE / 2;
+        assert!(gathered([half, half / 4, half / 4 + 1], Pages::Huge));
+        // All of them have their own already, or all together fill no half of one, or nobody wants them.
+        assert!(!gathered([half; 3], Pages::Huge));
+        assert!(!gathered([half / 8; 3], Pages::Huge));
+        assert!(!gathered([half, half / 4, half / 4], Pages::Small));
+        // What is in a file stays there.
+        let file = Shared::new(Arc::new(vec![7u8; 10]), 0..10).unwrap();
+        let mut parts = [
+            filled(half, 1, Pages::Huge),
+            Storage::Shared(file),
+            filled(9, 1, Pages::Huge),
+        ];
+        let mut borrowed: Vec<&mut Storage> = parts.iter_mut().collect();
+        Storage::gather(&mut borrowed).unwrap();
+        assert!(matches!(parts[0], Storage::Own(_)));
     }
 
     #[test]

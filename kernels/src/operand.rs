@@ -21,6 +21,15 @@ const STEP_COLS_MAX: usize = {
     most
 };
 
+/// The sum of activations. In words for as long as none overflows, since vectors have twice as many of those as of 32 bits.
+pub(crate) fn sum(q: &[i8]) -> i32 {
+    const FIT: usize = (1 << 15) / 128;
+    let words = q
+        .chunks(FIT)
+        .map(|q| q.iter().map(|&q| i16::from(q)).sum::<i16>());
+    words.map(i32::from).sum()
+}
+
 /// The prepared activations of one token.
 pub struct Operand {
     kernel: Kernel,
@@ -214,7 +223,7 @@ impl OperandPart<'_> {
         for (index, q) in blocks.take(self.corrections.len()).enumerate() {
             at = self.build_block(q, at);
             if self.kernel.biased {
-                self.corrections[index] = -q.iter().map(|&q| i32::from(q)).sum::<i32>();
+                self.corrections[index] = -sum(q);
             }
         }
     }
@@ -250,5 +259,25 @@ impl OperandPart<'_> {
         };
         // SAFETY: the lengths were just checked, `out` is borrowed alone, and a `Kernel` proves the ISA.
         unsafe { (self.kernel.build)(&args) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_extremes_do_not_overflow() {
+        for (value, len) in [
+            (-128, 1),
+            (-128, 256),
+            (127, 257),
+            (-128, 70_000),
+            (127, 70_000),
+        ] {
+            assert_eq!(sum(&vec![value; len]), i32::from(value) * len as i32);
+        }
+        let mixed: Vec<i8> = (0..1000).map(|i| (i * 37 % 256) as u8 as i8).collect();
+        assert_eq!(sum(&mixed), mixed.iter().map(|&q| i32::from(q)).sum());
     }
 }

@@ -168,6 +168,16 @@ impl PackedMatrix {
         )
     }
 
+    /// Lets small matrices that are used one after another share huge pages: [`Storage::gather`].
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError`] if there is no memory for it; then the matrices are as they were.
+    pub fn gather(matrices: &mut [&mut PackedMatrix]) -> Result<(), MemoryError> {
+        let mut parts: Vec<&mut Storage> = matrices.iter_mut().map(|m| &mut m.data).collect();
+        Storage::gather(&mut parts)
+    }
+
     /// A second copy of the matrix, in `buffer`, which may have held anything. Benchmarks walk many copies to keep weights out
     /// of cache, and let matrices change places.
     ///
@@ -214,18 +224,12 @@ impl PackedMatrix {
 
     /// Bytes of the memory that it lies in: at least [`PackedMatrix::bytes`].
     pub fn capacity(&self) -> usize {
-        match &self.data {
-            Storage::Own(buffer) => buffer.capacity(),
-            Storage::Shared(shared) => shared.len(),
-        }
+        self.data.capacity()
     }
 
     /// The pages that its memory was asked for on; those of a file are small.
     pub fn pages(&self) -> Pages {
-        match &self.data {
-            Storage::Own(buffer) => buffer.pages(),
-            Storage::Shared(_) => Pages::Small,
-        }
+        self.data.pages()
     }
 
     /// The packed bytes.

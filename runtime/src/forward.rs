@@ -311,12 +311,17 @@ fn remember_one(
 ) {
     let row = pass.rows[0];
     let block = row.position / BLOCK;
-    let records = work[row.work].sequence.records_mut(layer, block..block + 1);
+    let sequence = &mut *work[row.work].sequence;
+    let slot = row.position % BLOCK;
+    for record in sequence.records_mut(layer, block..block + 1).flatten() {
+        record.fetch(slot);
+    }
+    let records = sequence.records_mut(layer, block..block + 1);
     let keys = k.chunks_exact_mut(config.head_dim);
     let heads = keys.zip(v.chunks_exact(config.head_dim));
     for (mut record, (key, value)) in records.flatten().zip(heads) {
         rotate(key, turns);
-        record.write(row.position % BLOCK, key, value);
+        record.write(slot, key, value);
     }
     pass.clock.lap(Activity::Remember);
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::Serialize;
-use tern_kernels::{Buffer, Pages};
+use tern_kernels::{Buffer, Pages, fetch};
 
 use crate::config::Config;
 use crate::error::StepError;
@@ -147,6 +147,17 @@ pub(crate) struct RecordMut<'a> {
 }
 
 impl RecordMut<'_> {
+    /// Asks for the cache lines that [`RecordMut::write`] will write a key to: one for each of its numbers, since keys are transposed.
+    ///
+    /// The weights of a token push them out of the caches, and stores wait for them in order, while requests do not wait for each other.
+    pub fn fetch(&self, slot: usize) {
+        let size = self.dimensions.kv.size();
+        let keys = &self.bytes[..self.dimensions.part_bytes()];
+        for row in keys.chunks_exact(BLOCK * size) {
+            fetch(&row[slot * size..][..size]);
+        }
+    }
+
     /// Stores a position's key and value, `head_dim` numbers each; `slot` is its place in the block.
     pub fn write(&mut self, slot: usize, key: &[f32], value: &[f32]) {
         let part = self.dimensions.part_bytes();

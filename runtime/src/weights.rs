@@ -365,10 +365,12 @@ impl Loader<'_> {
     fn projection(&self, layer: usize, parts: &[(&str, Shape)]) -> Result<Projection, LoadError> {
         let part = |&(name, shape): &(&str, Shape)| (format!("model.layers.{layer}.{name}"), shape);
         let parts: Vec<(String, Shape)> = parts.iter().map(part).collect();
-        let loaded = match self.packed {
+        let mut loaded = match self.packed {
             None => self.pack_all(&parts)?,
             Some(packed) => self.read_all(packed, &parts)?,
         };
+        let mut matrices: Vec<_> = loaded.iter_mut().map(|one| &mut one.matrix).collect();
+        PackedMatrix::gather(&mut matrices).map_err(|error| pack_error(&parts[0].0, &error))?;
         let group = match self.config.quantization.activations {
             ActivationScales::Token => 0,
             ActivationScales::Groups => loaded[0].group,

@@ -331,7 +331,7 @@ impl Planes {
             (&plane.errors, 4),
         ];
         for (part, len) in parts {
-            tern_kernels::codebook::fetch(&part[row * len..][..len]);
+            tern_kernels::fetch(&part[row * len..][..len]);
         }
     }
 
