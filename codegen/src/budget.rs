@@ -924,6 +924,13 @@ mod tests {
         // Three dots at weight 16.
         assert_eq!(decoded_step(Code::D3, 4), 3 * middle);
         assert_eq!(decoded_step(Code::M5, 4), middle);
+        // Four products of 84 u0 + 28 u1, at most 224, and an activation of at most 128.
+        let spec = KernelSpec::from_id("gemv_decode_r5__avx512vbmi_p1k16").expect("it fits");
+        let (most, step) = (block_max(&spec), 4 * 224 * 128);
+        assert!(most * step <= i32::MAX as usize && (most + 1) * step > i32::MAX as usize);
+        // What the others are worth is less, and so is what sums are multiplied with when they are solved for.
+        let rest = 2 * (9 + 3 + 1);
+        assert!(rest < 224 && 84 * 2 < 224 && 9 * 2 < rest);
     }
 
     #[test]
