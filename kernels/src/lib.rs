@@ -69,7 +69,7 @@ pub use gemm::{Batch, BatchRow, Gemm, GemmPart, Scratch};
 pub use gemv::{Gemv, GroupError, GroupGemv, PackingMismatch, Stage, Tables, Tile};
 pub use generated::CONFIGS;
 pub use memory::{Buffer, MemoryError, Pages, Shared, Storage, available_memory};
-pub use operand::{BlockOperand, Operand, OperandPart};
+pub use operand::{BlockOperand, Operand, OperandPart, PREPARED_ALONE};
 pub use pack::{PackError, PackedMatrix};
 pub use packing::{Code, Packing};
 pub use plan::{

@@ -21,6 +21,10 @@ const STEP_COLS_MAX: usize = {
     most
 };
 
+/// Bytes of a token's prepared forms up to which the calling thread prepares them: int8 in another order is written sooner than a team can be
+/// told to, tables (128 KiB for 2560 columns in groups of five) are not.
+pub const PREPARED_ALONE: usize = 16 << 10;
+
 /// The sum of activations. In words for as long as none overflows, since vectors have twice as many of those as of 32 bits.
 pub(crate) fn sum(q: &[i8]) -> i32 {
     const FIT: usize = (1 << 15) / 128;

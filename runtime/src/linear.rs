@@ -15,8 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 use tern_kernels::{
     Batch, BatchKernel, BatchRow, BlockOperand, Columns, Gemm, Granularity, GroupGemv, Kernel,
-    MemoryError, Operand, OperandPart, Packing, Planner, ScaleRule, Scratch, Shape, Split, Stage,
-    Tables, WeightScales,
+    MemoryError, Operand, OperandPart, PREPARED_ALONE, Packing, Planner, ScaleRule, Scratch, Shape,
+    Split, Stage, Tables, WeightScales,
 };
 
 use crate::clock::{self, Clock};
@@ -146,10 +146,6 @@ pub(crate) struct Projection {
     /// Sums that the longest piece of any of them needs for a position.
     longest: usize,
 }
-
-/// Bytes of a single position's prepared forms up to which the calling thread prepares them: int8 in another order is written sooner
-/// than a team can be told to, tables (128 KiB for 2560 columns in groups of five) are not.
-const PREPARED_ALONE: usize = 16 << 10;
 
 /// Buffers of a [`Projection`], kept between tokens.
 #[derive(Default)]

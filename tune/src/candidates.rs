@@ -159,7 +159,10 @@ fn variations(
         tables: Tables::Own,
         ..tile
     };
-    let own = tables.contains(&Tables::Own).then_some(own);
+    // Where the operand is the activations themselves there is no table to own, and products with tables of workers' own are not cut into pieces
+    // that workers share.
+    let has_tables = kernel.operand_step_bytes > kernel.packing.code.step_cols();
+    let own = (has_tables && tables.contains(&Tables::Own)).then_some(own);
     // The streams of distant strips are as far apart as a chunk is long: they want all rows.
     let orders = match kernel.is_distant() {
         true => Vec::new(),

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use tern_kernels::{
-    BlockOperand, Choice, Gemv, Kernel, MemoryError, Operand, PackError, PackedMatrix, Packing,
-    Pages, Shape, Source, Tables, Team, Tile, reference,
+    BlockOperand, Choice, Gemv, Kernel, MemoryError, Operand, PREPARED_ALONE, PackError,
+    PackedMatrix, Packing, Pages, Shape, Source, Tables, Team, Tile, reference,
 };
 
 use crate::random::Random;
@@ -236,8 +236,13 @@ impl Timer {
                 for gemv in &gemvs {
                     if prepares.is_some() {
                         let clock = Clock::start();
-                        let mut parts: Vec<_> = operand.parts(threads).collect();
-                        session.run_parts(&mut parts, |_, part| part.build(q));
+                        // As a model does.
+                        if operand.bytes() <= PREPARED_ALONE {
+                            operand.build(q);
+                        } else {
+                            let mut parts: Vec<_> = operand.parts(threads).collect();
+                            session.run_parts(&mut parts, |_, part| part.build(q));
+                        }
                         preparing += clock.us();
                     }
                     let operand = &*operand;
