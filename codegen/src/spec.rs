@@ -591,7 +591,7 @@ const BATCH_MAX: usize = 16;
 pub fn lanes(isa: Isa, code: Code) -> usize {
     match code {
         // Plain Rust takes eight rows at a time.
-        _ if isa == Isa::Scalar => 8,
+        _ if isa == Isa::Scalar => 8 * code.rows_in_byte(),
         // A 32-bit lane holds four bytes of one row.
         Code::B2 | Code::D3 | Code::D5 | Code::M5 => isa.vector_bytes() / 4,
         // Of five rows.

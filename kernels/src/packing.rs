@@ -289,7 +289,7 @@ impl Packing {
             .checked_mul(self.panel_step_bytes())
     }
 
-    /// The lane of a vector that row `row` of its panel lies in.
+    /// The lane of a vector that row `row` of its panel lies in; of no meaning where rows share bytes ([`Code::rows_in_byte`]).
     ///
     /// The rows that share a 32-bit lane lie as far apart as the panel allows: then the sums of their bytes or words widen to
     /// 32-bit vectors of neighbouring rows without a shuffle.

@@ -236,7 +236,7 @@ impl Timer {
                 for gemv in &gemvs {
                     if prepares.is_some() {
                         let clock = Clock::start();
-                        // As a model does.
+                        // As a model whose matrices with the same input share one packing.
                         if operand.bytes() <= PREPARED_ALONE {
                             operand.build(q);
                         } else {
